@@ -1,0 +1,17 @@
+//! Kubernetes' API machinery as data and pure functions: identities, `Status`, object metadata, selectors,
+//! field paths and errors, quantities, strict decoding, schemas, patches and server-side apply.
+//!
+//! No I/O, no clocks, no kinds: what belongs to one kind lives in `api`. Upstream counterpart:
+//! `k8s.io/apimachinery` and `sigs.k8s.io/structured-merge-diff`.
+
+pub mod decode;
+pub mod field;
+pub mod fields;
+pub mod gvk;
+pub mod labels;
+pub mod meta;
+pub mod quantity;
+pub mod status;
+pub mod table;
+pub mod time;
+pub mod validation;
