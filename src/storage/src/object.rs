@@ -1,0 +1,78 @@
+//! Objects and events as readers and watchers get them: shared, immutable, already encoded.
+
+use crate::attrs::Attrs;
+use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
+
+/// One object at one revision.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its key, `/registry/{group}/{plural}/{namespace/}{name}`.
+    pub key: Arc<str>,
+    /// The revision that created it.
+    pub create_revision: u64,
+    /// The revision that last changed it: its `resourceVersion`. Of a deleted object, the deletion's.
+    pub revision: u64,
+    /// Compact JSON, with `metadata.resourceVersion`.
+    pub value: Bytes,
+    /// Where in `value` the member `"resourceVersion"` begins.
+    pub splice_at: u32,
+    /// Labels and selectable fields.
+    pub attrs: Attrs,
+}
+
+impl Object {
+    /// The same object with another revision in its metadata, as watchers see a deletion.
+    #[must_use]
+    pub fn restamped(&self, revision: u64) -> Self {
+        Self {
+            key: Arc::clone(&self.key),
+            create_revision: self.create_revision,
+            revision,
+            value: crate::encoded::restamp(&self.value, self.splice_at, revision),
+            splice_at: self.splice_at,
+            attrs: self.attrs.clone(),
+        }
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// It was created.
+    Added,
+    /// It was updated.
+    Modified,
+    /// It was deleted.
+    Deleted,
+}
+
+/// One change, shared by all watchers.
+#[derive(Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The object after the change; of a deletion, its last state stamped with the deletion's revision.
+    pub object: Arc<Object>,
+    /// The object before the change. None for [`EventKind::Added`].
+    pub previous: Option<Arc<Object>>,
+    /// The revision of the change.
+    pub revision: u64,
+    frame: OnceLock<Bytes>,
+}
+
+impl Event {
+    /// A change of an object.
+    pub fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
+        let revision = object.revision;
+        Self { kind, object, previous, revision, frame: OnceLock::new() }
+    }
+
+    /// The event in the form most watchers want, encoded by the first who asks and shared by the rest.
+    /// There is one such form: everybody who calls this passes an `encode` that yields the same bytes.
+    ///
+    /// Cost: the frame lives as long as the event stays in the cache.
+    pub fn frame(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.frame.get_or_init(|| encode(self)).clone()
+    }
+}
