@@ -1,0 +1,247 @@
+//! TCP and TLS connections without the C library's resolver.
+//!
+//! A static glibc binary must not call getaddrinfo, so hyper's own connector cannot be used. Hosts are IP
+//! literals, or names in `/etc/hosts`; anything else is refused with an error that says so.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connected, Connection},
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use kube::client::Body;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+use tower::Service;
+
+/// Time to establish TCP and TLS. A healthy peer answers in milliseconds; client-go gives up after 30 s, which
+/// holds up failing over for longer than a lease lasts.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A silent HTTP/2 connection is pinged after this time, as client-go does, so that a watch on a dead peer ends.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A ping unanswered for this long closes the connection (client-go's value).
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pooled HTTP over [`Connector`]: HTTP/2 where the server offers it, HTTP/1.1 for upgrades.
+#[derive(Clone)]
+pub(crate) struct Network {
+    multiplexed: Client<Connector, Body>,
+    upgrades: Client<Connector, Body>,
+}
+
+impl Network {
+    /// Connections made with this TLS configuration; its ALPN list is replaced.
+    pub(crate) fn new(tls: rustls::ClientConfig) -> Self {
+        let with_alpn = |protocols: &[&[u8]]| {
+            let mut config = tls.clone();
+            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            Connector { tls: TlsConnector::from(Arc::new(config)) }
+        };
+        let builder = || {
+            let mut builder = Client::builder(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .http2_keep_alive_timeout(PING_TIMEOUT)
+                .http2_adaptive_window(true);
+            builder
+        };
+        Self {
+            multiplexed: builder().build(with_alpn(&[b"h2", b"http/1.1"])),
+            upgrades: builder().build(with_alpn(&[b"http/1.1"])),
+        }
+    }
+}
+
+impl Service<Request<Body>> for Network {
+    type Response = Response<Incoming>;
+    type Error = hyper_util::client::legacy::Error;
+    type Future = hyper_util::client::legacy::ResponseFuture;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // WebSocket and SPDY upgrades exist in HTTP/1.1 only.
+        if request.headers().contains_key(header::UPGRADE) {
+            self.upgrades.request(request)
+        } else {
+            self.multiplexed.request(request)
+        }
+    }
+}
+
+/// Opens one connection to the host and port of a URI.
+#[derive(Clone)]
+struct Connector {
+    tls: TlsConnector,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            match tokio::time::timeout(CONNECT_TIMEOUT, connect(&tls, &uri)).await {
+                Ok(result) => result.map(TokioIo::new),
+                Err(_) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, format!("connecting to {uri} timed out")))
+                }
+            }
+        })
+    }
+}
+
+async fn connect(tls: &TlsConnector, uri: &Uri) -> io::Result<Stream> {
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let encrypted = uri.scheme_str() == Some("https");
+    let host = uri.host().ok_or_else(|| invalid(format!("{uri} names no host")))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+    let tcp = connect_any(host, port).await?;
+    tcp.set_nodelay(true)?;
+    if !encrypted {
+        return Ok(Stream { io: Box::new(tcp), http2: false });
+    }
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| invalid(format!("{host:?} is neither an address nor a host name")))?;
+    let stream = tls.connect(name, tcp).await?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Stream { io: Box::new(stream), http2 })
+}
+
+async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = None;
+    for address in resolve(host).await? {
+        match TcpStream::connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| unresolvable(host)))
+}
+
+async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![address]);
+    }
+    let hosts = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
+    let mut found = hosts_entries(&hosts, host);
+    if found.is_empty() && host.eq_ignore_ascii_case("localhost") {
+        // RFC 6761, section 6.3: localhost is always the loopback address.
+        found.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    if found.is_empty() { Err(unresolvable(host)) } else { Ok(found) }
+}
+
+fn unresolvable(host: &str) -> io::Error {
+    let text = format!("cannot resolve {host:?}: use an IP address, or add the name to /etc/hosts");
+    io::Error::new(io::ErrorKind::NotFound, text)
+}
+
+fn hosts_entries(hosts: &str, name: &str) -> Vec<IpAddr> {
+    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
+    lines
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = words.next()?.parse::<IpAddr>().ok()?;
+            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
+        })
+        .collect()
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection, encrypted or not.
+struct Stream {
+    io: Box<dyn Io>,
+    http2: bool,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Stream").field("http2", &self.http2).finish_non_exhaustive()
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        if self.http2 { Connected::new().negotiated_h2() } else { Connected::new() }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_file_lines_are_matched_by_any_alias_and_without_comments() {
+        let hosts = "127.0.0.1 localhost\n10.0.0.7\tmaster.example master # other\n# 10.0.0.8 ghost\nfe80::1 master\n";
+        let expected: Vec<IpAddr> = vec!["10.0.0.7".parse().unwrap(), "fe80::1".parse().unwrap()];
+        assert_eq!(hosts_entries(hosts, "MASTER"), expected);
+        assert!(hosts_entries(hosts, "other").is_empty());
+        assert!(hosts_entries(hosts, "ghost").is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_is_refused_with_advice() {
+        let error = resolve("no-such-name.invalid").await.unwrap_err();
+        assert!(error.to_string().contains("/etc/hosts"));
+    }
+}

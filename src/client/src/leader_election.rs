@@ -1,0 +1,239 @@
+//! One active instance of a component, elected through a Lease.
+//!
+//! As upstream's leader election: the holder renews a `coordination.k8s.io/v1` Lease; others take it over when
+//! its record has not changed for the lease duration by their own clock (clocks of machines are not compared).
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use rand::Rng;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{ObjectKey, Rest, rest};
+
+/// A candidate for one lease.
+#[derive(Clone)]
+pub struct LeaderElection {
+    rest: Rest,
+    key: ObjectKey,
+    identity: String,
+    lease_duration: Duration,
+    renew_deadline: Duration,
+    retry_period: Duration,
+}
+
+/// The record of another holder, and when it was first seen as it is.
+struct Observed {
+    spec: LeaseSpec,
+    at: Instant,
+}
+
+impl LeaderElection {
+    /// A candidate called `identity` for the lease `kube-system/NAME`, with upstream's times: others may take
+    /// over after 15 s, the holder gives up after failing to renew for 10 s, everybody tries every 2 s.
+    pub fn new(client: kube::Client, name: &str, identity: impl Into<String>) -> Self {
+        Self {
+            rest: Rest::new(client),
+            key: ObjectKey::new("kube-system", name),
+            identity: identity.into(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+
+    /// Puts the lease into another namespace.
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.key.namespace = namespace.to_owned();
+        self
+    }
+
+    /// Runs `work` whenever this candidate holds the lease, until `cancel`.
+    ///
+    /// The token given to `work` is cancelled when the lease is lost or `cancel` is; `work` must end soon after.
+    /// The lease is released only once `work` has ended, and not renewed beyond its deadline, so no two
+    /// candidates work at the same time. Returns early when `work` ends by itself.
+    pub async fn run<F, W>(&self, cancel: &CancellationToken, mut work: F)
+    where
+        F: FnMut(CancellationToken) -> W,
+        W: Future<Output = ()>,
+    {
+        while !cancel.is_cancelled() {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = self.acquire() => {}
+            }
+            tracing::info!(lease = %self.key, identity = self.identity, "became leader");
+            let term = cancel.child_token();
+            let mut work = pin!(work(term.clone()));
+            let lost = tokio::select! {
+                () = &mut work => false,
+                () = self.renew_until_lost() => true,
+                () = cancel.cancelled() => false,
+            };
+            let finished = !lost && !cancel.is_cancelled();
+            term.cancel();
+            if !finished {
+                work.await;
+            }
+            if lost {
+                tracing::warn!(lease = %self.key, "lost leadership");
+            } else {
+                self.release().await;
+            }
+            if finished {
+                return;
+            }
+        }
+    }
+
+    async fn acquire(&self) {
+        let mut observed = None;
+        loop {
+            match self.try_acquire(&mut observed).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) if rest::is_conflict(&error) || rest::is_already_exists(&error) => {}
+                Err(error) => tracing::warn!(lease = %self.key, "cannot acquire: {error}"),
+            }
+            // Jitter as upstream, so that candidates do not collide for ever.
+            let jitter = rand::rng().random_range(1.0..2.2);
+            tokio::time::sleep(self.retry_period.mul_f64(jitter)).await;
+        }
+    }
+
+    async fn renew_until_lost(&self) {
+        let mut renewed = Instant::now();
+        let mut observed = None;
+        loop {
+            tokio::time::sleep(self.retry_period).await;
+            let deadline = renewed + self.renew_deadline;
+            match tokio::time::timeout_at(deadline, self.try_acquire(&mut observed)).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = %self.key, "cannot renew: {error}");
+                    if Instant::now() >= deadline {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes or renews the lease. False while another holds it.
+    async fn try_acquire(&self, observed: &mut Option<Observed>) -> Result<bool, kube::Error> {
+        let now = MicroTime(Timestamp::now());
+        let Some(mut lease) = self.rest.get::<Lease>(&self.key).await? else {
+            let metadata = ObjectMeta {
+                name: Some(self.key.name.clone()),
+                namespace: Some(self.key.namespace.clone()),
+                ..ObjectMeta::default()
+            };
+            let spec = Some(self.record(&now, &now, 0));
+            self.rest.create(&Lease { metadata, spec }).await?;
+            return Ok(true);
+        };
+        let spec = lease.spec.unwrap_or_default();
+        let holder = spec.holder_identity.as_deref().unwrap_or_default();
+        let mine = holder == self.identity;
+        if !mine && !holder.is_empty() && !expired(&spec, observed) {
+            return Ok(false);
+        }
+        let transitions = spec.lease_transitions.unwrap_or(0);
+        lease.spec = Some(if mine {
+            self.record(spec.acquire_time.as_ref().unwrap_or(&now), &now, transitions)
+        } else {
+            self.record(&now, &now, transitions.saturating_add(1))
+        });
+        lease.metadata.managed_fields = None;
+        self.rest.replace(&lease).await?;
+        Ok(true)
+    }
+
+    async fn release(&self) {
+        let change = |lease: &mut Lease| {
+            let Some(spec) = &mut lease.spec else { return false };
+            if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
+                return false;
+            }
+            let now = MicroTime(Timestamp::now());
+            spec.holder_identity = Some(String::new());
+            // Upstream leaves one second, so that the record reads as expired at once.
+            spec.lease_duration_seconds = Some(1);
+            spec.acquire_time = Some(now.clone());
+            spec.renew_time = Some(now);
+            true
+        };
+        let update = self.rest.update::<Lease>(&self.key, "", change);
+        match tokio::time::timeout(self.retry_period, update).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(lease = %self.key, "cannot release: {error}"),
+            Err(_) => tracing::debug!(lease = %self.key, "cannot release: no answer"),
+        }
+    }
+
+    fn record(&self, acquired: &MicroTime, renewed: &MicroTime, transitions: i32) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.lease_duration.as_secs()).ok(),
+            acquire_time: Some(acquired.clone()),
+            renew_time: Some(renewed.clone()),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn expired(spec: &LeaseSpec, observed: &mut Option<Observed>) -> bool {
+    let now = Instant::now();
+    match observed {
+        Some(known) if known.spec == *spec => {
+            let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+            now >= known.at + Duration::from_secs(seconds)
+        }
+        _ => {
+            *observed = Some(Observed { spec: spec.clone(), at: now });
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(holder: &str, renewed_second: i64) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.into()),
+            lease_duration_seconds: Some(15),
+            renew_time: Some(MicroTime(Timestamp::from_second(renewed_second).unwrap())),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_expires_when_it_does_not_change_for_its_duration() {
+        let mut observed = None;
+        assert!(!expired(&spec("other", 1), &mut observed));
+        tokio::time::advance(Duration::from_secs(14)).await;
+        assert!(!expired(&spec("other", 1), &mut observed));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(expired(&spec("other", 1), &mut observed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_renewal_starts_the_time_again() {
+        let mut observed = None;
+        for second in 0..5 {
+            assert!(!expired(&spec("other", second), &mut observed));
+            tokio::time::advance(Duration::from_secs(14)).await;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! How every component but the API server itself uses the Kubernetes API.
+//!
+//! Upstream counterpart: client-go. Components get a [`kube::Client`] from [`connect`]: over the in-process
+//! service on a control-plane node, over mutual TLS on a worker. On top of it:
+//!
+//! ```text
+//!   API server ── list+watch ──> reflector ──> informer store ──> listers (synchronous reads)
+//!                                                   └──> handlers ──> workqueue ──> reconcile ──> rest (writes)
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`connect`] | building a client: in process, mutual TLS, kubeconfig |
+//! | [`rest`] | typed requests with shallow generics, error classes |
+//! | [`reflector`] | the list+watch loop |
+//! | [`informer`] | shared caches with indexes and event handlers |
+//! | [`workqueue`] | deduplicating queue with delays and back-off |
+//! | [`expectations`] | creations and deletions not yet seen by the cache |
+//! | [`leader_election`] | one active instance, by Lease |
+//! | [`events`] | core/v1 Events with aggregation |
+//! | [`selector`] | label selectors over typed objects |
+//!
+//! It is not a general client library: names are not resolved through DNS, because a static glibc binary must
+//! not call getaddrinfo.
+
+pub mod connect;
+mod connector;
+pub mod events;
+pub mod expectations;
+pub mod informer;
+mod key;
+pub mod leader_election;
+pub mod reflector;
+pub mod rest;
+pub mod selector;
+pub mod workqueue;
+
+pub use connect::{ConnectError, from_kubeconfig, in_process, mtls};
+pub use events::{EventRecorder, EventType, object_reference};
+pub use expectations::Expectations;
+pub use informer::{Event, Informer, Scope, SharedInformers};
+pub use key::ObjectKey;
+pub use leader_election::LeaderElection;
+pub use rest::{Object, Rest};
+pub use selector::Selector;
+pub use workqueue::WorkQueue;
