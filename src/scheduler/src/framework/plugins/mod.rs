@@ -1,0 +1,31 @@
+//! The plugins in the order in which they filter: the cheap and the telling ones first.
+
+mod inter_pod_affinity;
+mod node_affinity;
+mod node_name;
+mod node_ports;
+mod node_resources_balanced;
+mod node_resources_fit;
+mod node_unschedulable;
+mod pod_topology_spread;
+mod taint_toleration;
+mod volume_binding;
+
+use super::Plugin;
+pub use node_affinity::matches_node_selector;
+
+/// All plugins of the default profile.
+pub fn all() -> Vec<Box<dyn Plugin>> {
+    vec![
+        Box::new(node_unschedulable::NodeUnschedulable),
+        Box::new(node_name::NodeName),
+        Box::new(taint_toleration::TaintToleration),
+        Box::new(node_affinity::NodeAffinity),
+        Box::new(node_ports::NodePorts),
+        Box::new(node_resources_fit::NodeResourcesFit),
+        Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
+        Box::new(volume_binding::VolumeBinding),
+        Box::new(pod_topology_spread::PodTopologySpread),
+        Box::new(inter_pod_affinity::InterPodAffinity),
+    ]
+}

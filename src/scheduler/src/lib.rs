@@ -1,0 +1,29 @@
+//! The scheduler: finds a node for each pod that has none. Upstream counterpart: kube-scheduler.
+//!
+//! ```text
+//!  pods without a node ─> queue ─> schedule_one: filter ─> score ─> reserve ─> (task) bind
+//!                          ^  ^                     │ no node                   │ failed
+//!   cluster events ────────┘  └── unschedulable ────┘<───────────────────────────┘
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`queue`] | which pod is next; back-off; what wakes a pod that did not fit |
+//! | [`cache`] | nodes with the pods on them, including those that are being bound |
+//! | [`resources`] | what a pod asks for and a node offers |
+//! | [`framework`] | what a plugin is, and the plugins |
+//! | [`schedule_one`] | the decision for one pod: pure over the cache |
+//!
+//! It has no preemption, no extenders and one profile (`default-scheduler`).
+
+pub mod cache;
+pub mod framework;
+mod host_ports;
+pub mod queue;
+pub mod resources;
+mod run;
+pub mod schedule_one;
+#[cfg(test)]
+mod testing;
+
+pub use run::{Config, run};

@@ -1,0 +1,320 @@
+//! The rim: informers feed queue and cache, decisions are bound in tasks of their own.
+
+use crate::cache::{Cache, uid};
+use crate::framework::{ClusterEvent, Namespaces, Plugin, Snapshot, plugins};
+use crate::queue::{Queue, Taken};
+use crate::schedule_one::{Decision, decide};
+use client::rest::{self, Patch};
+use client::{Event, EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The one profile.
+const SCHEDULER_NAME: &str = "default-scheduler";
+
+/// What the scheduler needs.
+#[derive(Clone)]
+pub struct Config {
+    /// A client as `system:kube-scheduler`.
+    pub client: kube::Client,
+    /// Informers shared with the rest of the process.
+    pub informers: SharedInformers,
+    /// Who it is among the candidates for leadership, such as the node's name and a random part.
+    pub identity: String,
+    /// Whether to act only while holding the lease `kube-system/kube-scheduler`.
+    pub leader_elect: bool,
+}
+
+/// Claims and volumes by name.
+#[derive(Clone, Debug, Default)]
+pub struct Volumes {
+    claims: BTreeMap<(String, String), Arc<PersistentVolumeClaim>>,
+    volumes: BTreeMap<String, Arc<PersistentVolume>>,
+}
+
+impl Volumes {
+    /// A claim.
+    pub fn claim(&self, namespace: &str, name: &str) -> Option<&PersistentVolumeClaim> {
+        self.claims.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
+    }
+
+    /// A volume.
+    pub fn volume(&self, name: &str) -> Option<&PersistentVolume> {
+        self.volumes.get(name).map(Arc::as_ref)
+    }
+
+    /// A new or changed claim.
+    pub fn apply_claim(&mut self, claim: Arc<PersistentVolumeClaim>) {
+        let meta = &claim.metadata;
+        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        self.claims.insert(key, claim);
+    }
+
+    /// A new or changed volume.
+    pub fn apply_volume(&mut self, volume: Arc<PersistentVolume>) {
+        self.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
+    }
+}
+
+struct NamespaceLabels(Informer<Namespace>);
+
+impl Namespaces for NamespaceLabels {
+    fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.0.find("", namespace)?.metadata.labels.clone()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    cache: Cache,
+    volumes: Volumes,
+}
+
+struct Scheduler {
+    rest: Rest,
+    recorder: EventRecorder,
+    plugins: Vec<Box<dyn Plugin>>,
+    namespaces: NamespaceLabels,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+/// Schedules until `cancel`.
+pub async fn run(config: Config, cancel: CancellationToken) {
+    if !config.leader_elect {
+        return lead(&config, cancel).await;
+    }
+    let election = LeaderElection::new(config.client.clone(), "kube-scheduler", config.identity.clone());
+    election.run(&cancel, |term| lead(&config, term)).await;
+}
+
+async fn lead(config: &Config, cancel: CancellationToken) {
+    let informers = &config.informers;
+    let scheduler = Arc::new(Scheduler {
+        rest: Rest::new(config.client.clone()),
+        recorder: EventRecorder::new(config.client.clone(), SCHEDULER_NAME, ""),
+        plugins: plugins::all(),
+        namespaces: NamespaceLabels(informers.get::<Namespace>()),
+        state: Mutex::default(),
+        wake: Notify::new(),
+    });
+    // The guards end the handlers with this term.
+    let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
+    let (claims, volumes) = (informers.get::<PersistentVolumeClaim>(), informers.get::<PersistentVolume>());
+    let s = scheduler.clone();
+    let _nodes = nodes.add_handler(move |event| s.on_node(event));
+    let s = scheduler.clone();
+    let _claims = claims.add_handler(move |event| s.on_claim(event));
+    let s = scheduler.clone();
+    let _volumes = volumes.add_handler(move |event| s.on_volume(event));
+    let s = scheduler.clone();
+    let _pods = pods.add_handler(move |event| s.on_pod(event));
+    tokio::select! {
+        () = cancel.cancelled() => return,
+        // A decision over half of the nodes or pods would be wrong.
+        () = async { nodes.synced().await; claims.synced().await; volumes.synced().await; pods.synced().await } => {}
+    }
+    while !cancel.is_cancelled() {
+        if scheduler.schedule_one() {
+            // Handlers and bindings get their turn between two decisions.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let due = scheduler.state.lock().queue.next_due(Instant::now());
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = scheduler.wake.notified() => {}
+            () = sleep_until(due) => {}
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Scheduler {
+    fn on_node(&self, event: &Event<Node>) {
+        let mut state = self.state.lock();
+        match event {
+            Event::Applied(node, old) => {
+                let happened = match old {
+                    None => Some(ClusterEvent::NodeAdded),
+                    Some(old) => changed(old, node).then_some(ClusterEvent::NodeChanged),
+                };
+                state.cache.apply_node(node.clone());
+                if let Some(happened) = happened {
+                    state.queue.happened(happened, Instant::now());
+                }
+            }
+            Event::Deleted(node) => state.cache.remove_node(node.metadata.name.as_deref().unwrap_or("")),
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    fn on_pod(&self, event: &Event<Pod>) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        match event {
+            Event::Applied(pod, old) => {
+                let placed =
+                    pod.spec.as_ref().is_some_and(|s| s.node_name.as_deref().is_some_and(|n| !n.is_empty()));
+                if ended(pod) {
+                    state.queue.remove(uid(pod));
+                    if state.cache.remove_pod(uid(pod)) {
+                        state.queue.happened(ClusterEvent::PodDeleted, now);
+                    }
+                } else if placed {
+                    state.queue.remove(uid(pod));
+                    state.cache.apply_pod(pod.clone());
+                    let labels = |p: &Pod| p.metadata.labels.clone();
+                    if old.as_ref().is_none_or(|old| labels(old) != labels(pod) || old.spec != pod.spec) {
+                        state.queue.happened(ClusterEvent::PodAdded, now);
+                    }
+                } else if is_ours(pod) {
+                    state.queue.apply(pod.clone(), now);
+                }
+            }
+            Event::Deleted(pod) => {
+                state.queue.remove(uid(pod));
+                if state.cache.remove_pod(uid(pod)) {
+                    state.queue.happened(ClusterEvent::PodDeleted, now);
+                }
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    fn on_claim(&self, event: &Event<PersistentVolumeClaim>) {
+        let mut state = self.state.lock();
+        match event {
+            Event::Applied(claim, _) => state.volumes.apply_claim(claim.clone()),
+            Event::Deleted(claim) => {
+                let meta = &claim.metadata;
+                let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+                state.volumes.claims.remove(&key);
+            }
+        }
+        state.queue.happened(ClusterEvent::VolumeChanged, Instant::now());
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    fn on_volume(&self, event: &Event<PersistentVolume>) {
+        let mut state = self.state.lock();
+        match event {
+            Event::Applied(volume, _) => state.volumes.apply_volume(volume.clone()),
+            Event::Deleted(volume) => {
+                state.volumes.volumes.remove(volume.metadata.name.as_deref().unwrap_or(""));
+            }
+        }
+        state.queue.happened(ClusterEvent::VolumeChanged, Instant::now());
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Decides for the next pod; answers whether there was one.
+    fn schedule_one(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        let Some(taken) = state.queue.take(Instant::now()) else { return false };
+        let snapshot =
+            Snapshot { cache: &state.cache, volumes: &state.volumes, namespaces: &self.namespaces };
+        match decide(&self.plugins, &taken.pod, &snapshot, rand::random_range(0..usize::MAX)) {
+            Decision::Node(node) => {
+                // Reserve: from now on the next decision counts this pod in.
+                state.cache.assume(taken.pod.clone(), &node);
+                drop(state);
+                let scheduler = self.clone();
+                tokio::spawn(async move { scheduler.bind(taken, node).await });
+            }
+            Decision::Unschedulable { message, wakes } => {
+                state.queue.unschedulable(uid(&taken.pod), wakes, Instant::now());
+                drop(state);
+                let scheduler = self.clone();
+                tokio::spawn(async move { scheduler.tell(&taken.pod, &message).await });
+            }
+        }
+        true
+    }
+
+    async fn bind(&self, taken: Taken, node: String) {
+        let pod = &taken.pod;
+        let key = ObjectKey::of(pod.as_ref());
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid(pod)},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let path = rest::path::<Pod>(&key, "binding");
+        match self.rest.raw(http::Method::POST, &path, Some(binding.to_string().into_bytes())).await {
+            Ok(_) => {
+                let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
+                self.recorder.about(pod.as_ref(), EventType::Normal, "Scheduled", message);
+            }
+            Err(error) => {
+                {
+                    let mut state = self.state.lock();
+                    state.cache.forget(uid(pod));
+                    state.queue.failed(uid(pod), Instant::now());
+                }
+                self.wake.notify_one();
+                if !rest::is_not_found(&error) {
+                    tracing::warn!(pod = %key, node, attempt = taken.attempt, "cannot bind: {error}");
+                    let message = format!("binding rejected: {error}");
+                    self.recorder.about(pod.as_ref(), EventType::Warning, "FailedScheduling", message);
+                }
+            }
+        }
+    }
+
+    /// Tells the person why a pod waits: an event, and the pod's condition where it changed.
+    async fn tell(&self, pod: &Pod, message: &str) {
+        self.recorder.about(pod, EventType::Warning, "FailedScheduling", message);
+        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+        let told = conditions.into_iter().flatten().any(|c| {
+            c.type_ == "PodScheduled" && c.status == "False" && c.message.as_deref() == Some(message)
+        });
+        if told {
+            return;
+        }
+        let patch = Patch::Strategic(json!({"metadata": {"uid": uid(pod)}, "status": {"conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "lastTransitionTime": apimachinery::time::rfc3339(jiff::Timestamp::now()),
+        }]}}));
+        if let Err(error) = self.rest.patch::<Pod>(&ObjectKey::of(pod), "status", &patch).await
+            && !rest::is_not_found(&error)
+        {
+            tracing::warn!(pod = %ObjectKey::of(pod), "cannot tell why it waits: {error}");
+        }
+    }
+}
+
+fn ended(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod without a node is this scheduler's to place now.
+fn is_ours(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    spec.scheduler_name.as_deref().unwrap_or(SCHEDULER_NAME) == SCHEDULER_NAME
+        && spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty)
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether a node changed in something that a plugin looks at.
+fn changed(old: &Node, new: &Node) -> bool {
+    let allocatable = |n: &Node| n.status.as_ref().and_then(|s| s.allocatable.clone());
+    old.metadata.labels != new.metadata.labels || old.spec != new.spec || allocatable(old) != allocatable(new)
+}
