@@ -1,0 +1,48 @@
+//! The cluster's own certificates: two authorities, a leaf per component, the service account key pair.
+//!
+//! - Purpose: load or create them under one directory, renew them, build TLS configurations from them.
+//! - Not here: who a certificate's owner is and what they may do (crate `apiserver`), sockets.
+//! - Upstream counterpart: `kubeadm/app/phases/certs`, and the certificate half of `client-go/transport`.
+//!
+//! ```text
+//!   certs/*.yaml --> Profile --> Pki::leaf --> Leaf --> rustls ServerConfig / ClientConfig
+//!                                  |  ^                        ^
+//!                                  v  | renewed                | swapped at runtime
+//!                             {dir}/NAME.crt,.key        ServingCertResolver
+//! ```
+//!
+//! Nothing reads the clock: the time comes in as a parameter. Nothing touches files outside the directory.
+//!
+//! | module | what |
+//! |---|---|
+//! | `store` | [`Pki`]: the directory, load-or-create |
+//! | `profile` | what is issued, from `certs/` |
+//! | `authority` | a certificate authority and signing |
+//! | `leaf` | a certificate with its key |
+//! | `service_account` | the token signing key pair |
+//! | `serving` | serving certificates that follow the node's addresses |
+//! | `tls` | rustls configurations and chain verification |
+//! | `kubeconfig` | kubeconfig files |
+//! | `files` | atomic writes |
+//! | `error` | what can go wrong |
+
+mod authority;
+mod error;
+mod files;
+mod kubeconfig;
+mod leaf;
+mod profile;
+mod service_account;
+mod serving;
+mod store;
+pub mod tls;
+
+pub use authority::Authority;
+pub use error::PkiError;
+pub use files::write_private;
+pub use kubeconfig::kubeconfig;
+pub use leaf::Leaf;
+pub use profile::{Component, Profile};
+pub use service_account::{PublicKey, ServiceAccountKeys};
+pub use serving::{ServingCertResolver, ServingCertificate};
+pub use store::{LeafRequest, Pki};
