@@ -1,0 +1,71 @@
+//! The paths of objects of any kind, by discovery.
+
+use super::record::Reference;
+use client::{Rest, rest};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+#[derive(Clone, Debug, Deserialize)]
+struct Resource {
+    name: String,
+    kind: String,
+    namespaced: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct ResourceList {
+    resources: Vec<Resource>,
+}
+
+/// What the server serves, asked for once per group and version.
+pub struct Resources {
+    rest: Rest,
+    known: Mutex<HashMap<String, Arc<Vec<Resource>>>>,
+}
+
+impl Resources {
+    /// Nothing is known yet.
+    pub fn new(rest: Rest) -> Self {
+        Self { rest, known: Mutex::default() }
+    }
+
+    /// The path of an object.
+    ///
+    /// # Errors
+    /// When discovery fails or the kind is not served.
+    pub async fn path(&self, reference: &Reference) -> Result<String, kube::Error> {
+        let root = if reference.api_version.contains('/') { "/apis" } else { "/api" };
+        let base = format!("{root}/{}", reference.api_version);
+        let resources = self.resources(&base).await?;
+        // Subresources are listed too, as `pods/status`.
+        let found = resources.iter().find(|r| r.kind == reference.kind && !r.name.contains('/')).ok_or_else(
+            || {
+                let text = format!(
+                    "no matches for kind \"{}\" in version \"{}\"",
+                    reference.kind, reference.api_version
+                );
+                kube::Error::Service(text.into())
+            },
+        )?;
+        let collection = if found.namespaced {
+            format!("{base}/namespaces/{}/{}", reference.namespace, found.name)
+        } else {
+            format!("{base}/{}", found.name)
+        };
+        Ok(rest::item_path(&collection, &reference.name, ""))
+    }
+
+    async fn resources(&self, base: &str) -> Result<Arc<Vec<Resource>>, kube::Error> {
+        let mut known = self.known.lock().await;
+        if let Some(resources) = known.get(base) {
+            return Ok(resources.clone());
+        }
+        let text = self.rest.raw(http::Method::GET, base, None).await?;
+        let list: ResourceList = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+        let resources = Arc::new(list.resources);
+        known.insert(base.to_owned(), resources.clone());
+        Ok(resources)
+    }
+}
