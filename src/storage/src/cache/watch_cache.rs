@@ -204,7 +204,8 @@ impl WatchCache {
         revision: u64,
         options: &ListOptions,
     ) -> Result<Option<List>, StorageError> {
-        if self.revision() < revision {
+        // Before the base, resources that are empty now may have had objects.
+        if revision < self.base || self.revision() < revision {
             return Ok(None);
         }
         let scope = Scope::new(prefix)?;

@@ -1,0 +1,51 @@
+//! The store behind the API server: commands, a log, a deterministic state machine, SQLite.
+//!
+//! - Purpose: implements [`storage::Storage`] durably. Nothing is acknowledged before it is on disk; writes
+//!   that arrive together share one log entry, one transaction and one fsync.
+//! - Not here: what the values mean (crate `apiserver`), the watch cache itself (crate `storage`).
+//! - Upstream counterpart: `k8s.io/apiserver/pkg/storage/etcd3` and etcd.
+//!
+//! ```text
+//!  create/update/delete      queue         writer thread                      readers
+//!  ---------------------> proposals ---> Entry{commands} ---> StateMachine   get/list/watch
+//!                                             |  log + rows, one commit         |
+//!                                             v                                 v
+//!                                          state.db  ---- then publish ---> WatchCache
+//!                                             ^------- older revisions ---------'
+//! ```
+//!
+//! One node is a cluster with one voter. What a consensus layer replicates is [`Entry`]; what it applies an
+//! entry with is [`StateMachine`], in the same transaction as the applied index. Nothing above those two
+//! changes when it comes.
+//!
+//! Files, all below one directory of mode 0700: `state.db` (with SQLite's `-wal` and `-shm` beside it) and
+//! `lock`, which names the process that has the directory open.
+//!
+//! | module | what |
+//! |---|---|
+//! | `command` | commands and log entries as data |
+//! | `state_machine` | what they do to the rows |
+//! | `log` | the log table |
+//! | `schema` | tables, settings, versions |
+//! | `directory` | the directory and its lock |
+//! | `writer` | the thread that commits |
+//! | `checkpointer` | keeps SQLite's write-ahead log short |
+//! | `reader` | past revisions |
+//! | `store` | the whole, as `storage::Storage` |
+//! | `error` | why it did not open; SQLite's errors in words |
+
+mod checkpointer;
+mod command;
+mod directory;
+mod error;
+mod log;
+mod reader;
+mod schema;
+mod state_machine;
+mod store;
+mod writer;
+
+pub use command::{Command, DecodeError, Entry, Operation};
+pub use error::OpenError;
+pub use state_machine::{Applied, Outcome, Rejection, StateMachine};
+pub use store::{Datastore, Options, Statistics};

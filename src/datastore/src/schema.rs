@@ -1,0 +1,219 @@
+//! The tables, SQLite's settings, and the format's version.
+
+use crate::error::OpenError;
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// "Knrr": tells our files from other programs' SQLite databases.
+const APPLICATION_ID: i64 = 0x4b6e_7272;
+
+/// The format of the tables below. Raised with every change that an older version could not read.
+const FORMAT: i64 = 1;
+
+/// - `applied`: one row; the last log entry whose effects are in the rows, and the counters.
+/// - `log`: entries, for whoever has to catch up.
+/// - `current`: where each key's latest row is. `create_revision` 0 marks a deleted key.
+/// - `revisions`: one row for each change. `row` is revision * 65536 + place within the revision, so that
+///   new rows go to the end and a range of revisions is a range of rows. `previous` leads to the key's row
+///   before this one (0: none). `value` is null for a deletion. `key` comes before `value` so that rows can
+///   be told apart without reading large values.
+const TABLES: &str = "
+CREATE TABLE applied (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    log_index INTEGER NOT NULL,
+    term INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    compacted INTEGER NOT NULL
+);
+INSERT INTO applied VALUES (0, 0, 0, 1, 0);
+CREATE TABLE log (
+    log_index INTEGER PRIMARY KEY,
+    term INTEGER NOT NULL,
+    entry BLOB NOT NULL
+);
+CREATE TABLE current (
+    key TEXT PRIMARY KEY,
+    row INTEGER NOT NULL,
+    create_revision INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE revisions (
+    row INTEGER PRIMARY KEY,
+    create_revision INTEGER NOT NULL,
+    previous INTEGER NOT NULL,
+    splice_at INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB
+);
+";
+
+/// Readers and writer do not block each other in WAL mode; this is for the rare moments (recovery, a
+/// database in memory) when they do.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Location {
+    File(PathBuf),
+    /// Shared by the connections of this process that use the same name.
+    Memory(PathBuf),
+}
+
+impl Location {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Memory(path) => path,
+        }
+    }
+
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+}
+
+/// The writer's connection; makes the tables where there are none.
+pub(crate) fn open_writer(at: &Location) -> Result<Connection, OpenError> {
+    let path = at.path();
+    let failed = |step| OpenError::sqlite(step, path);
+    let connection = connect(at, OpenFlags::SQLITE_OPEN_READ_WRITE, 4096)?;
+    check_owner(&connection, path)?;
+    // Before the first table, or it has no effect. Lets the file shrink a little at a time.
+    pragma(&connection, "auto_vacuum = INCREMENTAL").map_err(failed("prepare"))?;
+    let mode: String = connection
+        .query_row(
+            if at.is_memory() { "PRAGMA journal_mode = MEMORY" } else { "PRAGMA journal_mode = WAL" },
+            [],
+            |row| row.get(0),
+        )
+        .map_err(failed("prepare"))?;
+    if !at.is_memory() && mode != "wal" {
+        let detail = format!("it does not enter WAL mode but {mode:?}; is the file system suitable?");
+        return Err(OpenError::Damaged { path: path.to_owned(), detail });
+    }
+    // FULL: in WAL mode every commit waits until its frames are on the disk.
+    pragma(&connection, "synchronous = FULL").map_err(failed("prepare"))?;
+    pragma(&connection, "wal_autocheckpoint = 0").map_err(failed("prepare"))?;
+    // The write-ahead log is cut back to this after it grew in a burst.
+    pragma(&connection, "journal_size_limit = 8388608").map_err(failed("prepare"))?;
+    migrate(&connection, path)?;
+    Ok(connection)
+}
+
+/// A connection for reading, or for checkpoints.
+pub(crate) fn open_reader(at: &Location) -> rusqlite::Result<Connection> {
+    // Not READ_ONLY: the last reader of a WAL database has to be able to write the shared memory file.
+    let connection = raw(at, OpenFlags::SQLITE_OPEN_READ_WRITE, 512)?;
+    pragma(&connection, "wal_autocheckpoint = 0")?;
+    pragma(&connection, "query_only = ON")?;
+    Ok(connection)
+}
+
+/// A connection that only makes checkpoints.
+pub(crate) fn open_checkpointer(at: &Location) -> rusqlite::Result<Connection> {
+    let connection = raw(at, OpenFlags::SQLITE_OPEN_READ_WRITE, 64)?;
+    pragma(&connection, "wal_autocheckpoint = 0")?;
+    pragma(&connection, "synchronous = FULL")?;
+    Ok(connection)
+}
+
+fn connect(at: &Location, flags: OpenFlags, cache_kib: u32) -> Result<Connection, OpenError> {
+    raw(at, flags, cache_kib).map_err(OpenError::sqlite("open", at.path()))
+}
+
+fn raw(at: &Location, mut flags: OpenFlags, cache_kib: u32) -> rusqlite::Result<Connection> {
+    flags |= OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match at {
+        Location::File(path) => Connection::open_with_flags(path, flags)?,
+        Location::Memory(path) => {
+            let flags = flags | OpenFlags::SQLITE_OPEN_CREATE;
+            Connection::open_with_flags_and_vfs(path, flags, c"memdb")?
+        }
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // All statements of this crate fit.
+    connection.set_prepared_statement_cache_capacity(32);
+    pragma(&connection, &format!("cache_size = -{cache_kib}"))?;
+    pragma(&connection, "temp_store = MEMORY")?;
+    pragma(&connection, "trusted_schema = OFF")?;
+    Ok(connection)
+}
+
+/// Runs a pragma and ignores the row that some of them answer with.
+fn pragma(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA {text}"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+}
+
+fn check_owner(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |step| OpenError::sqlite(step, path);
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed("read"))?;
+    let owner = number(connection, "application_id").map_err(failed("read"))?;
+    if tables > 0 && owner != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let found = number(connection, "user_version").map_err(failed("read"))?;
+    if found > FORMAT {
+        return Err(OpenError::NewerFormat { path: path.to_owned(), found, supported: FORMAT });
+    }
+    Ok(())
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    if number(connection, "user_version").map_err(OpenError::sqlite("read", path))? == FORMAT {
+        return Ok(());
+    }
+    // One transaction: a crash leaves either nothing or everything.
+    let script = format!(
+        "BEGIN IMMEDIATE;{TABLES}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {FORMAT};COMMIT;"
+    );
+    connection.execute_batch(&script).map_err(OpenError::sqlite("create the tables of", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, Location) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, b"").unwrap();
+        (dir, Location::File(path))
+    }
+
+    #[test]
+    fn a_new_file_is_set_up_for_durable_commits_and_opens_again() {
+        let (_dir, at) = file();
+        drop(open_writer(&at).unwrap());
+        let connection = open_writer(&at).unwrap();
+        assert_eq!(number(&connection, "synchronous").unwrap(), 2);
+        assert_eq!(number(&connection, "auto_vacuum").unwrap(), 2);
+        assert_eq!(number(&connection, "user_version").unwrap(), FORMAT);
+        let reader = open_reader(&at).unwrap();
+        assert!(reader.execute("DELETE FROM applied", []).is_err());
+    }
+
+    #[test]
+    fn a_newer_format_a_foreign_database_and_garbage_are_refused() {
+        let (_dir, at) = file();
+        let connection = open_writer(&at).unwrap();
+        pragma(&connection, "user_version = 99").unwrap();
+        drop(connection);
+        assert!(open_writer(&at).unwrap_err().to_string().contains("has format 99"));
+
+        let (_dir, at) = file();
+        Connection::open(at.path()).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        assert!(matches!(open_writer(&at), Err(OpenError::Foreign { .. })));
+
+        let (_dir, at) = file();
+        std::fs::write(at.path(), [b'x'; 8192]).unwrap();
+        assert!(matches!(open_writer(&at), Err(OpenError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,350 @@
+//! The store as a whole.
+
+use crate::checkpointer::Checkpointer;
+use crate::command::{Command, Operation};
+use crate::directory::Directory;
+use crate::error::OpenError;
+use crate::log::Log;
+use crate::reader::{PastEvents, Reader};
+use crate::schema::{self, Location};
+use crate::state_machine::StateMachine;
+use crate::writer::{Answer, Counters, Proposal, Request, Writer};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use storage::cache::WatchCache;
+use storage::{
+    Attrs, Encoded, Extractor, List, ListOptions, ListRevision, MetadataExtractor, Object, Storage,
+    StorageError, Watch, WatchFrom, resource_prefix,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Proposals that may wait. More than an entry holds, so that the writer never idles; callers beyond it
+/// wait their turn.
+const QUEUE: usize = 4096;
+
+/// How long superseded revisions are kept; kube-apiserver compacts etcd at the same interval.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Revisions that one command compacts: a few milliseconds of the writer's time.
+const COMPACTION_STEP: u64 = 500;
+
+/// Tells databases in memory apart within the process.
+static MEMORY: AtomicU64 = AtomicU64::new(0);
+
+/// How to open the store.
+#[derive(Clone)]
+pub struct Options {
+    /// Finds labels and selectable fields.
+    pub extractor: Arc<dyn Extractor>,
+    /// After this time what was superseded is forgotten, at the latest after twice this time. None: only
+    /// when [`Storage::compact`] is called.
+    pub compaction_interval: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { extractor: Arc::new(MetadataExtractor), compaction_interval: Some(COMPACTION_INTERVAL) }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("compaction_interval", &self.compaction_interval)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Log entries, each one transaction and one fsync.
+    pub entries: u64,
+    /// Commands in them.
+    pub commands: u64,
+    /// Groups of commands that failed because the disk did.
+    pub failures: u64,
+    /// Requests that wait for the writer just now.
+    pub waiting: u64,
+}
+
+/// A durable store of one node.
+///
+/// Dropping it stops it too, but in the background: [`Datastore::shutdown`] waits until the files are
+/// closed.
+pub struct Datastore {
+    requests: mpsc::Sender<Request>,
+    cache: Arc<WatchCache>,
+    reader: Arc<Reader>,
+    extractor: Arc<dyn Extractor>,
+    counters: Arc<Counters>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Datastore {
+    /// Opens the store in a directory (by convention `{data_dir}/datastore`), which is made when there is
+    /// none. Has to be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When another process has it open, when its files were written by a newer version or are damaged, or
+    /// when the system refuses.
+    pub async fn open(directory: impl Into<PathBuf>, options: Options) -> Result<Arc<Self>, OpenError> {
+        let path = directory.into();
+        Self::start(options, move |options| {
+            let directory = Directory::open(&path)?;
+            let at = Location::File(directory.database().to_owned());
+            Self::build(at, Some(directory), options)
+        })
+        .await
+    }
+
+    /// Opens an empty store that is gone when it is closed.
+    ///
+    /// # Errors
+    /// When memory or threads are short.
+    pub async fn open_in_memory(options: Options) -> Result<Arc<Self>, OpenError> {
+        Self::start(options, |options| {
+            let name = MEMORY.fetch_add(1, Ordering::Relaxed);
+            // The leading slash makes SQLite share it between connections.
+            let at = Location::Memory(Path::new(&format!("/knarr-{name}")).to_owned());
+            Self::build(at, None, options)
+        })
+        .await
+    }
+
+    async fn start(
+        options: Options,
+        build: impl FnOnce(&Options) -> Result<Arc<Self>, OpenError> + Send + 'static,
+    ) -> Result<Arc<Self>, OpenError> {
+        let interval = options.compaction_interval;
+        let store = tokio::task::spawn_blocking(move || build(&options))
+            .await
+            .map_err(|error| OpenError::Thread { source: std::io::Error::other(error) })??;
+        if let Some(interval) = interval {
+            tokio::spawn(compact_regularly(Arc::downgrade(&store), interval));
+        }
+        Ok(store)
+    }
+
+    fn build(at: Location, directory: Option<Directory>, options: &Options) -> Result<Arc<Self>, OpenError> {
+        let read = |error| OpenError::sqlite("read", at.path())(error);
+        let mut connection = schema::open_writer(&at)?;
+        let machine = StateMachine::load(&connection).map_err(read)?;
+        let log = Log::load(&connection, machine.log_index).map_err(read)?;
+        let extractor = Arc::clone(&options.extractor);
+        let objects = Reader::load(&connection, &*extractor).map_err(read)?;
+        let cache = WatchCache::new(machine.revision, machine.compacted, objects)
+            .map_err(|e| OpenError::Damaged { path: at.path().to_owned(), detail: e.to_string() })?;
+        let cache = Arc::new(cache);
+        let frames = Arc::default();
+        Writer::watch_frames(&mut connection, &frames).map_err(read)?;
+        let reader = Arc::new(Reader::new(at.clone(), &cache, Arc::clone(&extractor)));
+        let counters = Arc::<Counters>::default();
+        let writer = Writer {
+            connection,
+            machine,
+            log,
+            cache: Arc::clone(&cache),
+            reader: Arc::clone(&reader),
+            checkpointer: Checkpointer::start(&at)?,
+            counters: Arc::clone(&counters),
+            frames,
+            doubtful: false,
+            _directory: directory.map(Arc::new),
+        };
+        let (requests, receiver) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("knarr-writer".to_owned())
+            .spawn(move || writer.run(receiver))
+            .map_err(|source| OpenError::Thread { source })?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Arc::new(Self { requests, cache, reader, extractor, counters, thread }))
+    }
+
+    /// Finishes the writes that wait, ends all watches, and closes the files. Later writes are refused.
+    pub async fn shutdown(&self) {
+        // It may have stopped already.
+        let _ = self.requests.send(Request::Stop).await;
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+            if !matches!(joined, Ok(true)) {
+                tracing::error!("the datastore's writer ended abnormally");
+            }
+        }
+    }
+
+    /// Applies operations on different keys together, at one revision, or none of them.
+    ///
+    /// # Errors
+    /// Those of the first operation that cannot be applied; `InvalidObject` when a key occurs twice.
+    pub async fn transaction(&self, operations: Vec<Operation>) -> Result<Vec<Arc<Object>>, StorageError> {
+        let command = Command::Transaction(operations);
+        self.propose(command).await.map(|answer| answer.objects)
+    }
+
+    /// Limits the size of the database file. Beyond it, writes fail as on a full disk; a limit below the
+    /// present size keeps it from growing. Holds until it is set again, or the store is closed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn limit_size(&self, bytes: u64) -> Result<(), StorageError> {
+        let (answer, answered) = oneshot::channel();
+        let closed = || StorageError::unavailable("it is shutting down");
+        self.requests.send(Request::LimitSize(bytes, answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// What has been done since it was opened.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            entries: self.counters.entries.load(Ordering::Relaxed),
+            commands: self.counters.commands.load(Ordering::Relaxed),
+            failures: self.counters.failures.load(Ordering::Relaxed),
+            waiting: self.requests.max_capacity().saturating_sub(self.requests.capacity()) as u64,
+        }
+    }
+
+    async fn propose(&self, command: Command) -> Result<Answer, StorageError> {
+        for operation in command.operations() {
+            let key = operation.key();
+            if resource_prefix(key)?.len() == key.len() || key.ends_with('/') {
+                let reason = "it ends with a slash";
+                return Err(StorageError::InvalidKey { key: key.to_string(), reason });
+            }
+        }
+        // Here and not on the writer's thread: it parses JSON.
+        let attrs = command.operations().iter().map(|operation| match operation.object() {
+            Some(object) => self.extractor.extract(operation.key(), object.bytes()),
+            None => Attrs::default(),
+        });
+        let attrs = attrs.collect();
+        let (answer, answered) = oneshot::channel();
+        self.requests
+            .send(Request::Propose(Proposal { command, attrs, answer }))
+            .await
+            .map_err(|_| StorageError::unavailable("it is shutting down"))?;
+        answered
+            .await
+            .map_err(|_| StorageError::Unknown { reason: "the datastore's writer has stopped".into() })?
+    }
+
+    async fn write(&self, operation: Operation) -> Result<Arc<Object>, StorageError> {
+        let answer = self.propose(Command::Write(operation)).await?;
+        // Applied means that there is an object.
+        answer.objects.into_iter().next().ok_or_else(|| StorageError::fatal("the cache misses an object"))
+    }
+}
+
+#[async_trait]
+impl Storage for Datastore {
+    async fn create(&self, key: &str, object: Encoded) -> Result<Arc<Object>, StorageError> {
+        self.write(Operation::Create { key: key.into(), object }).await
+    }
+
+    async fn update(
+        &self,
+        key: &str,
+        expected_revision: u64,
+        object: Encoded,
+    ) -> Result<Arc<Object>, StorageError> {
+        self.write(Operation::Update { key: key.into(), if_revision: expected_revision, object }).await
+    }
+
+    async fn delete(&self, key: &str, expected_revision: u64) -> Result<Arc<Object>, StorageError> {
+        self.write(Operation::Delete { key: key.into(), if_revision: expected_revision }).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError> {
+        resource_prefix(key)?;
+        Ok(self.cache.get(key))
+    }
+
+    async fn list(&self, prefix: &str, options: ListOptions) -> Result<List, StorageError> {
+        match options.revision {
+            // The cache holds every write that was acknowledged.
+            ListRevision::Any | ListRevision::MostRecent => self.cache.list(prefix, &options),
+            ListRevision::NotOlderThan(revision) => {
+                self.cache.wait_for(revision).await?;
+                self.cache.list(prefix, &options)
+            }
+            ListRevision::Exact(revision) => {
+                self.cache.check_compacted(revision)?;
+                self.cache.wait_for(revision).await?;
+                if let Some(list) = self.cache.list_unchanged_since(prefix, revision, &options)? {
+                    return Ok(list);
+                }
+                self.reader.list_at(prefix.to_owned(), revision, options).await
+            }
+        }
+    }
+
+    async fn watch(&self, prefix: &str, from: WatchFrom) -> Result<Watch, StorageError> {
+        if let WatchFrom::Revision(revision) = from {
+            self.cache.wait_for(revision).await?;
+        }
+        self.cache.watch(prefix, from, Arc::new(PastEvents(Arc::clone(&self.reader))))
+    }
+
+    async fn count(&self, prefix: &str) -> Result<u64, StorageError> {
+        self.cache.count(prefix)
+    }
+
+    fn revision(&self) -> u64 {
+        self.cache.revision()
+    }
+
+    fn compacted_revision(&self) -> u64 {
+        self.cache.compacted_revision()
+    }
+
+    async fn compact(&self, revision: u64) -> Result<(), StorageError> {
+        let current = self.cache.revision();
+        if revision > current {
+            return Err(StorageError::FutureRevision { requested: revision, current });
+        }
+        let mut compacted = self.cache.compacted_revision();
+        while compacted < revision {
+            let step = revision.min(compacted.max(1) + COMPACTION_STEP);
+            compacted = self.propose(Command::Compact { revision: step }).await?.revision;
+        }
+        loop {
+            let (answer, more) = oneshot::channel();
+            let sent = self.requests.send(Request::Vacuum(answer)).await.is_ok();
+            if !sent || !more.await.unwrap_or(false) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Datastore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datastore").field("revision", &self.cache.revision()).finish_non_exhaustive()
+    }
+}
+
+/// Compacts to the revision of one interval ago, for as long as the store is open.
+async fn compact_regularly(store: Weak<Datastore>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut before = None;
+    loop {
+        ticks.tick().await;
+        let Some(store) = store.upgrade() else { return };
+        if store.requests.is_closed() {
+            return;
+        }
+        if let Some(revision) = before.replace(store.revision())
+            && let Err(error) = store.compact(revision).await
+        {
+            tracing::warn!(%error, revision, "compaction failed; it is tried again");
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The thread that commits.
+//!
+//! It takes all proposals that wait, makes them one log entry, and commits entry and rows in one transaction
+//! with one fsync. While that runs, the next proposals gather: the slower the disk, the larger the groups.
+//! The cache gets the changes in the order of the log, after they are durable and before the proposers have
+//! their answers.
+
+use crate::checkpointer::{Checkpointer, checkpoint};
+use crate::command::{Command, Entry};
+use crate::directory::Directory;
+use crate::error::storage_error;
+use crate::log::Log;
+use crate::reader::Reader;
+use crate::schema::BUSY_TIMEOUT;
+use crate::state_machine::{Applied, Outcome, Rejection, StateMachine};
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use storage::cache::{Change, WatchCache};
+use storage::{Attrs, Object, StorageError};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands in one entry: at 10 us each, about what one fsync takes on a good disk.
+const MAX_COMMANDS: usize = 1024;
+
+/// Bytes in one entry; keeps the transaction, and what a peer receives at once, small.
+const MAX_BYTES: usize = 4 << 20;
+
+/// One voter has one term for ever.
+const TERM: u64 = 1;
+
+/// Free pages that are not given back to the file system: the next writes will want them.
+const SPARE_PAGES: i64 = 4096;
+
+/// Pages given back at a time: a few milliseconds.
+const VACUUM_PAGES: u32 = 512;
+
+/// What a proposer gets.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// The objects as watchers see them, one for each operation.
+    pub(crate) objects: Vec<Arc<Object>>,
+    /// The revision, or for a compaction, what has been compacted.
+    pub(crate) revision: u64,
+}
+
+/// A command on its way to the log.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub(crate) command: Command,
+    /// For each operation. Not part of the log: a function of the object.
+    pub(crate) attrs: Vec<Attrs>,
+    pub(crate) answer: oneshot::Sender<Result<Answer, StorageError>>,
+}
+
+/// What is left of a proposal while its command is in an entry.
+struct Waiting {
+    attrs: Vec<Attrs>,
+    answer: oneshot::Sender<Result<Answer, StorageError>>,
+}
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Propose(Proposal),
+    /// Gives free pages back to the file system. Answers whether there are more.
+    Vacuum(oneshot::Sender<bool>),
+    /// Limits the size of the database file, in bytes.
+    LimitSize(u64, oneshot::Sender<Result<(), StorageError>>),
+    /// Finishes what is waiting, makes a checkpoint and ends.
+    Stop,
+}
+
+/// What has been done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) entries: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) failures: AtomicU64,
+}
+
+/// The writer's state; lives on its thread.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) machine: StateMachine,
+    pub(crate) log: Log,
+    pub(crate) cache: Arc<WatchCache>,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) counters: Arc<Counters>,
+    /// Frames in the write-ahead log, as SQLite told after the last commit.
+    pub(crate) frames: Arc<AtomicU32>,
+    /// Whether a failure has left open what is on the disk.
+    pub(crate) doubtful: bool,
+    /// Keeps the directory locked until the last page is written. None in memory.
+    pub(crate) _directory: Option<Arc<Directory>>,
+}
+
+impl Writer {
+    /// Lets SQLite tell how long the write-ahead log is.
+    pub(crate) fn watch_frames(connection: &mut Connection, frames: &Arc<AtomicU32>) -> rusqlite::Result<()> {
+        let frames = Arc::clone(frames);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
+            frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))
+    }
+
+    /// Serves until it is told to stop, or everybody who could propose is gone.
+    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut left = None;
+        while let Some(request) = left.take().or_else(|| requests.blocking_recv()) {
+            match request {
+                Request::Stop => break,
+                Request::Vacuum(answer) => {
+                    let more = self.vacuum();
+                    // Nobody waits any more: fine.
+                    let _ = answer.send(more);
+                }
+                Request::LimitSize(bytes, answer) => {
+                    let _ = answer.send(self.limit_size(bytes));
+                }
+                Request::Propose(first) => {
+                    let mut group = vec![first];
+                    let mut bytes = group.iter().map(|proposal| proposal.command.size()).sum::<usize>();
+                    while group.len() < MAX_COMMANDS && bytes < MAX_BYTES {
+                        match requests.try_recv() {
+                            Ok(Request::Propose(proposal)) => {
+                                bytes += proposal.command.size();
+                                group.push(proposal);
+                            }
+                            Ok(other) => {
+                                left = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.commit(group);
+                }
+            }
+        }
+        self.stop(&mut requests);
+    }
+
+    fn stop(self, requests: &mut mpsc::Receiver<Request>) {
+        requests.close();
+        while let Ok(request) = requests.try_recv() {
+            if let Request::Propose(proposal) = request {
+                let _ = proposal.answer.send(Err(StorageError::unavailable("it is shutting down")));
+            }
+        }
+        let Self { connection, checkpointer, cache, reader, .. } = self;
+        cache.close();
+        // Both hold connections; without them the checkpoint can be complete.
+        drop(checkpointer);
+        reader.close();
+        if let Err(error) = checkpoint(&connection, "TRUNCATE") {
+            tracing::warn!(%error, "the last checkpoint failed; the next start makes up for it");
+        }
+    }
+
+    /// Commits a group and answers everybody in it.
+    fn commit(&mut self, group: Vec<Proposal>) {
+        if self.doubtful
+            && let Err(error) = self.recover()
+        {
+            return refuse(group, &error);
+        }
+        let mut entry = Entry { commands: Vec::with_capacity(group.len()) };
+        let mut waiting = Vec::with_capacity(group.len());
+        for Proposal { command, attrs, answer } in group {
+            entry.commands.push(command);
+            waiting.push(Waiting { attrs, answer });
+        }
+        let before = self.machine.revision;
+        match self.transact(&entry) {
+            Ok(outcomes) => {
+                self.counters.entries.fetch_add(1, Ordering::Relaxed);
+                self.counters.commands.fetch_add(entry.commands.len() as u64, Ordering::Relaxed);
+                // The entry's bytes are in the rows; free them before the cache grows.
+                drop(entry);
+                self.publish(outcomes, waiting);
+                self.after_commit();
+            }
+            Err(error) => {
+                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                self.doubtful = true;
+                let mut error = storage_error("writing", &error);
+                tracing::error!(%error, commands = waiting.len(), "a group of writes failed");
+                // Find out right away whether it reached the disk after all.
+                let known = self.recover().is_ok();
+                if !known || self.machine.revision != before {
+                    error = StorageError::Unknown { reason: error.to_string().into() };
+                }
+                for waiting in waiting {
+                    let _ = waiting.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, entry: &Entry) -> rusqlite::Result<Vec<Outcome>> {
+        // Counters change only together with the rows.
+        let mut machine = self.machine;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let appended = self.log.append(TERM, entry, &self.connection)?;
+        let outcomes = machine.apply(appended.index, entry, &self.connection)?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.log.committed(&appended);
+        self.machine = machine;
+        Ok(outcomes)
+    }
+
+    /// After a failure: undoes what is open, and takes over what the disk says.
+    fn recover(&mut self) -> Result<(), StorageError> {
+        let failed = |error: rusqlite::Error| storage_error("reading after a failed write", &error);
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK").map_err(failed)?;
+        }
+        let machine = StateMachine::load(&self.connection).map_err(failed)?;
+        let log = Log::load(&self.connection, machine.log_index).map_err(failed)?;
+        if machine.revision > self.machine.revision {
+            // The commit counted although it was reported as failed. Readers have to see it too.
+            let changes = self.reader.changes_since(&self.connection, self.machine.revision)?;
+            drop(self.cache.publish(changes, machine.revision));
+        }
+        self.cache.compact(machine.compacted);
+        self.machine = machine;
+        self.log = log;
+        self.doubtful = false;
+        Ok(())
+    }
+
+    fn publish(&self, outcomes: Vec<Outcome>, waiting: Vec<Waiting>) {
+        let mut compacted = None;
+        let mut changes = Vec::with_capacity(outcomes.len());
+        let mut results = Vec::with_capacity(outcomes.len());
+        for (outcome, Waiting { attrs, answer }) in outcomes.into_iter().zip(waiting) {
+            let result = match outcome {
+                Outcome::Applied(applied) => {
+                    let count = applied.len();
+                    let mut attrs = attrs.into_iter();
+                    changes.extend(applied.into_iter().map(|a| change(a, attrs.next().unwrap_or_default())));
+                    Ok(count)
+                }
+                Outcome::Compacted(revision) => {
+                    compacted = Some(revision);
+                    Ok(0)
+                }
+                Outcome::Rejected(rejection) => Err(rejection),
+            };
+            results.push((result, answer));
+        }
+        // Watches are woken when this is dropped, after the writers have their answers.
+        let published = self.cache.publish(changes, self.machine.revision);
+        if let Some(revision) = compacted {
+            self.cache.compact(revision);
+        }
+        let mut objects = published.objects.iter();
+        for (result, answer) in results {
+            let result = match result {
+                Ok(0) => Ok(Answer { objects: Vec::new(), revision: self.machine.compacted }),
+                Ok(count) => {
+                    let objects: Vec<_> = objects.by_ref().take(count).flatten().cloned().collect();
+                    let revision = objects.first().map_or(self.machine.revision, |object| object.revision);
+                    Ok(Answer { objects, revision })
+                }
+                Err(rejection) => Err(self.explain(rejection)),
+            };
+            // A proposer that has gone away does not mind.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// A rejection with what the caller needs to go on.
+    fn explain(&self, rejection: Rejection) -> StorageError {
+        match rejection {
+            Rejection::KeyExists { key } => StorageError::KeyExists { key: key.to_string() },
+            Rejection::NotFound { key } => StorageError::NotFound { key: key.to_string() },
+            // A later command of the same group may have changed it again, or deleted it. Either answer is
+            // true at some moment before the caller gets it.
+            Rejection::Conflict { key, expected, .. } => match self.cache.get(&key) {
+                Some(current) => StorageError::Conflict { expected, current },
+                None => StorageError::NotFound { key: key.to_string() },
+            },
+            Rejection::FutureRevision { requested, current } => {
+                StorageError::FutureRevision { requested, current }
+            }
+            Rejection::InvalidTransaction { reason } => StorageError::InvalidObject { reason },
+        }
+    }
+
+    fn after_commit(&mut self) {
+        let frames = self.frames.load(Ordering::Relaxed);
+        if !self.checkpointer.committed(frames) {
+            return;
+        }
+        // Readers are not waited for: what they still use is copied the next time.
+        let patience = |time| self.connection.busy_timeout(time);
+        let made = patience(Duration::ZERO).and_then(|()| checkpoint(&self.connection, "RESTART"));
+        if let Err(error) = made.and_then(|_| patience(BUSY_TIMEOUT)) {
+            tracing::warn!(%error, "checkpoint failed; it is tried again with the next write");
+        }
+    }
+
+    fn limit_size(&self, bytes: u64) -> Result<(), StorageError> {
+        let failed = |error: rusqlite::Error| storage_error("limiting the size", &error);
+        let number = |pragma: String| self.connection.query_row(&pragma, [], |row| row.get::<_, u64>(0));
+        let page = number("PRAGMA page_size".to_owned()).map_err(failed)?;
+        number(format!("PRAGMA max_page_count = {}", (bytes / page).max(1))).map_err(failed).map(|_| ())
+    }
+
+    fn vacuum(&self) -> bool {
+        let free = |connection: &Connection| {
+            connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+        };
+        if self.doubtful || free(&self.connection) <= SPARE_PAGES {
+            return false;
+        }
+        let step = || -> rusqlite::Result<()> {
+            let mut statement =
+                self.connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        match step() {
+            Ok(()) => free(&self.connection) > SPARE_PAGES,
+            Err(error) => {
+                tracing::warn!(%error, "giving free pages back failed");
+                false
+            }
+        }
+    }
+}
+
+fn change(applied: Applied, attrs: Attrs) -> Change {
+    let Applied { key, create_revision, revision, value } = applied;
+    match value {
+        Some((value, splice_at)) => {
+            Change::Put(Object { key, create_revision, revision, value, splice_at, attrs })
+        }
+        None => Change::Delete { key, revision },
+    }
+}
+
+fn refuse(group: Vec<Proposal>, error: &StorageError) {
+    for proposal in group {
+        let _ = proposal.answer.send(Err(error.clone()));
+    }
+}

@@ -1,0 +1,18 @@
+//! The store through its public interface, on real files.
+// Marked as test code throughout, so that helpers too may unwrap.
+#![cfg(test)]
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod past;
+#[cfg(test)]
+mod watches;
+#[cfg(test)]
+mod writes;
