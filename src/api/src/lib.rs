@@ -1,0 +1,30 @@
+//! Built-in kinds: identity, defaults, validation, strategy and table columns, as pure functions over JSON
+//! trees.
+//!
+//! Not here: what all kinds share (the engine in `apiserver` does it), storage, conversion of protobuf. Upstream
+//! counterpart: `k8s.io/kubernetes/pkg/apis`, `pkg/registry/*/strategy.go` and `pkg/printers/internalversion`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`kind`] | the [`Kind`] trait: everything that one kind is to the server |
+//! | [`registry`] | all served resources, by resource and by kind |
+//! | [`meta`] | rules of `ObjectMeta` that hold for every kind |
+//! | [`validation`], [`columns`], [`value`] | parts that kinds are made of |
+//! | `core`, `apps`, ... | one file per kind, one line per kind in the group's `mod.rs` |
+
+pub mod columns;
+pub mod kind;
+pub mod registry;
+mod table;
+pub mod value;
+pub mod versions;
+
+pub use kind::{Kind, NameRule, ScalePaths};
+pub use registry::{Group, Registry, Resource, Subresource, registry};
+
+/// Behaviour of every kind that has its own file.
+fn kinds() -> Vec<&'static dyn Kind> {
+    let mut all: Vec<&'static dyn Kind> = Vec::new();
+    all.sort_by_key(|kind| kind.group_kind());
+    all
+}
