@@ -15,6 +15,7 @@
 pub mod columns;
 pub mod kind;
 pub mod registry;
+pub mod schema;
 mod table;
 pub mod value;
 pub mod versions;

@@ -11,6 +11,7 @@ pub mod gvk;
 pub mod labels;
 pub mod meta;
 pub mod quantity;
+pub mod schema;
 pub mod status;
 pub mod table;
 pub mod time;
