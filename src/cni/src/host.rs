@@ -1,0 +1,71 @@
+//! What the node needs around the pods' links: forwarding, masquerading of what leaves the cluster, and the
+//! removal of all of it.
+
+use crate::{host_ports, link, nft};
+use ipnet::IpNet;
+use std::io;
+use std::path::Path;
+
+/// The table.
+const TABLE: &str = "knarr-network";
+
+/// Sets the node up; can be repeated.
+///
+/// # Errors
+/// When forwarding cannot be switched on or nft refuses.
+pub fn ensure(cluster_cidrs: &[IpNet]) -> io::Result<()> {
+    set("net/ipv4/ip_forward", "1")?;
+    // A NodePort or host port on 127.0.0.1 is redirected to a pod: without this the kernel drops it.
+    set("net/ipv4/conf/all/route_localnet", "1")?;
+    nft::apply(&rules(cluster_cidrs))
+}
+
+fn set(name: &str, value: &str) -> io::Result<()> {
+    let path = Path::new("/proc/sys").join(name);
+    if std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
+        return Ok(());
+    }
+    std::fs::write(&path, value).map_err(|e| io::Error::new(e.kind(), format!("cannot set {name}: {e}")))
+}
+
+/// Traffic of pods to somewhere outside the cluster leaves with the node's address. What already has one of
+/// the node's addresses stays as it is, and so does what goes to the node itself.
+fn rules(cluster_cidrs: &[IpNet]) -> String {
+    let cidrs: Vec<String> =
+        cluster_cidrs.iter().filter(|c| c.addr().is_ipv4()).map(IpNet::to_string).collect();
+    let mut script = format!("add table ip {TABLE}\ndelete table ip {TABLE}\ntable ip {TABLE} {{\n");
+    if !cidrs.is_empty() {
+        let set = cidrs.join(", ");
+        script.push_str(&format!(
+            "  set cluster {{ type ipv4_addr; flags interval; elements = {{ {set} }} }}\n  \
+             chain postrouting {{ type nat hook postrouting priority srcnat;\n    \
+             ip saddr @cluster ip daddr != @cluster fib daddr type != local ip daddr != 224.0.0.0/4 masquerade\n  }}\n"
+        ));
+    }
+    script.push_str("}\n");
+    script
+}
+
+/// Removes tables and links that this crate made. What is not there is passed over.
+///
+/// # Errors
+/// When a link cannot be removed.
+pub fn cleanup() -> io::Result<()> {
+    for table in [TABLE, host_ports::TABLE] {
+        nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n"))?;
+    }
+    link::remove_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_leaves_the_cluster_is_masqueraded() {
+        let text = rules(&["10.1.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()]);
+        assert!(text.contains("elements = { 10.1.0.0/16 }"));
+        assert!(text.contains("ip saddr @cluster ip daddr != @cluster"));
+        assert!(!rules(&[]).contains("masquerade"));
+    }
+}

@@ -1,0 +1,36 @@
+//! The pod network: the CNI plugin `knarr-cni` that the container runtime calls, and what the node needs
+//! around it.
+//!
+//! ```text
+//!   pod namespace                        host
+//!   eth0 10.1.0.7/32  ── veth ──  knarrXXXXXXXX   route 10.1.0.7/32 dev knarrXXXXXXXX
+//!   default via 169.254.1.1 (a permanent neighbour: the host end's MAC)
+//! ```
+//!
+//! There is no bridge: every packet of a pod passes the host's prerouting, so Services work for pods of one
+//! node too. Addresses come from the node's pod CIDR (CNI specification 1.0.0, also spoken as 0.4.0).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`plugin`] | the commands ADD, DEL, CHECK, VERSION |
+//! | [`protocol`] | what the runtime says (environment, standard input) |
+//! | [`ipam`] | addresses, kept as files |
+//! | [`link`] | veth, addresses and routes by netlink |
+//! | [`host_ports`] | ports of the host that lead to pods, in nftables |
+//! | [`host`] | forwarding and masquerading on the node, and their removal |
+//! | [`configuration`] | the network configuration that the runtime reads |
+
+pub mod configuration;
+pub mod host;
+mod host_ports;
+pub mod ipam;
+mod link;
+mod nft;
+mod plugin;
+pub mod protocol;
+
+pub use host::cleanup;
+pub use plugin::{is_plugin_call, main};
+
+/// Name that the plugin is called by, and of its network.
+pub const PLUGIN: &str = "knarr-cni";

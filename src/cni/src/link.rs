@@ -1,0 +1,240 @@
+//! The pair of links between a pod and the host, by netlink.
+
+use futures::TryStreamExt as _;
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::neighbour::NeighbourState;
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+/// Prefix of the host's ends.
+const PREFIX: &str = "knarr";
+/// What pods use as their gateway: link-local, so it can be no pod's or node's address (RFC 3927).
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// The host's end of a sandbox's link: a name of at most 15 bytes that is the same each time.
+pub fn host_name(sandbox: &str) -> String {
+    // FNV-1a: no more is needed than that two sandboxes of one node differ.
+    let hash = sandbox.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{PREFIX}{:010x}", hash & 0xff_ffff_ffff)
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The host's end.
+    pub host_name: String,
+    /// MAC of the pod's end.
+    pub pod_mac: [u8; 6],
+}
+
+/// Makes the link and sets both ends up. What a broken earlier call left is replaced.
+///
+/// # Errors
+/// When the kernel refuses something; the caller then removes the link.
+pub fn make(
+    namespace: &Path,
+    sandbox: &str,
+    interface: &str,
+    addresses: &[IpAddr],
+    mtu: Option<u32>,
+) -> io::Result<Made> {
+    let host_end = host_name(sandbox);
+    let pod = File::open(namespace)?;
+    let host_mac = in_host(|handle| {
+        let (host_end, interface) = (host_end.clone(), interface.to_owned());
+        let descriptor = pod.as_raw_fd();
+        async move {
+            delete(&handle, &host_end).await?;
+            // Made under a name of its own: the host may have an eth0.
+            let temporary = format!("{}p", host_end.get(..14).unwrap_or(&host_end));
+            let mut veth = LinkVeth::new(&host_end, &temporary);
+            if let Some(mtu) = mtu {
+                veth = veth.mtu(mtu);
+            }
+            handle.link().add(veth.build()).execute().await.map_err(io::Error::other)?;
+            let peer = find(&handle, &temporary).await?;
+            let mut moved =
+                LinkUnspec::new_with_index(peer.header.index).name(interface).setns_by_fd(descriptor);
+            if let Some(mtu) = mtu {
+                moved = moved.mtu(mtu);
+            }
+            handle.link().set(moved.build()).execute().await.map_err(io::Error::other)?;
+            let host = find(&handle, &host_end).await?;
+            let up = LinkUnspec::new_with_index(host.header.index).up();
+            handle.link().set(up.build()).execute().await.map_err(io::Error::other)?;
+            mac(&host).ok_or_else(|| io::Error::other("the link has no MAC"))
+        }
+    })?;
+    let pod_mac = in_namespace(pod, |handle| {
+        let (interface, addresses) = (interface.to_owned(), addresses.to_owned());
+        async move { set_up_pod(&handle, &interface, &addresses, host_mac).await }
+    })?;
+    in_host(|handle| {
+        let (host_end, addresses) = (host_end.clone(), addresses.to_owned());
+        async move {
+            let index = find(&handle, &host_end).await?.header.index;
+            for address in addresses {
+                let IpAddr::V4(address) = address else { continue };
+                let route = RouteMessageBuilder::<Ipv4Addr>::new()
+                    .destination_prefix(address, 32)
+                    .output_interface(index)
+                    .scope(RouteScope::Link)
+                    .build();
+                handle.route().add(route).replace().execute().await.map_err(io::Error::other)?;
+            }
+            Ok(())
+        }
+    })?;
+    Ok(Made { host_name: host_end, pod_mac })
+}
+
+async fn set_up_pod(
+    handle: &Handle,
+    interface: &str,
+    addresses: &[IpAddr],
+    host_mac: [u8; 6],
+) -> io::Result<[u8; 6]> {
+    let up = |index| handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute();
+    up(find(handle, "lo").await?.header.index).await.map_err(io::Error::other)?;
+    let link = find(handle, interface).await?;
+    let index = link.header.index;
+    for address in addresses {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        handle.address().add(index, *address, length).execute().await.map_err(io::Error::other)?;
+    }
+    up(index).await.map_err(io::Error::other)?;
+    let gateway = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(GATEWAY, 32)
+        .output_interface(index)
+        .scope(RouteScope::Link)
+        .build();
+    handle.route().add(gateway).execute().await.map_err(io::Error::other)?;
+    let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).output_interface(index).build();
+    handle.route().add(default).execute().await.map_err(io::Error::other)?;
+    handle
+        .neighbours()
+        .add(index, IpAddr::V4(GATEWAY))
+        .link_layer_address(&host_mac)
+        .state(NeighbourState::Permanent)
+        .replace()
+        .execute()
+        .await
+        .map_err(io::Error::other)?;
+    mac(&link).ok_or_else(|| io::Error::other("the link has no MAC"))
+}
+
+/// Whether the link is there with its addresses.
+///
+/// # Errors
+/// What is missing.
+pub fn check(namespace: &Path, sandbox: &str, interface: &str, addresses: &[IpAddr]) -> io::Result<()> {
+    let host_end = host_name(sandbox);
+    in_host(|handle| async move { find(&handle, &host_end).await.map(drop) })?;
+    let (interface, wanted) = (interface.to_owned(), addresses.to_owned());
+    in_namespace(File::open(namespace)?, |handle| async move {
+        let index = find(&handle, &interface).await?.header.index;
+        for address in wanted {
+            let mut found =
+                handle.address().get().set_link_index_filter(index).set_address_filter(address).execute();
+            if found.try_next().await.map_err(io::Error::other)?.is_none() {
+                return Err(io::Error::other(format!("{interface} does not have {address}")));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Removes a sandbox's link, if it is there; the pod's end and the routes go with it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove(sandbox: &str) -> io::Result<()> {
+    let host_end = host_name(sandbox);
+    in_host(|handle| async move { delete(&handle, &host_end).await })
+}
+
+/// Removes all host ends.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_all() -> io::Result<()> {
+    in_host(|handle| async move {
+        let mut links = handle.link().get().execute();
+        let mut ours = Vec::new();
+        while let Some(link) = links.try_next().await.map_err(io::Error::other)? {
+            let name = link.attributes.iter().find_map(|a| match a {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            });
+            // Exactly the form of `host_name`: a person may have a link called knarr-something.
+            if name.is_some_and(|n| n.len() == PREFIX.len() + 10 && n.starts_with(PREFIX)) {
+                ours.push(link.header.index);
+            }
+        }
+        for index in ours {
+            handle.link().del(index).execute().await.map_err(io::Error::other)?;
+        }
+        Ok(())
+    })
+}
+
+async fn find(handle: &Handle, name: &str) -> io::Result<LinkMessage> {
+    let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+    found
+        .ok()
+        .flatten()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no link {name}")))
+}
+
+async fn delete(handle: &Handle, name: &str) -> io::Result<()> {
+    match find(handle, name).await {
+        Ok(link) => handle.link().del(link.header.index).execute().await.map_err(io::Error::other),
+        Err(_) => Ok(()),
+    }
+}
+
+fn mac(link: &LinkMessage) -> Option<[u8; 6]> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok(),
+        _ => None,
+    })
+}
+
+/// Runs netlink requests in this namespace.
+fn in_host<T, W: Future<Output = io::Result<T>>>(work: impl FnOnce(Handle) -> W) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let connection = tokio::spawn(connection);
+        let outcome = work(handle).await;
+        connection.abort();
+        outcome
+    })
+}
+
+/// Runs netlink requests in another namespace, on a thread that ends there.
+fn in_namespace<T, W>(namespace: File, work: impl FnOnce(Handle) -> W + Send) -> io::Result<T>
+where
+    T: Send,
+    W: Future<Output = io::Result<T>>,
+{
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            in_host(work)
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in the pod's namespace ended")))
+    })
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

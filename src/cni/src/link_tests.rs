@@ -1,0 +1,97 @@
+//! Real links between two real network namespaces. Needs root.
+
+use super::*;
+use nix::sched::unshare;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+
+/// Runs `host` in one new namespace with the path of another, in which `pod` runs afterwards; then waits for
+/// the thread that `host` left behind.
+fn in_two_namespaces(host: impl FnOnce(PathBuf) -> JoinHandle<()> + Send, pod: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let (tell_path, path) = channel();
+        let (tell_ready, ready) = channel::<()>();
+        let pod = scope.spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let thread = nix::unistd::gettid();
+            tell_path.send(PathBuf::from(format!("/proc/self/task/{thread}/ns/net"))).unwrap();
+            ready.recv().unwrap();
+            pod();
+        });
+        scope
+            .spawn(move || {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                let left = host(path.recv().unwrap());
+                tell_ready.send(()).unwrap();
+                pod.join().unwrap();
+                left.join().unwrap();
+            })
+            .join()
+            .unwrap();
+    });
+}
+
+#[test]
+fn pod_and_host_reach_each_other_and_removal_leaves_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: network namespaces need root");
+        return;
+    }
+    let pod_address: IpAddr = "10.1.0.2".parse().unwrap();
+    let (tell, told) = channel::<SocketAddr>();
+    in_two_namespaces(
+        move |namespace| {
+            in_host(|handle| async move {
+                let lo = find(&handle, "lo").await?.header.index;
+                handle
+                    .address()
+                    .add(lo, "10.77.0.1".parse().unwrap(), 32)
+                    .execute()
+                    .await
+                    .map_err(io::Error::other)?;
+                handle
+                    .link()
+                    .set(LinkUnspec::new_with_index(lo).up().build())
+                    .execute()
+                    .await
+                    .map_err(io::Error::other)
+            })
+            .unwrap();
+            // What a broken earlier call left does not disturb.
+            make(&namespace, "other", "eth1", &["10.1.0.9".parse().unwrap()], None).unwrap();
+            remove("other").unwrap();
+            let made = make(&namespace, "sandbox", "eth0", &[pod_address], Some(1400)).unwrap();
+            check(&namespace, "sandbox", "eth0", &[pod_address]).unwrap();
+            assert!(check(&namespace, "sandbox", "eth0", &["10.1.0.3".parse().unwrap()]).is_err());
+            let listener = UdpSocket::bind("10.77.0.1:0").unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 16];
+                let (length, peer) = listener.recv_from(&mut buffer).unwrap();
+                listener.send_to(&buffer[..length], peer).unwrap();
+                // The socket keeps this thread's namespace alive until the answer is out.
+                remove("sandbox").unwrap();
+                assert!(
+                    in_host(|handle| async move { find(&handle, &made.host_name).await.map(drop) }).is_err()
+                );
+            })
+        },
+        move || {
+            let socket = UdpSocket::bind((pod_address, 0)).unwrap();
+            socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+            socket.send_to(b"hello", told.recv().unwrap()).unwrap();
+            let mut buffer = [0; 16];
+            assert_eq!(socket.recv(&mut buffer).unwrap(), 5);
+        },
+    );
+}
+
+#[test]
+fn names_of_links_fit_and_differ() {
+    let one = host_name("0123456789abcdef");
+    assert_eq!(one.len(), 15);
+    assert_ne!(one, host_name("0123456789abcdee"));
+    assert_eq!(one, host_name("0123456789abcdef"));
+}
