@@ -83,7 +83,9 @@ impl From<tonic::Status> for CriError {
             // tonic reports its own timeouts as Cancelled with this message.
             Code::Cancelled if message.contains("Timeout") => Self::DeadlineExceeded { message },
             // A broken connection surfaces as Unknown "transport error" with the cause as source.
-            Code::Unknown if message == "transport error" => Self::Unavailable { message: with_source(&status) },
+            Code::Unknown if message == "transport error" => {
+                Self::Unavailable { message: with_source(&status) }
+            }
             code => Self::Other { code: code_name(code), message },
         }
     }

@@ -139,9 +139,10 @@ pub fn decode_control(
             Ok(Control::RstStream { stream: take_word(&mut rest)? & MASK_31, status: take_word(&mut rest)? })
         }
         PING => Ok(Control::Ping { id: take_word(&mut rest)? }),
-        GOAWAY => {
-            Ok(Control::GoAway { last_stream: take_word(&mut rest)? & MASK_31, status: take_word(&mut rest)? })
-        }
+        GOAWAY => Ok(Control::GoAway {
+            last_stream: take_word(&mut rest)? & MASK_31,
+            status: take_word(&mut rest)?,
+        }),
         HEADERS => {
             let stream = take_word(&mut rest)? & MASK_31;
             Ok(Control::Headers { stream, flags, headers: decoder.decode(rest)? })
@@ -244,10 +245,7 @@ mod tests {
     #[test]
     fn the_head_of_data_carries_stream_flags_and_length() {
         let head = data_head(9, FLAG_FIN, 0x01_0203);
-        assert_eq!(
-            decode_head(head).unwrap(),
-            Head::Data { stream: 9, flags: FLAG_FIN, length: 0x01_0203 }
-        );
+        assert_eq!(decode_head(head).unwrap(), Head::Data { stream: 9, flags: FLAG_FIN, length: 0x01_0203 });
     }
 
     #[test]

@@ -170,8 +170,9 @@ mod tests {
     #[test]
     fn a_long_value_survives() {
         let (mut encoder, mut decoder) = (HeaderEncoder::new(), HeaderDecoder::new());
-        let value: String =
-            (0..9000_u32).map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90)).collect();
+        let value: String = (0..9000_u32)
+            .map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 25) as u8 % 90))
+            .collect();
         let headers = Headers::from([("a".to_owned(), value)]);
         assert_eq!(decoder.decode(&encoder.encode(&headers).unwrap()).unwrap(), headers);
     }

@@ -32,9 +32,8 @@ impl PortForward {
     pub async fn open(&self, port: u16) -> Result<Forwarded, StreamingError> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed).to_string();
         let port = port.to_string();
-        let headers = |kind| {
-            upgrade::stream_headers([(STREAM_TYPE, kind), (PORT, &port), (REQUEST_ID, &request)])
-        };
+        let headers =
+            |kind| upgrade::stream_headers([(STREAM_TYPE, kind), (PORT, &port), (REQUEST_ID, &request)]);
         // The runtime pairs the two by request id and begins when it has both.
         let error = self.connection.open(headers("error")).await?;
         error.writer.finish().await?;

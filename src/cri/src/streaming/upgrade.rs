@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::connection::{Connection, Role};
 use super::error::StreamingError;
-use super::{PROTOCOL_VERSION_HEADER, Headers};
+use super::{Headers, PROTOCOL_VERSION_HEADER};
 
 /// The streaming server is on this machine and does nothing before it answers but look up a token.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
