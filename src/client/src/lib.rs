@@ -11,6 +11,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`connect`] | building a client: in process, mutual TLS, kubeconfig |
+//! | [`discovery`] | which resources are served |
 //! | [`rest`] | typed requests with shallow generics, error classes |
 //! | [`reflector`] | the list+watch loop |
 //! | [`informer`] | shared caches with indexes and event handlers |
@@ -25,6 +26,7 @@
 
 pub mod connect;
 mod connector;
+pub mod discovery;
 pub mod events;
 pub mod expectations;
 pub mod informer;

@@ -1,0 +1,43 @@
+//! The control loops of Kubernetes.
+//!
+//! Upstream counterpart: kube-controller-manager. Controllers are clients of the API server like any other:
+//! they read shared caches and write through the API as `system:kube-controller-manager`. Each is one file (or
+//! folder) of one shape: what it watches, how an event becomes a key, and `reconcile(key)`; see
+//! `docs/adding-a-controller.md`.
+//!
+//! ```text
+//!   informers ── events ──> keys ──> workqueue ──> reconcile(key): read caches ─> plan (pure) ─> write
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`framework`] | the shared shape and the runner |
+//! | [`manager`] | the list of all controllers, leader election |
+//! | everything else | one controller each, or facts that several share |
+
+pub mod framework;
+pub mod manager;
+mod ownership;
+mod percent;
+mod pods;
+mod revision;
+
+mod clusterrole_aggregation;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod endpointslice_mirroring;
+mod garbage_collector;
+mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod node_taints;
+mod pod_gc;
+mod replicaset;
+mod replicationcontroller;
+mod root_ca_publisher;
+mod service_pods;
+mod serviceaccount;
+mod taint_eviction;
+
+pub use manager::{Config, ControllersError, run};

@@ -1,0 +1,101 @@
+//! All controllers, and which process may run them.
+
+use std::sync::Arc;
+
+use client::{LeaderElection, Rest, SharedInformers};
+use ipnet::IpNet;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::framework::{self, Context, Controller};
+
+/// Name of the lease that the active instance holds; upstream's.
+const LEASE: &str = "kube-controller-manager";
+
+/// What the controllers need to know of the cluster.
+#[derive(Clone)]
+pub struct Config {
+    /// The API as `system:kube-controller-manager`.
+    pub client: kube::Client,
+    /// The caches of this process.
+    pub informers: SharedInformers,
+    /// Contend for leadership under this name; `None` runs at once, for processes that are alone.
+    pub identity: Option<String>,
+    /// Networks that pod addresses come from, one of each family at most; empty leaves nodes without pod CIDR.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// Networks that service addresses come from; pods never get addresses in them.
+    pub service_cidrs: Vec<IpNet>,
+    /// Certificates (PEM) that API server certificates are verified with; published in every namespace.
+    pub root_ca_pem: String,
+}
+
+/// Why the controllers did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllersError {
+    /// The configuration cannot work.
+    #[error("invalid configuration: {0}")]
+    Config(String),
+}
+
+/// Runs all controllers until `stop`, whenever this process is the leader.
+///
+/// # Errors
+/// When the configuration cannot work. Failures at run time are retried for ever.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ControllersError> {
+    crate::node_ipam::check_networks(&config.cluster_cidrs).map_err(ControllersError::Config)?;
+    if config.root_ca_pem.is_empty() {
+        return Err(ControllersError::Config("the root CA is empty".into()));
+    }
+    let Some(identity) = config.identity.clone() else {
+        run_all(config, stop).await;
+        return Ok(());
+    };
+    let election = LeaderElection::new(config.client.clone(), LEASE, identity);
+    election.run(&stop, |term| run_all(config.clone(), term)).await;
+    Ok(())
+}
+
+async fn run_all(config: Config, stop: CancellationToken) {
+    let context = Context { rest: Rest::new(config.client.clone()), informers: config.informers.clone() };
+    let mut tasks = JoinSet::new();
+    for controller in all(&context, &config) {
+        tasks.spawn(framework::run(controller, stop.clone()));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Every controller there is. One that is built but not listed is an unused variable, which does not compile.
+fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
+    let clusterrole_aggregation = crate::clusterrole_aggregation::ClusterRoleAggregation::new(context);
+    let deployment = crate::deployment::DeploymentController::new(context);
+    let endpoints = crate::endpoints::EndpointsController::new(context);
+    let endpointslice = crate::endpointslice::EndpointSliceController::new(context);
+    let endpointslice_mirroring = crate::endpointslice_mirroring::EndpointSliceMirroring::new(context);
+    let garbage_collector = crate::garbage_collector::GarbageCollector::new(context);
+    let namespace = crate::namespace::NamespaceController::new(context);
+    let node_ipam = crate::node_ipam::NodeIpam::new(context, config);
+    let node_lifecycle = crate::node_lifecycle::NodeLifecycle::new(context);
+    let pod_gc = crate::pod_gc::PodGarbageCollector::new(context);
+    let replicaset = crate::replicaset::ReplicaSetController::new(context);
+    let replicationcontroller = crate::replicationcontroller::ReplicationManager::new(context);
+    let root_ca_publisher = crate::root_ca_publisher::RootCaPublisher::new(context, config);
+    let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
+    let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
+    vec![
+        Arc::new(clusterrole_aggregation),
+        Arc::new(deployment),
+        Arc::new(endpoints),
+        Arc::new(endpointslice),
+        Arc::new(endpointslice_mirroring),
+        Arc::new(garbage_collector),
+        Arc::new(namespace),
+        Arc::new(node_ipam),
+        Arc::new(node_lifecycle),
+        Arc::new(pod_gc),
+        Arc::new(replicaset),
+        Arc::new(replicationcontroller),
+        Arc::new(root_ca_publisher),
+        Arc::new(serviceaccount),
+        Arc::new(taint_eviction),
+    ]
+}
