@@ -56,8 +56,11 @@ pub struct ScalePaths {
 }
 
 /// The scale paths of every built-in kind that scales.
-pub const STANDARD_SCALE: ScalePaths =
-    ScalePaths { spec_replicas: ".spec.replicas", status_replicas: ".status.replicas", selector: ".spec.selector" };
+pub const STANDARD_SCALE: ScalePaths = ScalePaths {
+    spec_replicas: ".spec.replicas",
+    status_replicas: ".status.replicas",
+    selector: ".spec.selector",
+};
 
 /// Behaviour of one kind. Objects come in the storage version, decoded and pruned; every method is pure.
 ///

@@ -12,11 +12,28 @@
 //! | [`validation`], [`columns`], [`value`] | parts that kinds are made of |
 //! | `core`, `apps`, ... | one file per kind, one line per kind in the group's `mod.rs` |
 
+mod admissionregistration;
+mod apiextensions;
+mod apiregistration;
+mod autoscaling;
+mod certificates;
 pub mod columns;
+mod coordination;
+mod discovery;
+mod flowcontrol;
 pub mod kind;
+pub mod meta;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
 pub mod registry;
+mod resource;
+mod scheduling;
 pub mod schema;
+mod storage;
 mod table;
+pub mod validation;
 pub mod value;
 pub mod versions;
 
@@ -26,6 +43,24 @@ pub use registry::{Group, Registry, Resource, Subresource, registry};
 /// Behaviour of every kind that has its own file.
 fn kinds() -> Vec<&'static dyn Kind> {
     let mut all: Vec<&'static dyn Kind> = Vec::new();
+    let groups = [
+        admissionregistration::KINDS,
+        apiextensions::KINDS,
+        apiregistration::KINDS,
+        autoscaling::KINDS,
+        certificates::KINDS,
+        coordination::KINDS,
+        discovery::KINDS,
+        flowcontrol::KINDS,
+        networking::KINDS,
+        node::KINDS,
+        policy::KINDS,
+        rbac::KINDS,
+        resource::KINDS,
+        scheduling::KINDS,
+        storage::KINDS,
+    ];
+    all.extend(groups.into_iter().flatten());
     all.sort_by_key(|kind| kind.group_kind());
     all
 }

@@ -200,9 +200,9 @@ impl Registry {
 
     /// The resource of a group and plural name in the version that it is stored in.
     pub fn stored(&self, group: &str, resource: &str) -> Option<&Resource> {
-        self.resources
-            .iter()
-            .find(|r| r.gvr.group == group && r.gvr.resource == resource && r.gvr.version == r.storage_version)
+        self.resources.iter().find(|r| {
+            r.gvr.group == group && r.gvr.resource == resource && r.gvr.version == r.storage_version
+        })
     }
 
     /// Groups in the order in which discovery shows them; core is the first.

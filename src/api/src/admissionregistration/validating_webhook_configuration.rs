@@ -1,0 +1,39 @@
+//! ValidatingWebhookConfiguration (KEP-492).
+
+use super::webhooks;
+use crate::Kind;
+use crate::columns;
+use crate::value;
+use apimachinery::field::ErrorList;
+use apimachinery::table::Column;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// ValidatingWebhookConfiguration.
+pub struct ValidatingWebhookConfiguration;
+
+impl Kind for ValidatingWebhookConfiguration {
+    fn group_kind(&self) -> (&'static str, &'static str) {
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration")
+    }
+
+    fn default(&self, object: &mut Value) {
+        webhooks::default(object, false);
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        webhooks::validate(object)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::object_name(), Column::new("Webhooks").integer(), Column::age()]
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        vec![
+            columns::name(object),
+            Value::from(value::list(object, "webhooks").len()),
+            columns::age(object, now),
+        ]
+    }
+}

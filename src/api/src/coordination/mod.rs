@@ -1,0 +1,8 @@
+//! `coordination.k8s.io`.
+
+use crate::Kind;
+
+mod lease;
+
+/// The kinds of this group that have a file of their own.
+pub(crate) const KINDS: &[&dyn Kind] = &[&lease::Lease];

@@ -1,0 +1,8 @@
+//! `discovery.k8s.io`.
+
+use crate::Kind;
+
+mod endpoint_slice;
+
+/// The kinds of this group that have a file of their own.
+pub(crate) const KINDS: &[&dyn Kind] = &[&endpoint_slice::EndpointSlice];

@@ -1,0 +1,35 @@
+//! ClusterRole (RBAC documentation).
+
+use super::rules;
+use crate::Kind;
+use crate::columns;
+use apimachinery::field::ErrorList;
+use apimachinery::table::Column;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// ClusterRole.
+pub struct ClusterRole;
+
+impl Kind for ClusterRole {
+    fn group_kind(&self) -> (&'static str, &'static str) {
+        ("rbac.authorization.k8s.io", "ClusterRole")
+    }
+
+    fn name_rule(&self) -> crate::NameRule {
+        crate::NameRule::PathSegment
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        rules::validate_rules(object, false)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::object_name(), Column::new("Created At")]
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let _ = now;
+        vec![columns::name(object), rules::created_cell(object)]
+    }
+}

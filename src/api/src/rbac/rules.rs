@@ -1,0 +1,140 @@
+//! Rules and subjects, shared by the four kinds (RBAC documentation, "Referring to resources").
+
+use crate::validation::Errors;
+use crate::value::{self, list, list_mut, text};
+use apimachinery::field::{ErrorList, Path};
+use apimachinery::validation;
+use serde_json::Value;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// What is wrong with the rules of a role. Only cluster roles may name URLs.
+pub fn validate_rules(role: &Value, namespaced: bool) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (index, rule) in list(role, "rules").iter().enumerate() {
+        let path = Path::new("rules").index(index);
+        if list(rule, "verbs").is_empty() {
+            errors.required(&path.child("verbs"), "verbs must contain at least one value");
+        }
+        if !list(rule, "nonResourceURLs").is_empty() {
+            let others = ["apiGroups", "resources", "resourceNames"];
+            if namespaced {
+                errors.invalid(
+                    &path.child("nonResourceURLs"),
+                    value::field(rule, "nonResourceURLs").clone(),
+                    "namespaced rules cannot apply to non-resource URLs",
+                );
+            } else if others.iter().any(|name| !list(rule, name).is_empty()) {
+                errors.invalid(
+                    &path.child("nonResourceURLs"),
+                    value::field(rule, "nonResourceURLs").clone(),
+                    "rules cannot apply to both regular resources and non-resource URLs",
+                );
+            }
+            continue;
+        }
+        if list(rule, "apiGroups").is_empty() {
+            errors.required(&path.child("apiGroups"), "resource rules must supply at least one api group");
+        }
+        if list(rule, "resources").is_empty() {
+            errors.required(&path.child("resources"), "resource rules must supply at least one resource");
+        }
+    }
+    errors
+}
+
+/// Fills in the groups of a binding's role and subjects.
+pub fn default_binding(binding: &mut Value) {
+    if let Some(reference) = value::object_mut(binding, "roleRef") {
+        value::default_text(reference, "apiGroup", GROUP);
+    }
+    for subject in list_mut(binding, "subjects") {
+        if matches!(text(subject, "kind"), "User" | "Group") {
+            value::default_text(subject, "apiGroup", GROUP);
+        }
+    }
+}
+
+/// What is wrong with a binding.
+pub fn validate_binding(binding: &Value, namespaced: bool) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let reference = value::field(binding, "roleRef");
+    let path = Path::new("roleRef");
+    if text(reference, "apiGroup") != GROUP {
+        errors.not_supported(&path.child("apiGroup"), text(reference, "apiGroup"), &[GROUP]);
+    }
+    let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    if !kinds.contains(&text(reference, "kind")) {
+        errors.not_supported(&path.child("kind"), text(reference, "kind"), kinds);
+    }
+    let name = text(reference, "name");
+    if name.is_empty() {
+        errors.required(&path.child("name"), "");
+    } else {
+        errors.check(&path, "name", name, validation::path_segment(name));
+    }
+    for (index, subject) in list(binding, "subjects").iter().enumerate() {
+        validate_subject(subject, &Path::new("subjects").index(index), namespaced, &mut errors);
+    }
+    errors
+}
+
+fn validate_subject(subject: &Value, path: &Path, namespaced: bool, errors: &mut ErrorList) {
+    let (name, group) = (text(subject, "name"), text(subject, "apiGroup"));
+    if name.is_empty() {
+        errors.required(&path.child("name"), "");
+    }
+    match text(subject, "kind") {
+        "ServiceAccount" => {
+            if !name.is_empty() {
+                errors.check(path, "name", name, validation::dns1123_subdomain(name));
+            }
+            if !group.is_empty() {
+                errors.not_supported(&path.child("apiGroup"), group, &[""]);
+            }
+            if !namespaced && text(subject, "namespace").is_empty() {
+                errors.required(&path.child("namespace"), "");
+            }
+        }
+        "User" | "Group" => {
+            if group != GROUP {
+                errors.not_supported(&path.child("apiGroup"), group, &[GROUP]);
+            }
+        }
+        other => errors.not_supported(&path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
+    }
+}
+
+/// What is wrong with an update of a binding: the role it binds cannot change.
+pub fn validate_binding_update(binding: &Value, old: &Value, namespaced: bool) -> ErrorList {
+    let mut errors = validate_binding(binding, namespaced);
+    let (new, old) = (value::field(binding, "roleRef"), value::field(old, "roleRef"));
+    if new != old {
+        errors.invalid(&Path::new("roleRef"), new.clone(), "cannot change roleRef");
+    }
+    errors
+}
+
+/// The role of a binding as its table shows it.
+pub fn role_cell(binding: &Value) -> Value {
+    let reference = value::field(binding, "roleRef");
+    Value::from(format!("{}/{}", text(reference, "kind"), text(reference, "name")))
+}
+
+/// The subjects of one kind as a binding's wide table shows them.
+pub fn subjects_cell(binding: &Value, kind: &str) -> Value {
+    let names: Vec<String> = list(binding, "subjects")
+        .iter()
+        .filter(|subject| text(subject, "kind") == kind)
+        .map(|subject| match kind {
+            "ServiceAccount" => format!("{}/{}", text(subject, "namespace"), text(subject, "name")),
+            _ => text(subject, "name").to_owned(),
+        })
+        .collect();
+    Value::from(names.join(", "))
+}
+
+/// When an object was created, as the tables of roles show it.
+pub fn created_cell(object: &Value) -> Value {
+    Value::from(apimachinery::meta::string(object, "creationTimestamp"))
+}

@@ -1,0 +1,46 @@
+//! ResourceSlice (KEP-4381).
+
+use crate::Kind;
+use crate::columns;
+use crate::value;
+use apimachinery::table::Column;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// ResourceSlice.
+pub struct ResourceSlice;
+
+impl Kind for ResourceSlice {
+    fn group_kind(&self) -> (&'static str, &'static str) {
+        ("resource.k8s.io", "ResourceSlice")
+    }
+
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let spec = value::field(object, "spec");
+        vec![
+            ("spec.nodeName", value::text(spec, "nodeName").to_owned()),
+            ("spec.driver", value::text(spec, "driver").to_owned()),
+        ]
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::object_name(),
+            Column::new("Node"),
+            Column::new("Driver"),
+            Column::new("Pool"),
+            Column::age(),
+        ]
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let spec = value::field(object, "spec");
+        vec![
+            columns::name(object),
+            columns::or_none(value::text(spec, "nodeName")),
+            columns::text_cell(spec, "driver"),
+            Value::from(value::text_at(spec, &["pool", "name"])),
+            columns::age(object, now),
+        ]
+    }
+}

@@ -1,0 +1,15 @@
+//! Rules that many kinds share. Every rule takes the object that holds a field, the field's name and the path of
+//! the object, so that the field's own path is only written out when something is wrong.
+
+mod errors;
+mod fields;
+mod labels;
+mod quantities;
+
+pub use errors::Errors;
+pub use fields::{
+    check_ip, immutable, int_or_percent, mutable_only, non_negative, one_of, percent_of, port_or_name,
+    positive, range, required_one_of, required_text, text_form,
+};
+pub use labels::{label_name, label_selector, labels, selector_is_empty};
+pub use quantities::{non_negative_quantity, quantity, quantity_text};
