@@ -1,7 +1,7 @@
 //! What the node needs around the pods' links: forwarding, masquerading of what leaves the cluster, and the
 //! removal of all of it.
 
-use crate::{host_ports, link, nft};
+use crate::{forwarding, host_ports, link, nft};
 use ipnet::IpNet;
 use std::io;
 use std::path::Path;
@@ -15,9 +15,9 @@ const TABLE: &str = "knarr-network";
 /// When forwarding cannot be switched on or nft refuses.
 pub fn ensure(cluster_cidrs: &[IpNet]) -> io::Result<()> {
     set("net/ipv4/ip_forward", "1")?;
-    // A NodePort or host port on 127.0.0.1 is redirected to a pod: without this the kernel drops it.
-    set("net/ipv4/conf/all/route_localnet", "1")?;
-    nft::apply(&rules(cluster_cidrs))
+    nft::apply(&rules(cluster_cidrs))?;
+    forwarding::allow(cluster_cidrs);
+    Ok(())
 }
 
 fn set(name: &str, value: &str) -> io::Result<()> {
@@ -30,10 +30,17 @@ fn set(name: &str, value: &str) -> io::Result<()> {
 
 /// Traffic of pods to somewhere outside the cluster leaves with the node's address. What already has one of
 /// the node's addresses stays as it is, and so does what goes to the node itself.
+///
+/// Host ends have `route_localnet`, so that ports of the host on 127.0.0.1 can lead to pods; a pod that sends
+/// to 127.0.0.0/8 of the host by itself is stopped before connection tracking.
 fn rules(cluster_cidrs: &[IpNet]) -> String {
     let cidrs: Vec<String> =
         cluster_cidrs.iter().filter(|c| c.addr().is_ipv4()).map(IpNet::to_string).collect();
     let mut script = format!("add table ip {TABLE}\ndelete table ip {TABLE}\ntable ip {TABLE} {{\n");
+    script.push_str(
+        "  chain prerouting { type filter hook prerouting priority raw;\n    \
+         iifname \"knarr*\" ip daddr 127.0.0.0/8 drop\n  }\n",
+    );
     if !cidrs.is_empty() {
         let set = cidrs.join(", ");
         script.push_str(&format!(
@@ -54,6 +61,7 @@ pub fn cleanup() -> io::Result<()> {
     for table in [TABLE, host_ports::TABLE] {
         nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n"))?;
     }
+    forwarding::forget();
     link::remove_all()
 }
 

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const LOCK: &str = "lock";
 /// The address given last, so that the next one is another.
@@ -132,6 +133,19 @@ impl Ipam {
             }
         }
         Ok(())
+    }
+
+    /// Addresses given longer ago than `age`, with their sandboxes.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn older_than(&self, age: Duration) -> Result<Vec<(IpAddr, String)>, IpamError> {
+        let old = |address: &IpAddr| {
+            let metadata = fs::metadata(self.folder.join(address.to_string()));
+            // A clock that went back makes it young, and so kept.
+            metadata.and_then(|m| m.modified()).is_ok_and(|m| m.elapsed().is_ok_and(|passed| passed > age))
+        };
+        Ok(self.taken()?.into_iter().filter(|(address, _)| old(address)).collect())
     }
 
     fn taken(&self) -> Result<Vec<(IpAddr, String)>, IpamError> {

@@ -18,13 +18,18 @@
 //! | [`link`] | veth, addresses and routes by netlink |
 //! | [`host_ports`] | ports of the host that lead to pods, in nftables |
 //! | [`host`] | forwarding and masquerading on the node, and their removal |
+//! | `forwarding` | exceptions in the firewalls of others |
+//! | [`garbage`] | what sandboxes left that are gone without a DEL |
 //! | [`configuration`] | the network configuration that the runtime reads |
 
 pub mod configuration;
+mod forwarding;
+pub mod garbage;
 pub mod host;
 mod host_ports;
 pub mod ipam;
 mod link;
+mod mtu;
 mod nft;
 mod plugin;
 pub mod protocol;
@@ -34,3 +39,6 @@ pub use plugin::{is_plugin_call, main};
 
 /// Name that the plugin is called by, and of its network.
 pub const PLUGIN: &str = "knarr-cni";
+
+/// Name that containerd calls the plugin by that sets up `lo`.
+pub const LOOPBACK: &str = "loopback";

@@ -67,10 +67,8 @@ pub fn make(
                 moved = moved.mtu(mtu);
             }
             handle.link().set(moved.build()).execute().await.map_err(io::Error::other)?;
-            let host = find(&handle, &host_end).await?;
-            let up = LinkUnspec::new_with_index(host.header.index).up();
-            handle.link().set(up.build()).execute().await.map_err(io::Error::other)?;
-            mac(&host).ok_or_else(|| io::Error::other("the link has no MAC"))
+            set_up(&handle, &host_end).await?;
+            mac(&find(&handle, &host_end).await?).ok_or_else(|| io::Error::other("the link has no MAC"))
         }
     })?;
     let pod_mac = in_namespace(pod, |handle| {
@@ -82,6 +80,16 @@ pub fn make(
         async move {
             let index = find(&handle, &host_end).await?.header.index;
             for address in addresses {
+                // Nobody has to ask who has the pod's address: there is only one.
+                handle
+                    .neighbours()
+                    .add(index, address)
+                    .link_layer_address(&pod_mac)
+                    .state(NeighbourState::Permanent)
+                    .replace()
+                    .execute()
+                    .await
+                    .map_err(io::Error::other)?;
                 let IpAddr::V4(address) = address else { continue };
                 let route = RouteMessageBuilder::<Ipv4Addr>::new()
                     .destination_prefix(address, 32)
@@ -93,7 +101,41 @@ pub fn make(
             Ok(())
         }
     })?;
+    tune(&host_end);
     Ok(Made { host_name: host_end, pod_mac })
+}
+
+/// Kernel settings of a host end. A machine on which they cannot be set (read-only /proc/sys) still has a
+/// working network, only without what they are for.
+fn tune(host_end: &str) {
+    let settings = [
+        // A pod can send from its own address only.
+        ("rp_filter", "1"),
+        // A port of the host on 127.0.0.1 that leads to the pod; see `host::rules` for what closes the other way.
+        ("route_localnet", "1"),
+        // A pod that reaches itself through a Service goes out where it came in: no reason to redirect it.
+        ("send_redirects", "0"),
+        ("accept_redirects", "0"),
+    ];
+    for (name, value) in settings {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{host_end}/{name}"), value);
+    }
+}
+
+/// Sets `lo` of a namespace up.
+///
+/// # Errors
+/// When the namespace cannot be entered or the kernel refuses.
+pub fn loopback_up(namespace: &Path) -> io::Result<()> {
+    in_namespace(File::open(namespace)?, |handle| async move { set_up(&handle, "lo").await.map(drop) })
+}
+
+/// Sets a link up and answers its index.
+async fn set_up(handle: &Handle, name: &str) -> io::Result<u32> {
+    let index = find(handle, name).await?.header.index;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.map_err(io::Error::other)?;
+    Ok(index)
 }
 
 async fn set_up_pod(
@@ -102,15 +144,18 @@ async fn set_up_pod(
     addresses: &[IpAddr],
     host_mac: [u8; 6],
 ) -> io::Result<[u8; 6]> {
-    let up = |index| handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute();
-    up(find(handle, "lo").await?.header.index).await.map_err(io::Error::other)?;
+    set_up(handle, "lo").await?;
     let link = find(handle, interface).await?;
     let index = link.header.index;
     for address in addresses {
         let length = if address.is_ipv4() { 32 } else { 128 };
         handle.address().add(index, *address, length).execute().await.map_err(io::Error::other)?;
     }
-    up(index).await.map_err(io::Error::other)?;
+    set_up(handle, interface).await?;
+    // The kernel of the host would send them to a pod that reaches itself through a Service.
+    for name in ["all", interface] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/accept_redirects"), "0");
+    }
     let gateway = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(GATEWAY, 32)
         .output_interface(index)

@@ -2,17 +2,21 @@
 
 use crate::ipam::{Ipam, IpamError};
 use crate::protocol::{Call, CallError, VERSIONS, code};
-use crate::{PLUGIN, host_ports, link};
+use crate::{LOOPBACK, PLUGIN, host_ports, link, mtu};
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
-/// Whether this process was called as the plugin: by its name, with the variable that every call has.
+/// Whether this process was called as a plugin: by a plugin's name, with the variable that every call has.
 pub fn is_plugin_call() -> bool {
-    let name = std::env::args_os().next().unwrap_or_default();
-    std::path::Path::new(&name).file_name().is_some_and(|name| name == PLUGIN)
-        && std::env::var_os("CNI_COMMAND").is_some()
+    matches!(own_name().as_str(), PLUGIN | LOOPBACK) && std::env::var_os("CNI_COMMAND").is_some()
+}
+
+fn own_name() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&path).file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Serves the call that the environment describes.
@@ -22,7 +26,9 @@ pub fn main() -> ExitCode {
         .read_to_end(&mut input)
         .map_err(|e| CallError::new(code::DECODE, format!("cannot read the network configuration: {e}")))
         .and_then(|_| Call::read(|name| std::env::var(name).ok(), &input))
-        .and_then(|call| serve(&call));
+        .and_then(
+            |call| if call.configuration.plugin == LOOPBACK { serve_loopback(&call) } else { serve(&call) },
+        );
     match outcome {
         Ok(Some(reply)) => {
             println!("{reply}");
@@ -38,26 +44,56 @@ pub fn main() -> ExitCode {
 
 fn serve(call: &Call) -> Result<Option<Value>, CallError> {
     match call.command.as_str() {
+        "VERSION" => Ok(Some(json!({"cniVersion": "1.0.0", "supportedVersions": VERSIONS}))),
         "ADD" => add(call).map(Some),
         "DEL" => delete(call).map(|()| None),
         "CHECK" => check(call).map(|()| None),
-        "VERSION" => Ok(Some(json!({"cniVersion": "1.0.0", "supportedVersions": VERSIONS}))),
         other => Err(CallError::new(code::ENVIRONMENT, format!("CNI_COMMAND {other:?} is not known"))),
     }
 }
 
+fn namespace(call: &Call) -> Result<&std::path::Path, CallError> {
+    call.namespace.as_deref().ok_or_else(|| CallError::new(code::ENVIRONMENT, "CNI_NETNS is missing"))
+}
+
+/// `lo` of a pod: up at ADD; it goes with the namespace.
+fn serve_loopback(call: &Call) -> Result<Option<Value>, CallError> {
+    match (call.command.as_str(), &call.namespace) {
+        ("ADD", Some(namespace)) => {
+            link::loopback_up(namespace).map_err(|e| failed("cannot set lo up", &e))?;
+            Ok(Some(json!({
+                "cniVersion": call.configuration.cni_version,
+                "interfaces": [{"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": namespace}],
+                "ips": [ip(call, &IpAddr::V4(Ipv4Addr::LOCALHOST), 8, 0)],
+                "dns": {},
+            })))
+        }
+        ("VERSION", _) => serve(call),
+        _ => Ok(None),
+    }
+}
+
+/// An address as a result tells it.
+fn ip(call: &Call, address: &IpAddr, length: u8, interface: usize) -> Value {
+    let mut ip = json!({"address": format!("{address}/{length}"), "interface": interface});
+    // Gone in 1.0.0.
+    if let Some(fields) = ip.as_object_mut().filter(|_| call.configuration.cni_version != "1.0.0") {
+        fields.insert("version".to_owned(), json!(if address.is_ipv4() { "4" } else { "6" }));
+    }
+    ip
+}
+
 fn add(call: &Call) -> Result<Value, CallError> {
     let configuration = &call.configuration;
-    let namespace =
-        call.namespace.as_ref().ok_or_else(|| CallError::new(code::ENVIRONMENT, "CNI_NETNS is missing"))?;
+    let namespace = namespace(call)?;
     let addresses = open(call)?.allocate(&configuration.pod_cidrs, &call.container).map_err(told)?;
-    let made = link::make(namespace, &call.container, &call.interface, &addresses, configuration.mtu)
-        .and_then(|made| {
-            if let Some(address) = v4(&addresses) {
-                host_ports::open(&configuration.runtime_config.port_mappings, address)?;
-            }
-            Ok(made)
-        });
+    let mtu = configuration.mtu.or_else(mtu::of_uplink);
+    let made = link::make(namespace, &call.container, &call.interface, &addresses, mtu).and_then(|made| {
+        if let Some(address) = v4(&addresses) {
+            host_ports::open(&configuration.runtime_config.port_mappings, address)?;
+        }
+        Ok(made)
+    });
     match made {
         Ok(made) => Ok(reply(call, &addresses, &made)),
         Err(error) => {
@@ -70,18 +106,8 @@ fn add(call: &Call) -> Result<Value, CallError> {
 
 fn reply(call: &Call, addresses: &[IpAddr], made: &link::Made) -> Value {
     let mac = made.pod_mac.map(|byte| format!("{byte:02x}")).join(":");
-    let ips: Vec<Value> = addresses
-        .iter()
-        .map(|address| {
-            let length = if address.is_ipv4() { 32 } else { 128 };
-            let mut ip = json!({"address": format!("{address}/{length}"), "interface": 1});
-            // Asked for by 0.4.0, gone in 1.0.0.
-            if let (Some(fields), "0.4.0") = (ip.as_object_mut(), call.configuration.cni_version.as_str()) {
-                fields.insert("version".to_owned(), json!(if address.is_ipv4() { "4" } else { "6" }));
-            }
-            ip
-        })
-        .collect();
+    let length = |address: &IpAddr| if address.is_ipv4() { 32 } else { 128 };
+    let ips: Vec<Value> = addresses.iter().map(|address| ip(call, address, length(address), 1)).collect();
     json!({
         "cniVersion": call.configuration.cni_version,
         "interfaces": [
@@ -106,8 +132,7 @@ fn delete(call: &Call) -> Result<(), CallError> {
 }
 
 fn check(call: &Call) -> Result<(), CallError> {
-    let namespace =
-        call.namespace.as_ref().ok_or_else(|| CallError::new(code::ENVIRONMENT, "CNI_NETNS is missing"))?;
+    let namespace = namespace(call)?;
     let addresses = open(call)?.addresses(&call.container).map_err(told)?;
     if addresses.is_empty() {
         return Err(CallError::new(code::FAILED, format!("sandbox {} has no address", call.container)));

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Versions that are spoken.
-pub const VERSIONS: [&str; 2] = ["0.4.0", "1.0.0"];
+pub const VERSIONS: [&str; 3] = ["0.3.1", "0.4.0", "1.0.0"];
 
 /// Error codes of the specification, section 5.
 pub mod code {
@@ -35,6 +35,9 @@ pub struct Configuration {
     /// Version of the protocol.
     #[serde(default)]
     pub cni_version: String,
+    /// The plugin that is meant: this executable is more than one.
+    #[serde(default, rename = "type")]
+    pub plugin: String,
     /// Where addresses are kept.
     #[serde(default)]
     pub data_dir: PathBuf,
