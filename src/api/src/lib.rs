@@ -19,6 +19,8 @@ mod autoscaling;
 mod certificates;
 pub mod columns;
 mod coordination;
+pub mod core;
+mod diff;
 mod discovery;
 mod flowcontrol;
 pub mod kind;
@@ -42,7 +44,6 @@ pub use registry::{Group, Registry, Resource, Subresource, registry};
 
 /// Behaviour of every kind that has its own file.
 fn kinds() -> Vec<&'static dyn Kind> {
-    let mut all: Vec<&'static dyn Kind> = Vec::new();
     let groups = [
         admissionregistration::KINDS,
         apiextensions::KINDS,
@@ -50,6 +51,7 @@ fn kinds() -> Vec<&'static dyn Kind> {
         autoscaling::KINDS,
         certificates::KINDS,
         coordination::KINDS,
+        core::KINDS,
         discovery::KINDS,
         flowcontrol::KINDS,
         networking::KINDS,
@@ -60,7 +62,7 @@ fn kinds() -> Vec<&'static dyn Kind> {
         scheduling::KINDS,
         storage::KINDS,
     ];
-    all.extend(groups.into_iter().flatten());
+    let mut all: Vec<&'static dyn Kind> = groups.into_iter().flatten().copied().collect();
     all.sort_by_key(|kind| kind.group_kind());
     all
 }

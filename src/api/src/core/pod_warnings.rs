@@ -39,8 +39,10 @@ fn of_spec(spec: &Value, path: &str) -> Vec<String> {
             warnings.push(format!("{path}.volumes[{i}].glusterfs: deprecated in v1.25, this feature will be removed soon after in a subsequent release"));
         }
     }
-    if list(spec, "imagePullSecrets").iter().any(|s| text(s, "name").is_empty()) {
-        warnings.push(format!("{path}.imagePullSecrets[0].name: invalid empty name \"\""));
+    for (i, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
+        if text(secret, "name").is_empty() {
+            warnings.push(format!("{path}.imagePullSecrets[{i}].name: invalid empty name \"\""));
+        }
     }
     for lists in ["initContainers", "containers"] {
         for (i, container) in list(spec, lists).iter().enumerate() {
