@@ -15,7 +15,9 @@
 mod admissionregistration;
 mod apiextensions;
 mod apiregistration;
+pub(crate) mod apps;
 mod autoscaling;
+mod batch;
 mod certificates;
 pub mod columns;
 mod coordination;
@@ -48,7 +50,9 @@ fn kinds() -> Vec<&'static dyn Kind> {
         admissionregistration::KINDS,
         apiextensions::KINDS,
         apiregistration::KINDS,
+        apps::KINDS,
         autoscaling::KINDS,
+        batch::KINDS,
         certificates::KINDS,
         coordination::KINDS,
         core::KINDS,

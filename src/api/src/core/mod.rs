@@ -2,7 +2,7 @@
 
 pub mod persistent_volume_claim;
 pub mod pod;
-mod pod_warnings;
+pub(crate) mod pod_warnings;
 
 use crate::kind::Kind;
 

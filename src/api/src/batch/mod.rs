@@ -1,0 +1,10 @@
+//! The `batch` group: one line per kind.
+
+mod cron_job;
+mod job;
+mod schedule;
+
+use crate::kind::Kind;
+
+/// Every kind of the group.
+pub(crate) const KINDS: &[&dyn Kind] = &[&cron_job::CronJob, &job::Job];
