@@ -16,7 +16,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     for writers in [1, 16, 64] {
         let path = directory.join(format!("knarr-bench-{}-{writers}", std::process::id()));
+        let begin = Instant::now();
         let store = Datastore::open(&path, Options::default()).await?;
+        println!("             opened empty in {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
         let begin = Instant::now();
         let tasks = (0..writers).map(|w| tokio::spawn(write(Arc::clone(&store), w, begin)));
         let mut latencies = Vec::new();

@@ -136,3 +136,23 @@ async fn a_list_waits_for_a_revision_that_is_about_to_come() {
     f.store.create(&pod("b"), object("b", 1)).await.unwrap();
     assert_eq!(list.await.unwrap().unwrap().items.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_compacts_by_itself_and_keeps_the_latest_interval() {
+    let dir = tempfile::tempdir().unwrap();
+    let interval = Some(std::time::Duration::from_millis(100));
+    let options = datastore::Options { compaction_interval: interval, ..datastore::Options::default() };
+    let store = datastore::Datastore::open(dir.path(), options).await.unwrap();
+    store.create(&pod("a"), object("a", 0)).await.unwrap();
+    for n in 1..=1200 {
+        store.update(&pod("a"), 0, object("a", n)).await.unwrap();
+    }
+    while store.compacted_revision() < 1202 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(names(&store.list(PODS, ListOptions::default()).await.unwrap()), [("a", 1200)]);
+    store.shutdown().await;
+    let connection = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    let rows: u64 = connection.query_row("SELECT count(*) FROM revisions", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
+}
