@@ -177,10 +177,7 @@ impl Collector {
             memory: linux.memory.map(memory),
             network: linux.network.map(network),
             ephemeral_storage: None,
-            process_count: linux
-                .process
-                .and_then(|process| process.process_count)
-                .map(|count| count.value),
+            process_count: linux.process.and_then(|process| process.process_count).map(|count| count.value),
             containers,
         })
     }
@@ -199,11 +196,8 @@ impl Collector {
             .or_else(|| attributes.metadata.map(|metadata| metadata.name))?;
         let rootfs = stats.writable_layer.map(|layer| {
             let mountpoint = layer.fs_id.map(|id| id.mountpoint).unwrap_or_default();
-            let mut fs = disk::filesystem(
-                Path::new(&mountpoint),
-                layer.used_bytes.map(|value| value.value),
-                now,
-            );
+            let mut fs =
+                disk::filesystem(Path::new(&mountpoint), layer.used_bytes.map(|value| value.value), now);
             fs.inodes_used = layer.inodes_used.map(|value| value.value);
             fs
         });

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn the_default_routes_interface_comes_first() {
-        let dev = "h\nh\n lo: 1 0 0 0 0 0 0 0 1\n eth1: 5 1 2 0 0 0 0 0 6 1 3\n eth0: 7 1 0 0 0 0 0 0 8 1 0\n";
+        let dev =
+            "h\nh\n lo: 1 0 0 0 0 0 0 0 1\n eth1: 5 1 2 0 0 0 0 0 6 1 3\n eth0: 7 1 0 0 0 0 0 0 8 1 0\n";
         let route = "Iface\tDestination\neth0\t00000000\t01\n";
         let found = interfaces(dev, route);
         assert_eq!(found.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["eth0", "eth1"]);
@@ -147,8 +148,11 @@ mod tests {
 
     #[test]
     fn memory_counts_inactive_files_as_available() {
-        let memory =
-            memory("MemTotal: 100 kB\nMemFree: 40 kB\nInactive(file): 10 kB\n", "pgfault 7\n", Timestamp::UNIX_EPOCH);
+        let memory = memory(
+            "MemTotal: 100 kB\nMemFree: 40 kB\nInactive(file): 10 kB\n",
+            "pgfault 7\n",
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(memory.working_set_bytes, Some(50 * 1024));
         assert_eq!(memory.available_bytes, Some(50 * 1024));
         assert_eq!(memory.page_faults, Some(7));

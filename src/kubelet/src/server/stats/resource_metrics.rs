@@ -21,8 +21,11 @@ pub fn render(statistics: &NodeStatistics) -> String {
         "Cumulative cpu time consumed by the container in core-seconds",
         "counter",
     );
-    let mut container_memory =
-        family("container_memory_working_set_bytes", "Current working set of the container in bytes", "gauge");
+    let mut container_memory = family(
+        "container_memory_working_set_bytes",
+        "Current working set of the container in bytes",
+        "gauge",
+    );
     let mut container_start = family(
         "container_start_time_seconds",
         "Start time of the container since unix epoch in seconds",
@@ -42,16 +45,14 @@ pub fn render(statistics: &NodeStatistics) -> String {
     );
     let mut pod_memory =
         family("pod_memory_working_set_bytes", "Current working set of the pod in bytes", "gauge");
-    let mut error =
-        family("resource_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", "gauge");
+    let mut error = family(
+        "resource_scrape_error",
+        "1 if there was an error while getting container metrics, 0 otherwise",
+        "gauge",
+    );
 
     push(&mut node_cpu, String::new(), seconds(statistics.cpu.usage_core_nano_seconds), statistics.cpu.time);
-    push(
-        &mut node_memory,
-        String::new(),
-        bytes(statistics.memory.working_set_bytes),
-        statistics.memory.time,
-    );
+    push(&mut node_memory, String::new(), bytes(statistics.memory.working_set_bytes), statistics.memory.time);
     for pod in &statistics.pods {
         let pod_labels = format!("namespace=\"{}\",pod=\"{}\"", pod.namespace, pod.name);
         for container in &pod.containers {

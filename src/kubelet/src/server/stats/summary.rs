@@ -37,10 +37,7 @@ pub fn summary(statistics: &NodeStatistics, only_cpu_and_memory: bool) -> Value 
 
 fn pod(pod: &PodStatistics, only_cpu_and_memory: bool) -> Value {
     let mut object = Map::new();
-    object.insert(
-        "podRef".into(),
-        json!({"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}),
-    );
+    object.insert("podRef".into(), json!({"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}));
     object.insert("startTime".into(), json!(time(pod.start_time)));
     let containers: Vec<Value> =
         pod.containers.iter().map(|one| container(one, only_cpu_and_memory)).collect();

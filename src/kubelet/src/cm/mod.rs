@@ -1,0 +1,10 @@
+//! Container manager: what requests and limits mean to the kernel. `limits` and `oom` are pure, `cgroups`
+//! writes files.
+
+mod cgroups;
+mod limits;
+mod oom;
+
+pub use cgroups::{CgroupError, Cgroups};
+pub use limits::{container_resources, milli_cpu_to_shares, pod_limits};
+pub use oom::oom_score_adj;
