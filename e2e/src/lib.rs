@@ -1,1 +1,19 @@
-//! e2e
+//! What the end-to-end tests stand on: a network namespace as a machine, a registry with images built from
+//! Debian packages, the built `knarr` binary, and stock kubectl.
+//!
+//! The subject is chosen by `KNARR_BIN` (default: the debug build), the clients by `KNARR_TOOLS` (filled by
+//! `e2e/tools.sh`). Everything runs in a namespace without any route out.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`machine`] | a network namespace with an address of its own |
+//! | [`image`] | OCI images made of files of this machine |
+//! | [`registry`] | a read-only OCI registry on the machine's loopback |
+//! | [`node`] | a running `knarr server` and kubectl against it |
+//! | [`wait`] | waiting on conditions |
+
+pub mod image;
+pub mod machine;
+pub mod node;
+pub mod registry;
+pub mod wait;

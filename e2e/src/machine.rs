@@ -1,0 +1,105 @@
+//! A network namespace that plays a machine: loopback, one address, a default route into nowhere.
+
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A network namespace, deleted when dropped.
+#[derive(Debug)]
+pub struct Machine {
+    name: String,
+    /// The machine's address.
+    pub address: String,
+}
+
+impl Machine {
+    /// Makes a namespace whose only link is a dummy with `address` of a /24.
+    ///
+    /// # Errors
+    /// Without root, or when `ip` fails.
+    pub fn new(name: &str, address: &str) -> Result<Self> {
+        let name = format!("knarr-{name}-{}", std::process::id());
+        let gateway = gateway_of(address)?;
+        ip(&["netns", "add", &name])?;
+        let machine = Self { name, address: address.to_owned() };
+        for command in [
+            format!("link set lo up"),
+            format!("link add eth0 type dummy"),
+            format!("address add {address}/24 dev eth0"),
+            format!("link set eth0 up"),
+            format!("route add default via {gateway}"),
+        ] {
+            machine.ip(&command)?;
+        }
+        Ok(machine)
+    }
+
+    /// Runs `ip` within the namespace.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn ip(&self, arguments: &str) -> Result<()> {
+        let mut all = vec!["-n", &self.name];
+        all.extend(arguments.split_whitespace());
+        ip(&all)
+    }
+
+    /// A command that will run within the namespace. The mount namespace stays, so cgroups are seen.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command
+    }
+
+    /// Runs a shell script within the namespace and answers its output.
+    ///
+    /// # Errors
+    /// When it cannot be started or exits non-zero.
+    pub fn shell(&self, script: &str) -> Result<String> {
+        let output = self.command("sh").args(["-ec", script]).output().context("running sh")?;
+        text_of(script, output)
+    }
+
+    /// Moves the calling thread into the namespace.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn enter(&self) -> Result<()> {
+        let file = File::open(self.path())?;
+        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).context("entering the namespace")
+    }
+
+    /// Where the namespace is mounted.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.name)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = ip(&["netns", "delete", &self.name]);
+    }
+}
+
+/// What a command printed.
+///
+/// # Errors
+/// When it exited non-zero, with all it printed.
+pub fn text_of(what: &str, output: Output) -> Result<String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    bail!("`{what}`: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr))
+}
+
+fn gateway_of(address: &str) -> Result<String> {
+    let (network, _) = address.rsplit_once('.').context("an IPv4 address")?;
+    Ok(format!("{network}.254"))
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().context("running ip")?;
+    text_of(&format!("ip {}", arguments.join(" ")), output).map(drop)
+}

@@ -1,0 +1,340 @@
+//! A running `knarr server` on a machine, and the clients against it.
+
+use crate::image::{self, Image};
+use crate::machine::{Machine, text_of};
+use crate::registry::Registry;
+use crate::wait;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Debug builds on two shared cores are slow; the bars are measured elsewhere (`e2e/bench`).
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A knarr server of its own: machine, data directory, registry. Ends with everything it started.
+pub struct Node {
+    /// The machine it runs on.
+    pub machine: Machine,
+    /// The registry that plays docker.io; none on a control plane alone.
+    pub registry: Option<Registry>,
+    folder: tempfile::TempDir,
+    server: Option<Child>,
+    arguments: Vec<String>,
+}
+
+/// The binary under test.
+pub fn knarr_bin() -> PathBuf {
+    std::env::var_os("KNARR_BIN").map_or_else(
+        || {
+            PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../target/x86_64-unknown-linux-gnu/debug/knarr"
+            ))
+        },
+        PathBuf::from,
+    )
+}
+
+/// A stock client out of `KNARR_TOOLS`.
+pub fn tool(name: &str) -> PathBuf {
+    let folder = std::env::var_os("KNARR_TOOLS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools")),
+        PathBuf::from,
+    );
+    folder.join(name)
+}
+
+impl Node {
+    /// Starts a whole node whose docker.io is a registry with nginx (`latest`, `1.27`, `1.28`) and busybox,
+    /// and waits until it is Ready.
+    ///
+    /// # Errors
+    /// When it does not come up, with the end of its log.
+    pub fn start(name: &str) -> Result<Self> {
+        let images =
+            [image::nginx("latest")?, image::nginx("1.27")?, image::nginx("1.28")?, image::busybox()?];
+        let mut node = Self::prepare(name, Some(&images))?;
+        node.launch()?;
+        node.wait_ready()?;
+        Ok(node)
+    }
+
+    /// Starts the control plane alone and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not come up, with the end of its log.
+    pub fn start_control_plane(name: &str) -> Result<Self> {
+        let mut node = Self::prepare(name, None)?;
+        node.arguments.push("--disable-agent".to_owned());
+        node.launch()?;
+        node.wait_readyz()?;
+        Ok(node)
+    }
+
+    fn prepare(name: &str, images: Option<&[Image]>) -> Result<Self> {
+        let machine = Machine::new(name, "10.77.0.2")?;
+        let folder = tempfile::Builder::new().prefix("knarr-").tempdir()?;
+        let registry = images.map(|images| Registry::start(&machine, images)).transpose()?;
+        let mut arguments = Vec::new();
+        if let Some(registry) = &registry {
+            let file = folder.path().join("registries.yaml");
+            let mirrors =
+                format!("mirrors:\n  docker.io:\n    endpoint:\n      - http://{}\n", registry.address);
+            std::fs::write(&file, mirrors)?;
+            arguments.extend(["--private-registry".to_owned(), file.display().to_string()]);
+        }
+        Ok(Self { machine, registry, folder, server: None, arguments })
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// Where the server logs.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("knarr.log")
+    }
+
+    /// A knarr command against this node.
+    pub fn knarr(&self) -> Command {
+        let mut command = self.machine.command(&knarr_bin().display().to_string());
+        self.environment(&mut command);
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env("KNARR_DATA_DIR", self.data_dir())
+            .env("KNARR_CONFIG", self.folder.path().join("config.yaml"))
+            .env("KNARR_WRITE_KUBECONFIG", self.kubeconfig())
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.folder.path())
+            .env("PATH", format!("{}:{path}", tool("").display()));
+    }
+
+    /// Starts the server process.
+    ///
+    /// # Errors
+    /// When the binary is not there.
+    pub fn launch(&mut self) -> Result<()> {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_file())?;
+        let mut command = self.knarr();
+        command.arg("server").args(["--node-name", "node-1"]).args(&self.arguments);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.server = Some(command.spawn().with_context(|| format!("starting {}", knarr_bin().display()))?);
+        Ok(())
+    }
+
+    /// The server's process id.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("the server is not running")?.id())
+    }
+
+    /// Kills the server as a power cut would: nothing is told.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.server.take().context("the server is not running")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Ends the server politely, as a service manager's restart does: pods go on.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn terminate(&mut self) -> Result<()> {
+        let mut child = self.server.take().context("the server is not running")?;
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        wait::until("the server to end", PATIENCE, || match child.try_wait()? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("it ended with {status}"),
+            None => bail!("still running"),
+        })
+    }
+
+    /// Waits for `/readyz`.
+    ///
+    /// # Errors
+    /// When the server ends or takes too long, with the end of its log.
+    pub fn wait_readyz(&mut self) -> Result<()> {
+        self.waiting("/readyz", |node| {
+            let text = node.machine.shell("curl -ksf --max-time 2 https://127.0.0.1:6443/readyz")?;
+            if text == "ok" { Ok(()) } else { bail!("{text}") }
+        })
+    }
+
+    /// Waits for the node to be Ready.
+    ///
+    /// # Errors
+    /// When the server ends or takes too long, with the end of its log.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        self.waiting("a Ready node", |node| {
+            let nodes = node.get("nodes")?;
+            let ready = nodes
+                .pointer("/items/0/status/conditions")
+                .and_then(Value::as_array)
+                .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+            if ready {
+                Ok(())
+            } else {
+                bail!("{}", nodes.pointer("/items/0/status/conditions").unwrap_or(&Value::Null))
+            }
+        })
+    }
+
+    /// Waits for the node to be Ready after a command that started a server of its own.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub fn wait_ready_again(&mut self) -> Result<()> {
+        if let Some(mut ended) = self.server.take() {
+            ended.wait()?;
+        }
+        self.eventually("a Ready node", || {
+            self.kubectl("wait --for=condition=Ready node/node-1 --timeout=1s").map(drop)
+        })
+    }
+
+    fn waiting(&mut self, what: &str, look: impl Fn(&Self) -> Result<()>) -> Result<()> {
+        let mut ended = None;
+        let outcome = wait::until(what, PATIENCE, || {
+            if let Some(status) = self.server.as_mut().context("the server is not running")?.try_wait()? {
+                ended = Some(status);
+                return Ok(());
+            }
+            look(self)
+        });
+        if let Some(status) = ended {
+            bail!("knarr ended with {status} before {what}\n{}", self.log_tail());
+        }
+        outcome.with_context(|| self.log_tail())
+    }
+
+    /// The end of the server's log.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
+    }
+
+    /// Runs kubectl with arguments split at white space.
+    ///
+    /// # Errors
+    /// When it exits non-zero, with all it printed.
+    pub fn kubectl(&self, arguments: &str) -> Result<String> {
+        self.kubectl_args(&arguments.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs kubectl.
+    ///
+    /// # Errors
+    /// When it exits non-zero, with all it printed.
+    pub fn kubectl_args(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl_command(arguments).output().context("running kubectl")?;
+        text_of(&format!("kubectl {}", arguments.join(" ")), output)
+    }
+
+    /// Runs kubectl that has to fail; answers what it printed on standard error.
+    ///
+    /// # Errors
+    /// When it succeeds.
+    pub fn kubectl_fails(&self, arguments: &str) -> Result<String> {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let output = self.kubectl_command(&arguments).output().context("running kubectl")?;
+        if output.status.success() {
+            bail!("`kubectl {}` succeeded: {}", arguments.join(" "), String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// A kubectl to be run in some other way.
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.machine.command(&tool("kubectl").display().to_string());
+        self.environment(&mut command);
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl with some standard input.
+    ///
+    /// # Errors
+    /// When it exits non-zero, with all it printed.
+    pub fn kubectl_stdin(&self, arguments: &str, input: &str) -> Result<String> {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let mut command = self.kubectl_command(&arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().context("stdin")?.write_all(input.as_bytes())?;
+        text_of(&format!("kubectl {}", arguments.join(" ")), child.wait_with_output()?)
+    }
+
+    /// `kubectl apply -f -`.
+    ///
+    /// # Errors
+    /// When it exits non-zero.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.kubectl_stdin("apply -f -", manifest)
+    }
+
+    /// `kubectl get WHAT -o json`.
+    ///
+    /// # Errors
+    /// When it exits non-zero.
+    pub fn get(&self, what: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&format!("get {what} -o json"))?)?)
+    }
+
+    /// Waits until something about the cluster holds.
+    ///
+    /// # Errors
+    /// After [`PATIENCE`], with the last reason.
+    pub fn eventually<T>(&self, what: &str, look: impl FnMut() -> Result<T>) -> Result<T> {
+        wait::until(what, PATIENCE, look).with_context(|| self.log_tail())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the server's log ends with:\n{}", self.log_tail());
+        }
+        // `knarr stop` ends the server, the pods and containerd; what is left goes with the folder.
+        let _ = self.knarr().arg("stop").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        unmount_below(self.folder.path());
+    }
+}
+
+/// Unmounts what is still mounted below a folder, the deepest first.
+fn unmount_below(folder: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut below: Vec<&str> = mounts
+        .lines()
+        .filter_map(|l| l.split(' ').nth(1))
+        .filter(|p| Path::new(p).starts_with(folder))
+        .collect();
+    below.sort_unstable_by_key(|p| std::cmp::Reverse(p.len()));
+    for path in below {
+        let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
