@@ -16,13 +16,19 @@
 //! | everything else | one controller each, or facts that several share |
 
 pub mod framework;
+mod history;
 pub mod manager;
+mod node_affinity;
+mod node_taints;
 mod ownership;
 mod percent;
+mod pod_control;
 mod pods;
 mod revision;
+mod service_pods;
 
 mod clusterrole_aggregation;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -31,13 +37,12 @@ mod garbage_collector;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
-mod node_taints;
 mod pod_gc;
 mod replicaset;
 mod replicationcontroller;
 mod root_ca_publisher;
-mod service_pods;
 mod serviceaccount;
+mod statefulset;
 mod taint_eviction;
 
 pub use manager::{Config, ControllersError, run};

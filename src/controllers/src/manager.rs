@@ -67,6 +67,7 @@ async fn run_all(config: Config, stop: CancellationToken) {
 /// Every controller there is. One that is built but not listed is an unused variable, which does not compile.
 fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let clusterrole_aggregation = crate::clusterrole_aggregation::ClusterRoleAggregation::new(context);
+    let daemonset = crate::daemonset::DaemonSetController::new(context);
     let deployment = crate::deployment::DeploymentController::new(context);
     let endpoints = crate::endpoints::EndpointsController::new(context);
     let endpointslice = crate::endpointslice::EndpointSliceController::new(context);
@@ -80,9 +81,11 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let replicationcontroller = crate::replicationcontroller::ReplicationManager::new(context);
     let root_ca_publisher = crate::root_ca_publisher::RootCaPublisher::new(context, config);
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
+    let statefulset = crate::statefulset::StatefulSetController::new(context);
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
     vec![
         Arc::new(clusterrole_aggregation),
+        Arc::new(daemonset),
         Arc::new(deployment),
         Arc::new(endpoints),
         Arc::new(endpointslice),
@@ -96,6 +99,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(replicationcontroller),
         Arc::new(root_ca_publisher),
         Arc::new(serviceaccount),
+        Arc::new(statefulset),
         Arc::new(taint_eviction),
     ]
 }
