@@ -11,7 +11,9 @@
 //! | [`registry`] | a read-only OCI registry on the machine's loopback |
 //! | [`node`] | a running `knarr server` and kubectl against it |
 //! | [`wait`] | waiting on conditions |
+//! | [`api`] | an HTTPS client for measuring |
 
+pub mod api;
 pub mod image;
 pub mod machine;
 pub mod node;

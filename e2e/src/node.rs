@@ -67,10 +67,29 @@ impl Node {
     /// # Errors
     /// When it does not come up, with the end of its log.
     pub fn start_control_plane(name: &str) -> Result<Self> {
-        let mut node = Self::prepare(name, None)?;
-        node.arguments.push("--disable-agent".to_owned());
+        let mut node = Self::prepared_control_plane(name)?;
         node.launch()?;
         node.wait_readyz()?;
+        Ok(node)
+    }
+
+    /// The same as [`Node::start`] but for the start itself.
+    ///
+    /// # Errors
+    /// When the machine or its registry cannot be made.
+    pub fn prepared(name: &str) -> Result<Self> {
+        let images =
+            [image::nginx("latest")?, image::nginx("1.27")?, image::nginx("1.28")?, image::busybox()?];
+        Self::prepare(name, Some(&images))
+    }
+
+    /// The same as [`Node::start_control_plane`] but for the start itself.
+    ///
+    /// # Errors
+    /// When the machine cannot be made.
+    pub fn prepared_control_plane(name: &str) -> Result<Self> {
+        let mut node = Self::prepare(name, None)?;
+        node.arguments.push("--disable-agent".to_owned());
         Ok(node)
     }
 
