@@ -253,16 +253,13 @@ fn mac(link: &LinkMessage) -> Option<[u8; 6]> {
     })
 }
 
-/// Runs netlink requests in this namespace.
-fn in_host<T, W: Future<Output = io::Result<T>>>(work: impl FnOnce(Handle) -> W) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        let connection = tokio::spawn(connection);
-        let outcome = work(handle).await;
-        connection.abort();
-        outcome
-    })
+/// Runs netlink requests in this namespace. On a thread of its own: the caller may be on one that drives tasks.
+fn in_host<T, W>(work: impl FnOnce(Handle) -> W + Send) -> io::Result<T>
+where
+    T: Send,
+    W: Future<Output = io::Result<T>>,
+{
+    on_thread(|| request(work))
 }
 
 /// Runs netlink requests in another namespace, on a thread that ends there.
@@ -271,12 +268,28 @@ where
     T: Send,
     W: Future<Output = io::Result<T>>,
 {
+    on_thread(|| {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        request(work)
+    })
+}
+
+fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            in_host(work)
-        });
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in the pod's namespace ended")))
+        let thread = scope.spawn(work);
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread for netlink ended")))
+    })
+}
+
+/// Runs netlink requests in the namespace of this thread.
+fn request<T, W: Future<Output = io::Result<T>>>(work: impl FnOnce(Handle) -> W) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let connection = tokio::spawn(connection);
+        let outcome = work(handle).await;
+        connection.abort();
+        outcome
     })
 }
 

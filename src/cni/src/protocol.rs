@@ -61,19 +61,22 @@ pub struct RuntimeConfiguration {
     pub port_mappings: Vec<PortMapping>,
 }
 
-/// A port of the host that leads to a port of the pod.
+/// A port of the host that leads to a port of the pod. containerd writes the names as Go does without being
+/// told otherwise, with a capital.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// Port of the host.
+    #[serde(alias = "HostPort")]
     pub host_port: u16,
     /// Port of the pod.
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`.
-    #[serde(default = "tcp")]
+    #[serde(default = "tcp", alias = "Protocol")]
     pub protocol: String,
     /// Only on this address of the host.
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }
 

@@ -167,7 +167,7 @@ impl Connection {
 }
 
 impl StreamReader {
-    /// The next piece; `Ok(None)` when the peer finished the stream.
+    /// The next piece; `Ok(None)` when the peer finished or cancelled the stream.
     ///
     /// # Errors
     /// [`StreamingError::Reset`] if the peer reset it, [`StreamingError::Closed`] if the connection ended first.
@@ -180,7 +180,9 @@ impl StreamReader {
         }
         match self.arrivals.recv().await {
             Some(Arrival::Data(data)) => Ok(Some(data)),
-            Some(Arrival::Fin) => {
+            // Go's implementation cancels every stream when it closes a connection, behind all data: to its
+            // own readers that is end of file.
+            Some(Arrival::Fin | Arrival::Reset(frame::RESET_CANCEL)) => {
                 self.finished = true;
                 Ok(None)
             }
@@ -469,8 +471,8 @@ mod tests {
         let (client, server) = pair();
         let mut first = client.open(named("a")).await.unwrap();
         let mut second = client.open(named("b")).await.unwrap();
-        server.accept().await.unwrap().writer.reset(frame::RESET_CANCEL).await.unwrap();
-        assert!(matches!(first.reader.chunk().await, Err(StreamingError::Reset(frame::RESET_CANCEL))));
+        server.accept().await.unwrap().writer.reset(frame::RESET_REFUSED).await.unwrap();
+        assert!(matches!(first.reader.chunk().await, Err(StreamingError::Reset(frame::RESET_REFUSED))));
         server.abort();
         assert!(matches!(second.reader.chunk().await, Err(StreamingError::Closed)));
         client.closed().await;
