@@ -20,6 +20,9 @@ pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// There are no credentials of a pod.
+    #[error("this process does not run in a pod with a service account: {0}")]
+    InCluster(String),
     /// The server's URL is not `https://HOST[:PORT]` or `http://HOST[:PORT]`.
     #[error("invalid API server URL {url:?}: {reason}")]
     Url {
@@ -137,6 +140,19 @@ pub async fn from_kubeconfig(path: &Path, component: &str) -> Result<kube::Clien
     };
     let kubeconfig = kube::config::Kubeconfig::read_from(path).map_err(wrap)?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(wrap)?;
+    from_config(&config, component)
+}
+
+/// A client as the service account of the pod that this process runs in; its token is read again as it changes.
+///
+/// # Errors
+/// Outside of a pod, or when the mounted credentials cannot be used.
+pub fn in_cluster(component: &str) -> Result<kube::Client, ConnectError> {
+    let config = kube::Config::incluster_env().map_err(|error| ConnectError::InCluster(error.to_string()))?;
+    from_config(&config, component)
+}
+
+fn from_config(config: &kube::Config, component: &str) -> Result<kube::Client, ConnectError> {
     let credentials = |error: kube::Error| ConnectError::Credentials(Box::new(error));
     let tls = config.rustls_client_config().map_err(credentials)?;
     let service = ServiceBuilder::new()
@@ -145,7 +161,7 @@ pub async fn from_kubeconfig(path: &Path, component: &str) -> Result<kube::Clien
         .layer(config.extra_headers_layer().map_err(credentials)?)
         .map_err(BoxError::from)
         .service(network(tls, component));
-    Ok(kube::Client::new(service, config.default_namespace))
+    Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
 
 /// Trust in one CA bundle, ready for client authentication to be chosen.

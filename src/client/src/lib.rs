@@ -37,7 +37,7 @@ pub mod rest;
 pub mod selector;
 pub mod workqueue;
 
-pub use connect::{ConnectError, from_kubeconfig, in_process, mtls};
+pub use connect::{ConnectError, from_kubeconfig, in_cluster, in_process, mtls};
 pub use events::{EventRecorder, EventType, object_reference};
 pub use expectations::Expectations;
 pub use informer::{Event, Informer, Scope, SharedInformers};
