@@ -58,6 +58,13 @@ impl Config {
         }
     }
 
+    /// The snapshotter that is used: the given one, or what the kernel allows.
+    pub fn snapshotter_name(&self) -> String {
+        self.snapshotter
+            .clone()
+            .unwrap_or_else(|| if super::host::has_overlayfs() { "overlayfs".into() } else { "native".into() })
+    }
+
     /// containerd's own part of the data directory.
     pub fn containerd_dir(&self) -> PathBuf {
         self.data_dir.join("containerd")

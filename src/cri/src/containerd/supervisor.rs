@@ -149,10 +149,7 @@ async fn prepare(config: &Config) -> Result<Launch, ContainerdError> {
     let facts = Facts {
         version,
         runtime: host::oci_runtime()?,
-        snapshotter: config
-            .snapshotter
-            .clone()
-            .unwrap_or_else(|| if host::has_overlayfs() { "overlayfs".into() } else { "native".into() }),
+        snapshotter: config.snapshotter_name(),
         restrict_oom_score: !host::can_lower_oom_score(),
     };
     let text = toml::render(config, &registries, &facts);
