@@ -1,0 +1,152 @@
+//! The chain of plugins and what it tells them of a request.
+
+use std::sync::Arc;
+
+use apimachinery::gvk::{Gvk, Gvr};
+use apimachinery::status::Status;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::authentication::UserInfo;
+
+/// The kind of write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object, or a create on a subresource (binding, eviction).
+    Create,
+    /// A change of an object or of one of its subresources.
+    Update,
+    /// A deletion; there is no new object.
+    Delete,
+    /// A long-running request to a subresource (exec, attach, port-forward, proxy).
+    Connect,
+}
+
+impl Operation {
+    /// The name in webhook rules and messages: `CREATE`, ...
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// Warnings for the client (`Warning` response headers), collected while a request is admitted.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Adds one, unless it is there.
+    pub fn add(&self, warning: impl Into<String>) {
+        let warning = warning.into();
+        let mut all = self.0.lock();
+        if !all.contains(&warning) {
+            all.push(warning);
+        }
+    }
+
+    /// Takes all that were added.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+/// One write as admission plugins see it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Who writes.
+    pub user: &'a UserInfo,
+    /// What kind of write.
+    pub operation: Operation,
+    /// The resource written to.
+    pub resource: &'a Gvr,
+    /// The kind of the object in flight (of the subresource's kind, where it has its own).
+    pub kind: &'a Gvk,
+    /// The subresource; empty for the object itself.
+    pub subresource: &'a str,
+    /// The namespace; empty for cluster-scoped resources.
+    pub namespace: &'a str,
+    /// The name; may be empty on create when the server is to generate one.
+    pub name: &'a str,
+    /// The object as stored, for updates and deletions.
+    pub old: Option<&'a Value>,
+    /// Must nothing be persisted?
+    pub dry_run: bool,
+    /// CreateOptions, UpdateOptions, PatchOptions or DeleteOptions.
+    pub options: &'a Value,
+    /// Where warnings for the client go.
+    pub warnings: &'a Warnings,
+}
+
+impl Request<'_> {
+    /// Is it for this resource itself, none of its subresources?
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.subresource.is_empty() && self.is_any(group, resource)
+    }
+
+    /// Is it for this resource or one of its subresources?
+    pub fn is_any(&self, group: &str, resource: &str) -> bool {
+        self.resource.group == group && self.resource.resource == resource
+    }
+}
+
+/// One admission plugin. On deletions and connects the object is `Value::Null`.
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Its name, as in upstream's `--enable-admission-plugins`.
+    fn name(&self) -> &'static str;
+
+    /// Changes the object, or refuses it.
+    async fn admit(&self, _request: &Request<'_>, _object: &mut Value) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Refuses the object as it is after all plugins changed it and it passed validation.
+    async fn validate(&self, _request: &Request<'_>, _object: &Value) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// The ordered plugins.
+#[derive(Clone, Default)]
+pub struct Chain {
+    plugins: Vec<Arc<dyn Plugin>>,
+}
+
+impl Chain {
+    /// A chain of these plugins, in this order.
+    pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Self { plugins }
+    }
+
+    /// Lets every plugin change the object, in order.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        for plugin in &self.plugins {
+            plugin.admit(request, object).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets every plugin refuse the final object, in order.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        for plugin in &self.plugins {
+            plugin.validate(request, object).await?;
+        }
+        Ok(())
+    }
+
+    /// The names of the plugins, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.plugins.iter().map(|plugin| plugin.name()).collect()
+    }
+}

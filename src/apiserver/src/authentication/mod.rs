@@ -1,0 +1,36 @@
+//! Who is asking: client certificates, service account tokens, static tokens, request headers, anonymous;
+//! and impersonation on top of them.
+//!
+//! ```text
+//!  Authentication::authenticate
+//!     request extensions (in-process) | front-proxy headers | client certificate | bearer token | anonymous
+//!     -> impersonation, if its headers are there and the authorizer lets them
+//! ```
+//!
+//! Upstream counterpart: `k8s.io/apiserver/pkg/authentication` and `pkg/serviceaccount`.
+
+mod authenticate;
+mod bearer;
+mod bootstrap_token;
+mod certificate;
+mod impersonation;
+mod jwt;
+mod oidc;
+mod request_header;
+mod review;
+mod service_account;
+mod token_file;
+mod token_request;
+mod user_info;
+
+pub use authenticate::{Authentication, AuthenticationConfig};
+pub use oidc::OidcDocuments;
+pub use request_header::RequestHeaderConfig;
+pub use review::{self_subject_review, token_review};
+pub use service_account::{ServiceAccountTokens, TokenSettings};
+pub use token_file::{TokenFile, TokenFileError};
+pub(crate) use token_request::PROJECTED_LIFETIME;
+pub use user_info::{
+    ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS,
+    GROUP_UNAUTHENTICATED, NODE_USER_PREFIX, SERVICE_ACCOUNT_USER_PREFIX, UserInfo,
+};
