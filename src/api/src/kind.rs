@@ -91,6 +91,11 @@ pub trait Kind: Send + Sync + 'static {
     /// Makes a new object ready to be stored.
     fn prepare_for_create(&self, _object: &mut Value) {}
 
+    /// Whether clients may write the status of a new object: only where whoever registers it knows it.
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
     /// Makes an updated object ready to be stored, for instance by keeping fields that clients may leave out.
     fn prepare_for_update(&self, _object: &mut Value, _old: &Value) {}
 

@@ -7,6 +7,8 @@ mod replica_set;
 mod stateful_set;
 pub(crate) mod workload;
 
+pub(crate) use replica_set::{replica_columns, replica_row, replica_status};
+
 use crate::kind::Kind;
 
 /// Every kind of the group.

@@ -60,7 +60,10 @@ impl Kind for ReplicaSet {
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("status.replicas", field(field(object, "status"), "replicas").as_i64().unwrap_or(0).to_string())]
+        vec![(
+            "status.replicas",
+            field(field(object, "status"), "replicas").as_i64().unwrap_or(0).to_string(),
+        )]
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -194,10 +194,6 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
                 );
             }
         }
-        _ => errors.invalid(
-            path,
-            strategy.clone(),
-            "must be 'RollingUpdate' or 'OnDelete'",
-        ),
+        _ => errors.invalid(path, strategy.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
     }
 }

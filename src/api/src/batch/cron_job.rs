@@ -136,7 +136,11 @@ fn time_zone(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if zone.is_empty() {
         errors.invalid(&own, zone, "timeZone must be nil or non-empty string");
     } else if zone.eq_ignore_ascii_case("local") {
-        errors.invalid(&own, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+        errors.invalid(
+            &own,
+            zone,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        );
     } else if jiff::tz::TimeZone::get(zone).is_err() {
         errors.invalid(&own, zone, format!("unknown time zone {zone}"));
     }

@@ -78,13 +78,19 @@ impl Kind for Job {
         let path = Path::new("spec");
         let (spec, old_spec) = (field(object, "spec"), field(old, "spec"));
         validate_spec(spec, &path, true, &mut errors);
-        let elastic = text(spec, "completionMode") == "Indexed"
-            && int(spec, "completions") == int(spec, "parallelism");
+        let elastic =
+            text(spec, "completionMode") == "Indexed" && int(spec, "completions") == int(spec, "parallelism");
         if !elastic {
             immutable(spec, old_spec, "completions", &path, &mut errors);
         }
-        for name in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-        {
+        for name in [
+            "selector",
+            "completionMode",
+            "podFailurePolicy",
+            "backoffLimitPerIndex",
+            "managedBy",
+            "successPolicy",
+        ] {
             immutable(spec, old_spec, name, &path, &mut errors);
         }
         template_update(spec, old, &path, &mut errors);
@@ -174,12 +180,9 @@ fn generate_selector(object: &mut Value) {
     let (uid, name) = (meta::uid(object).to_owned(), meta::name(object).to_owned());
     let Some(spec) = workload::spec_mut(object) else { return };
     if let Some(labels) = workload::ensure(spec, &["template", "metadata", "labels"]) {
-        for (key, value) in [
-            ("controller-uid", &uid),
-            (CONTROLLER_UID, &uid),
-            ("job-name", &name),
-            (JOB_NAME, &name),
-        ] {
+        for (key, value) in
+            [("controller-uid", &uid), (CONTROLLER_UID, &uid), ("job-name", &name), (JOB_NAME, &name)]
+        {
             default(labels, key, value.clone());
         }
     }
@@ -207,7 +210,8 @@ fn generated_labels(object: &Value, errors: &mut ErrorList) {
         }
     }
     let matched = at(spec, &["selector", "matchLabels", CONTROLLER_UID]).as_str();
-    let others = entries(field(spec, "selector"), "matchLabels").any(|(k, _)| k != CONTROLLER_UID && k != "controller-uid");
+    let others = entries(field(spec, "selector"), "matchLabels")
+        .any(|(k, _)| k != CONTROLLER_UID && k != "controller-uid");
     if matched != Some(uid) || others {
         errors.invalid(
             &Path::new("spec").child("selector"),
@@ -286,7 +290,9 @@ fn indexed(spec: &Value, path: &Path, errors: &mut ErrorList) {
             errors.invalid(
                 &path.child("parallelism"),
                 parallelism,
-                format!("must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed"),
+                format!(
+                    "must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
+                ),
             );
         }
     } else {
@@ -312,16 +318,28 @@ fn indexed(spec: &Value, path: &Path, errors: &mut ErrorList) {
 
 fn failure_policy(policy: &Value, restart: &str, path: &Path, errors: &mut ErrorList) {
     if restart != "Never" {
-        errors.invalid(path, policy.clone(), "only \"Never\" is supported for the pod template's restartPolicy");
+        errors.invalid(
+            path,
+            policy.clone(),
+            "only \"Never\" is supported for the pod template's restartPolicy",
+        );
     }
     for (i, rule) in list(policy, "rules").iter().enumerate() {
         let path = path.child("rules").index(i);
         required_one_of(rule, "action", &path, &["Count", "FailIndex", "FailJob", "Ignore"], errors);
         let (codes, conditions) = (has(rule, "onExitCodes"), !list(rule, "onPodConditions").is_empty());
         if codes && conditions {
-            errors.invalid(&path, rule.clone(), "specifying both OnExitCodes and OnPodConditions is not supported");
+            errors.invalid(
+                &path,
+                rule.clone(),
+                "specifying both OnExitCodes and OnPodConditions is not supported",
+            );
         } else if !codes && !conditions {
-            errors.invalid(&path, rule.clone(), "specifying one of OnExitCodes and OnPodConditions is required");
+            errors.invalid(
+                &path,
+                rule.clone(),
+                "specifying one of OnExitCodes and OnPodConditions is required",
+            );
         }
         if codes {
             let own = path.child("onExitCodes");
@@ -376,8 +394,9 @@ fn validate_status(status: &Value, old: &Value) -> ErrorList {
     for name in ["active", "succeeded", "failed", "ready", "terminating"] {
         non_negative(status, name, &path, &mut errors);
     }
-    let holds =
-        |s: &Value, kind: &str| list(s, "conditions").iter().any(|c| text(c, "type") == kind && text(c, "status") == "True");
+    let holds = |s: &Value, kind: &str| {
+        list(s, "conditions").iter().any(|c| text(c, "type") == kind && text(c, "status") == "True")
+    };
     let (complete, failed) = (holds(status, "Complete"), holds(status, "Failed"));
     if complete && failed {
         errors.invalid(

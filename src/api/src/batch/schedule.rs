@@ -15,20 +15,14 @@ pub fn problem(schedule: &str) -> Option<String> {
         None => schedule,
     };
     if let Some(name) = rest.strip_prefix('@') {
-        let known = matches!(
-            name,
-            "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly"
-        );
+        let known =
+            matches!(name, "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly");
         let every = name.strip_prefix("every ").is_some_and(is_duration);
         return (!known && !every).then(|| format!("unrecognized descriptor: {rest}"));
     }
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let &[minute, hour, day, month, weekday] = fields.as_slice() else {
-        return Some(format!(
-            "expected exactly 5 fields, found {}: [{}]",
-            fields.len(),
-            fields.join(" ")
-        ));
+        return Some(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     };
     [
         (minute, 0, 59, &[][..]),
@@ -96,7 +90,9 @@ mod tests {
         for good in ["* * * * *", "*/5 0-6 1,15 JAN-mar mon", "@daily", "@every 1h30m", "0 0 ? * *"] {
             assert_eq!(problem(good), None, "{good}");
         }
-        for bad in ["", "* * * *", "60 * * * *", "* * 0 * *", "*/0 * * * *", "@never", "a * * * *", "5-1 * * * *"] {
+        for bad in
+            ["", "* * * *", "60 * * * *", "* * 0 * *", "*/0 * * * *", "@never", "a * * * *", "5-1 * * * *"]
+        {
             assert!(problem(bad).is_some(), "{bad}");
         }
     }

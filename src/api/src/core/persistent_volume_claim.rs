@@ -6,8 +6,8 @@ use crate::diff::diff;
 use crate::kind::Kind;
 use crate::validation::{Errors, label_selector, one_of, quantity, quantity_text, text_form};
 use crate::value::{
-    at, copy, default, default_text, ensure_object, entries, field, has, is_empty, list, object_mut, remove, same,
-    set, text, text_at, texts,
+    at, copy, default, default_text, ensure_object, entries, field, has, is_empty, list, object_mut, remove,
+    same, set, text, text_at, texts,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
@@ -83,8 +83,7 @@ impl Kind for PersistentVolumeClaim {
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let (spec, status) = (field(object, "spec"), field(object, "status"));
-        let phase =
-            if meta::is_terminating(object) { "Terminating" } else { text(status, "phase") };
+        let phase = if meta::is_terminating(object) { "Terminating" } else { text(status, "phase") };
         let volume = text(spec, "volumeName");
         let (capacity, modes) = if volume.is_empty() {
             (String::new(), String::new())
@@ -167,10 +166,7 @@ pub fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
         }
     }
     if texts(spec, "accessModes").any(|m| m == "ReadWriteOncePod") && modes.len() > 1 {
-        errors.forbidden(
-            &path.child("accessModes"),
-            "may not use ReadWriteOncePod with other access modes",
-        );
+        errors.forbidden(&path.child("accessModes"), "may not use ReadWriteOncePod with other access modes");
     }
     let storage = at(spec, &["resources", "requests", "storage"]);
     let own = || path.child("resources").key("storage");
@@ -286,11 +282,8 @@ mod tests {
 
     #[test]
     fn modes_and_size_are_required() {
-        let errors: Vec<String> = PersistentVolumeClaim
-            .validate(&json!({"spec": {}}))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let errors: Vec<String> =
+            PersistentVolumeClaim.validate(&json!({"spec": {}})).iter().map(ToString::to_string).collect();
         assert_eq!(
             errors,
             [

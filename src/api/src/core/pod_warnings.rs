@@ -28,12 +28,15 @@ fn of_spec(spec: &Value, path: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for (key, _) in entries(spec, "nodeSelector") {
         if let Some((_, new)) = OLD_NODE_LABELS.iter().find(|(old, _)| *old == key) {
-            warnings.push(format!("{path}.nodeSelector[{key}]: deprecated since v1.14; use \"{new}\" instead"));
+            warnings
+                .push(format!("{path}.nodeSelector[{key}]: deprecated since v1.14; use \"{new}\" instead"));
         }
     }
     for (i, volume) in list(spec, "volumes").iter().enumerate() {
         if has(volume, "gitRepo") {
-            warnings.push(format!("{path}.volumes[{i}].gitRepo: deprecated in v1.11, and disabled by default in v1.33+"));
+            warnings.push(format!(
+                "{path}.volumes[{i}].gitRepo: deprecated in v1.11, and disabled by default in v1.33+"
+            ));
         }
         if has(volume, "glusterfs") {
             warnings.push(format!("{path}.volumes[{i}].glusterfs: deprecated in v1.25, this feature will be removed soon after in a subsequent release"));
@@ -64,13 +67,19 @@ fn of_container(container: &Value, path: &str, warnings: &mut Vec<String>) {
     for (i, port) in list(container, "ports").iter().enumerate() {
         let number = field(port, "containerPort").as_i64().unwrap_or(0);
         if !ports.insert((number, text(port, "protocol"))) {
-            warnings.push(format!("{path}.ports[{i}]: duplicate port definition with {path}.ports[{}]",
-                list(container, "ports").iter().position(|p| field(p, "containerPort").as_i64() == Some(number)).unwrap_or(0)));
+            warnings.push(format!(
+                "{path}.ports[{i}]: duplicate port definition with {path}.ports[{}]",
+                list(container, "ports")
+                    .iter()
+                    .position(|p| field(p, "containerPort").as_i64() == Some(number))
+                    .unwrap_or(0)
+            ));
         }
     }
     for lists in ["limits", "requests"] {
         for (name, value) in entries(field(container, "resources"), lists) {
-            let milli = value.as_str().is_some_and(|v| v.ends_with('m')) && matches!(name, "memory" | "ephemeral-storage");
+            let milli = value.as_str().is_some_and(|v| v.ends_with('m'))
+                && matches!(name, "memory" | "ephemeral-storage");
             if milli {
                 warnings.push(format!(
                     "{path}.resources.{lists}[{name}]: fractional byte value \"{}\" is invalid, must be an integer",

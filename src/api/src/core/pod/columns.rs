@@ -175,12 +175,7 @@ struct Init<'a> {
     sidecar_last_restart: Option<&'a str>,
 }
 
-fn init_containers<'a>(
-    spec: &Value,
-    status: &'a Value,
-    sidecars: &[&str],
-    ready: &mut usize,
-) -> Init<'a> {
+fn init_containers<'a>(spec: &Value, status: &'a Value, sidecars: &[&str], ready: &mut usize) -> Init<'a> {
     let mut init = Init::default();
     for (i, container) in list(status, "initContainerStatuses").iter().enumerate() {
         let count = int(container, "restartCount").unwrap_or(0);

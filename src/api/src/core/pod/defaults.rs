@@ -2,8 +2,8 @@
 
 use super::resources::{self, CONTAINER_LISTS};
 use crate::value::{
-    at_mut, default, default_int, default_text, ensure_object, field, has, is_true, list, list_mut, object_mut,
-    text,
+    at_mut, default, default_int, default_text, ensure_object, field, has, is_true, list, list_mut,
+    object_mut, text,
 };
 use serde_json::{Map, Value, json};
 

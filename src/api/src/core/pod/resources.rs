@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn quality_of_service_follows_from_requests_and_limits() {
         let class = |containers: Value| quality_of_service(&json!({"containers": containers}));
-        let full = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}});
+        let full =
+            json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}});
         assert_eq!(class(json!([container(json!({}))])), "BestEffort");
         assert_eq!(class(json!([container(full.clone())])), "Guaranteed");
         assert_eq!(class(json!([container(full.clone()), container(json!({}))])), "Burstable");

@@ -42,7 +42,9 @@ fn a_pod_needs_containers_with_names_and_images() {
 fn enumerations_tell_what_is_supported() {
     assert_eq!(
         errors(json!({"containers": [{"name": "a", "image": "i"}], "restartPolicy": "Sometimes"})),
-        ["spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\""]
+        [
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\""
+        ]
     );
     assert_eq!(
         with_container(json!({"imagePullPolicy": "x"})),
@@ -74,7 +76,9 @@ fn mounts_name_volumes() {
 fn requests_stay_below_limits() {
     assert_eq!(
         with_container(json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}})),
-        ["spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"]
+        [
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"
+        ]
     );
     assert_eq!(
         with_container(json!({"resources": {"limits": {"disk": "1"}}})),
@@ -94,7 +98,9 @@ fn probes_have_one_handler() {
     );
     assert_eq!(
         with_container(json!({"readinessProbe": {"httpGet": {"port": 0}}})),
-        ["spec.containers[0].readinessProbe.httpGet.port: Invalid value: 0: must be between 1 and 65535, inclusive"]
+        [
+            "spec.containers[0].readinessProbe.httpGet.port: Invalid value: 0: must be between 1 and 65535, inclusive"
+        ]
     );
 }
 
@@ -117,10 +123,13 @@ fn sources_of_the_environment_are_checked() {
 fn images_can_change_and_little_else() {
     let base = json!({"containers": [{"name": "c", "image": "i:1"}]});
     assert!(update(base.clone(), json!({"containers": [{"name": "c", "image": "i:2"}]})).is_empty());
-    let found = update(base.clone(), json!({"containers": [{"name": "c", "image": "i:1", "command": ["x"]}]}));
+    let found =
+        update(base.clone(), json!({"containers": [{"name": "c", "image": "i:1", "command": ["x"]}]}));
     assert_eq!(found.len(), 1);
     assert!(
-        found[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"),
+        found[0].starts_with(
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
+        ),
         "{}",
         found[0]
     );
@@ -132,7 +141,8 @@ fn images_can_change_and_little_else() {
 
 #[test]
 fn a_new_pod_is_pending() {
-    let mut object = pod(json!({"containers": [{"name": "c", "image": "i"}], "schedulingGates": [{"name": "g"}]}));
+    let mut object =
+        pod(json!({"containers": [{"name": "c", "image": "i"}], "schedulingGates": [{"name": "g"}]}));
     Pod.prepare_for_create(&mut object);
     assert_eq!(object["status"]["phase"], "Pending");
     assert_eq!(object["status"]["qosClass"], "BestEffort");

@@ -109,8 +109,8 @@ fn gates(munged: &mut Value, spec: &Value, old: &Value, path: &Path, errors: &mu
     if is_empty(old, "schedulingGates") {
         return;
     }
-    let kept = entries(old, "nodeSelector")
-        .all(|(key, value)| field(spec, "nodeSelector").get(key) == Some(value));
+    let kept =
+        entries(old, "nodeSelector").all(|(key, value)| field(spec, "nodeSelector").get(key) == Some(value));
     if !kept {
         errors.invalid(
             &path.child("nodeSelector"),
@@ -154,7 +154,11 @@ fn narrows(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> boo
             .iter()
             .all(|lists| list(old, lists).iter().all(|wanted| list(new, lists).contains(wanted)));
         if !kept {
-            errors.invalid(&own().index(i), new.clone(), "only additions are allowed (no mutations or deletions)");
+            errors.invalid(
+                &own().index(i),
+                new.clone(),
+                "only additions are allowed (no mutations or deletions)",
+            );
         }
     }
     true
@@ -251,10 +255,14 @@ pub fn validate_ephemeral_containers(object: &Value, old: &Value) -> ErrorList {
     for before in list(field(old, "spec"), "ephemeralContainers") {
         let name = text(before, "name");
         match new.iter().find(|c| text(c, "name") == name) {
-            None => errors.forbidden(&path, format!("existing ephemeral containers \"{name}\" may not be removed\n")),
+            None => errors
+                .forbidden(&path, format!("existing ephemeral containers \"{name}\" may not be removed\n")),
             Some(after) if after != before => errors.forbidden(
                 &path,
-                format!("existing ephemeral containers \"{name}\" may not be changed\n{}", diff(before, after)),
+                format!(
+                    "existing ephemeral containers \"{name}\" may not be changed\n{}",
+                    diff(before, after)
+                ),
             ),
             Some(_) => {}
         }
@@ -305,7 +313,10 @@ pub fn validate_resize(object: &Value, old: &Value) -> ErrorList {
     }
     if munged != *old_spec {
         default(&mut munged, "containers", Vec::<Value>::new());
-        errors.forbidden(&path, format!("only cpu and memory resources are mutable\n{}", diff(old_spec, &munged)));
+        errors.forbidden(
+            &path,
+            format!("only cpu and memory resources are mutable\n{}", diff(old_spec, &munged)),
+        );
     }
     errors
 }

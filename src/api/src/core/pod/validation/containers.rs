@@ -62,10 +62,8 @@ pub fn validate(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut E
     for (i, container) in list(spec, "ephemeralContainers").iter().enumerate() {
         let target = text(container, "targetContainerName");
         if !target.is_empty() && !all(target) {
-            errors.not_found(
-                &path.child("ephemeralContainers").index(i).child("targetContainerName"),
-                target,
-            );
+            errors
+                .not_found(&path.child("ephemeralContainers").index(i).child("targetContainerName"), target);
         }
     }
 }
@@ -252,10 +250,8 @@ fn restart_policy(container: &Value, role: Role, path: &Path, errors: &mut Error
         return;
     }
     if !has(container, "restartPolicy") {
-        errors.required(
-            &path.child("restartPolicy"),
-            "must specify restartPolicy when restart rules are used",
-        );
+        errors
+            .required(&path.child("restartPolicy"), "must specify restartPolicy when restart rules are used");
     }
     // KEP-5307 bounds the rules of a container.
     if rules.len() > 20 {

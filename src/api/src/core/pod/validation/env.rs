@@ -121,7 +121,11 @@ fn field_ref(reference: &Value, supported: &[&str], path: &Path, errors: &mut Er
         || VOLUME_FIELDS.contains(&wanted)
         || matches!(wanted, "spec.restartPolicy" | "spec.schedulerName" | "status.phase");
     if !known {
-        errors.invalid(&own, wanted, format!("error converting fieldPath: field label not supported: {wanted}"));
+        errors.invalid(
+            &own,
+            wanted,
+            format!("error converting fieldPath: field label not supported: {wanted}"),
+        );
     } else if !supported.contains(&wanted) {
         errors.not_supported(&own, wanted, supported);
     }
@@ -184,5 +188,4 @@ fn divisor(reference: &Value, name: &str, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-const BYTES: [&str; 13] =
-    ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];

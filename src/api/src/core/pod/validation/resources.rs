@@ -20,7 +20,10 @@ pub fn resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
         None => errors.invalid(path, name, "must be a standard resource for containers"),
         Some((domain, _)) => {
             let native = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
-            if !native && (name.starts_with("requests.") || !forms::qualified_name(&format!("requests.{name}")).is_empty()) {
+            if !native
+                && (name.starts_with("requests.")
+                    || !forms::qualified_name(&format!("requests.{name}")).is_empty())
+            {
                 errors.invalid(path, name, "doesn't follow extended resource name standard");
             }
         }
@@ -46,7 +49,8 @@ pub fn amount(name: &str, value: &Value, path: &Path, errors: &mut ErrorList) {
     if is_integer(name) && amount.milli_value() % 1000 != 0 {
         errors.invalid(path, quantity_text(value).as_ref(), "must be an integer");
     }
-    if let Some(size) = name.strip_prefix("hugepages-").and_then(|s| s.parse::<apimachinery::quantity::Quantity>().ok())
+    if let Some(size) =
+        name.strip_prefix("hugepages-").and_then(|s| s.parse::<apimachinery::quantity::Quantity>().ok())
         && size.value() > 0
         && amount.value() % size.value() != 0
     {
@@ -101,7 +105,11 @@ fn against_limit(name: &str, value: &Value, limit: Option<&Value>, path: &Path, 
             if asked != limit && !is_overcommit_allowed(name) {
                 errors.invalid(&path(), shown.as_ref(), format!("must be equal to {name} limit of {limit}"));
             } else if asked > limit {
-                errors.invalid(&path(), shown.as_ref(), format!("must be less than or equal to {name} limit of {limit}"));
+                errors.invalid(
+                    &path(),
+                    shown.as_ref(),
+                    format!("must be less than or equal to {name} limit of {limit}"),
+                );
             }
         }
         None if !is_overcommit_allowed(name) => {
@@ -165,7 +173,12 @@ pub fn pod_level(spec: &Value, path: &Path, errors: &mut ErrorList) {
                 && own > whole
             {
                 errors.invalid(
-                    &Path::new("spec").child("containers").index(i).child("resources").child("limits").key(name),
+                    &Path::new("spec")
+                        .child("containers")
+                        .index(i)
+                        .child("resources")
+                        .child("limits")
+                        .key(name),
                     own.to_string(),
                     format!("must be less than or equal to pod limits of {whole}"),
                 );

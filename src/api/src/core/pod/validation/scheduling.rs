@@ -94,7 +94,11 @@ pub fn topology_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
             errors.check(&path, "topologyKey", key, forms::qualified_name(key));
         }
         if !matches!(when, "DoNotSchedule" | "ScheduleAnyway") {
-            errors.not_supported(&path.child("whenUnsatisfiable"), when, &["DoNotSchedule", "ScheduleAnyway"]);
+            errors.not_supported(
+                &path.child("whenUnsatisfiable"),
+                when,
+                &["DoNotSchedule", "ScheduleAnyway"],
+            );
         }
         if !seen.insert((key, when)) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}"));
@@ -122,10 +126,7 @@ pub fn topology_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
 pub fn node_selector(selector: &Value, path: &Path, errors: &mut ErrorList) {
     let terms = list(selector, "nodeSelectorTerms");
     if terms.is_empty() {
-        errors.required(
-            &path.child("nodeSelectorTerms"),
-            "must have at least one node selector term",
-        );
+        errors.required(&path.child("nodeSelectorTerms"), "must have at least one node selector term");
     }
     for (i, term) in terms.iter().enumerate() {
         node_selector_term(term, &path.child("nodeSelectorTerms").index(i), errors);
@@ -139,7 +140,8 @@ pub fn node_selector_term(term: &Value, path: &Path, errors: &mut ErrorList) {
         let values = list(requirement, "values");
         match text(requirement, "operator") {
             "In" | "NotIn" if values.is_empty() => {
-                errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
+                errors
+                    .required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             "In" | "NotIn" => {}
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(

@@ -47,7 +47,10 @@ pub fn pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if boolean(spec, "hostUsers") == Some(false) {
         for (name, why) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
             if is_true(spec, name) {
-                errors.forbidden(&path.child(name), format!("when `hostUsers` is false, {why} must also be false"));
+                errors.forbidden(
+                    &path.child(name),
+                    format!("when `hostUsers` is false, {why} must also be false"),
+                );
             }
         }
     }
@@ -78,11 +81,7 @@ pub fn container(container: &Value, spec: &Value, path: &Path, errors: &mut Erro
     }
     one_of(context, "procMount", &path, &["Default", "Unmasked"], errors);
     if text(context, "procMount") == "Unmasked" && boolean(spec, "hostUsers") != Some(false) {
-        errors.invalid(
-            &path.child("procMount"),
-            "Unmasked",
-            "`hostUsers` must be false to use `Unmasked`",
-        );
+        errors.invalid(&path.child("procMount"), "Unmasked", "`hostUsers` must be false to use `Unmasked`");
     }
     profiles(context, &path, errors);
     if boolean(context, "allowPrivilegeEscalation") == Some(false) {
@@ -209,6 +208,10 @@ fn windows(context: &Value, path: &Path, errors: &mut ErrorList) {
         &path,
         "gmsaCredentialSpecName",
         credential,
-        if credential.is_empty() { Vec::new() } else { apimachinery::validation::dns1123_subdomain(credential) },
+        if credential.is_empty() {
+            Vec::new()
+        } else {
+            apimachinery::validation::dns1123_subdomain(credential)
+        },
     );
 }

@@ -77,7 +77,11 @@ fn pod_spec(spec: &Value, path: &Path, is_pod: bool, errors: &mut ErrorList) {
     for (i, reference) in list(spec, "imagePullSecrets").iter().enumerate() {
         let only_name = reference.as_object().is_none_or(|r| r.keys().all(|k| k == "name"));
         if !only_name {
-            errors.invalid(&path.child("imagePullSecrets").index(i), reference.clone(), "only name may be set");
+            errors.invalid(
+                &path.child("imagePullSecrets").index(i),
+                reference.clone(),
+                "only name may be set",
+            );
         }
     }
     hostname_override(spec, path, errors);
@@ -133,8 +137,7 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut ErrorList) {
             format!("must not have more than {MAX_SEARCHES} search paths"),
         );
     }
-    let characters: usize =
-        texts(config, "searches").map(|s| s.len() + 1).sum::<usize>().saturating_sub(1);
+    let characters: usize = texts(config, "searches").map(|s| s.len() + 1).sum::<usize>().saturating_sub(1);
     if characters > MAX_SEARCH_CHARACTERS {
         errors.invalid(
             &path.child("searches"),
@@ -189,7 +192,8 @@ fn resource_claims(spec: &Value, path: &Path, errors: &mut ErrorList) {
             }
             seen.push(name);
         }
-        let (direct, from_template) = (has(claim, "resourceClaimName"), has(claim, "resourceClaimTemplateName"));
+        let (direct, from_template) =
+            (has(claim, "resourceClaimName"), has(claim, "resourceClaimTemplateName"));
         if direct && from_template {
             errors.invalid(
                 &path,
@@ -282,7 +286,11 @@ pub(super) fn selector_and_keys(term: &Value, path: &Path, errors: &mut ErrorLis
     }
     for key in texts(term, "matchLabelKeys") {
         if texts(term, "mismatchLabelKeys").any(|other| other == key) {
-            errors.invalid(&path.child("matchLabelKeys"), key, "exists in both matchLabelKeys and mismatchLabelKeys");
+            errors.invalid(
+                &path.child("matchLabelKeys"),
+                key,
+                "exists in both matchLabelKeys and mismatchLabelKeys",
+            );
         }
     }
 }

@@ -95,7 +95,9 @@ pub fn validate(kind: &str, source: &Value, path: &Path, errors: &mut ErrorList)
                 descending_path(directory, &path.child("directory"), errors);
             }
         }
-        "rbd" | "cephfs" if list(source, "monitors").is_empty() => errors.required(&path.child("monitors"), ""),
+        "rbd" | "cephfs" if list(source, "monitors").is_empty() => {
+            errors.required(&path.child("monitors"), "")
+        }
         "fc" => fibre_channel(source, path, errors),
         "flocker" => {
             let (name, id) = (text(source, "datasetName"), text(source, "datasetUUID"));
@@ -103,7 +105,11 @@ pub fn validate(kind: &str, source: &Value, path: &Path, errors: &mut ErrorList)
                 errors.required(path, "one of datasetName and datasetUUID is required");
             }
             if !name.is_empty() && !id.is_empty() {
-                errors.invalid(path, "resource", "datasetName and datasetUUID can not be specified simultaneously");
+                errors.invalid(
+                    path,
+                    "resource",
+                    "datasetName and datasetUUID can not be specified simultaneously",
+                );
             }
         }
         "azureDisk" => {
@@ -180,7 +186,11 @@ fn downward_api(source: &Value, path: &Path, errors: &mut ErrorList) {
             (Some(reference), other) => {
                 volume_field_ref(reference, &path.child("fieldRef"), errors);
                 if other.is_some() {
-                    errors.invalid(&path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
+                    errors.invalid(
+                        &path,
+                        "resource",
+                        "fieldRef and resourceFieldRef can not be specified simultaneously",
+                    );
                 }
             }
             (None, Some(reference)) => {
@@ -249,7 +259,9 @@ fn projected_source(kind: &str, source: &Value, path: &Path, errors: &mut ErrorL
         "clusterTrustBundle" => {
             let (name, signer) = (has(source, "name"), has(source, "signerName"));
             match (name, signer) {
-                (true, true) => errors.invalid(path, source.clone(), "only one of name and signerName may be used"),
+                (true, true) => {
+                    errors.invalid(path, source.clone(), "only one of name and signerName may be used")
+                }
                 (false, false) => errors.required(path, "either name or signerName must be specified"),
                 _ => {}
             }

@@ -1,0 +1,129 @@
+//! Service: <https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/>.
+
+mod columns;
+mod strategy;
+mod validation;
+
+pub(crate) use validation::not_special;
+
+#[cfg(test)]
+mod tests;
+
+use crate::kind::{Kind, NameRule};
+use crate::value::{field, list, text};
+use apimachinery::field::ErrorList;
+use apimachinery::table::Column;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// The kind.
+#[derive(Debug)]
+pub struct Service;
+
+impl Kind for Service {
+    fn group_kind(&self) -> (&'static str, &'static str) {
+        ("", "Service")
+    }
+
+    fn short_names(&self) -> &'static [&'static str] {
+        &["svc"]
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        &["all"]
+    }
+
+    /// A DNS label (KEP-5311: it may begin with a digit).
+    fn name_rule(&self) -> NameRule {
+        NameRule::Dns1123Label
+    }
+
+    fn default(&self, object: &mut Value) {
+        strategy::default(object);
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        strategy::normalize_cluster_ips(object, None);
+        strategy::drop_type_dependent(object, None);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        strategy::normalize_cluster_ips(object, Some(old));
+        strategy::patch_allocated(object, old);
+        strategy::drop_type_dependent(object, Some(old));
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors = validation::validate(object);
+        validation::update(object, old, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
+        validation::status(object)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let spec = field(object, "spec");
+        let mut warnings = Vec::new();
+        if !text(spec, "loadBalancerIP").is_empty() && text(spec, "type") != "LoadBalancer" {
+            warnings.push("spec.loadBalancerIP is ignored when service type is not LoadBalancer".to_owned());
+        }
+        if text(spec, "clusterIP") == "None" {
+            if !list(spec, "externalIPs").is_empty() {
+                warnings.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
+            }
+            if text(spec, "sessionAffinity") != "None" {
+                warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
+            }
+        }
+        if text(spec, "type") == "ExternalName"
+            && !text(spec, "externalName").is_empty()
+            && !list(spec, "externalIPs").is_empty()
+        {
+            warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+        }
+        warnings
+    }
+
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let spec = field(object, "spec");
+        vec![
+            ("spec.clusterIP", text(spec, "clusterIP").to_owned()),
+            ("spec.type", text(spec, "type").to_owned()),
+        ]
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        columns::columns()
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        columns::row(object, now)
+    }
+}
+
+/// Whether the service has no address of its own by wish.
+fn is_headless(spec: &Value) -> bool {
+    text(spec, "clusterIP") == "None"
+        || list(spec, "clusterIPs").first().and_then(Value::as_str) == Some("None")
+}
+
+/// Whether a type has node ports.
+fn has_node_ports(spec: &Value) -> bool {
+    matches!(text(spec, "type"), "NodePort" | "LoadBalancer")
+}
+
+/// Whether the service can be reached from outside the cluster.
+fn is_external(spec: &Value) -> bool {
+    has_node_ports(spec) || (text(spec, "type") == "ClusterIP" && !list(spec, "externalIPs").is_empty())
+}
+
+/// Whether the service needs a port for health checks of load balancers.
+fn needs_health_port(spec: &Value) -> bool {
+    text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local"
+}
