@@ -1,0 +1,272 @@
+//! Every command with its flags. Flags that k3s has keep k3s' names, commands that MicroK8s has keep
+//! MicroK8s' names. Every flag of `knarr server` is also a key of the configuration file and an environment
+//! variable `KNARR_...`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Kubernetes in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "knarr", version, about, max_term_width = 110)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node in the foreground: datastore, API server, controllers, scheduler, kubelet and proxy
+    Server(Box<Server>),
+    /// Start Knarr in the background
+    Start(Start),
+    /// Stop Knarr, all pods and the container runtime
+    Stop(Stop),
+    /// Remove everything from the cluster and start anew
+    Reset(Reset),
+    /// Show whether Knarr is running, and its add-ons
+    Status(Status),
+    /// Print a kubeconfig for the administrator
+    Config(Config),
+    /// Run kubectl against this node
+    #[command(disable_help_flag = true)]
+    Kubectl(Kubectl),
+    /// Enable add-ons
+    Enable(AddonNames),
+    /// Disable add-ons
+    Disable(AddonNames),
+    /// Print the version
+    Version,
+    /// Run an add-on's server (inside its pod)
+    #[command(hide = true, subcommand)]
+    Addon(AddonServer),
+    /// Hold a pod's namespaces (inside a sandbox)
+    #[command(hide = true)]
+    Pause,
+}
+
+/// Where a node keeps its things; every command that speaks to a node takes it.
+#[derive(Args, Clone, Debug)]
+pub struct Location {
+    /// Folder that holds all state of this node
+    #[arg(long, env = "KNARR_DATA_DIR", default_value = "/var/lib/knarr", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Configuration file; its keys are the flags of `knarr server`
+    #[arg(long, env = "KNARR_CONFIG", default_value = "/etc/knarr/config.yaml", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Flags of `knarr server`.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Name of the node (default: the host name in lower case)
+    #[arg(long, env = "KNARR_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node (default: that of the default route's interface)
+    #[arg(long, env = "KNARR_NODE_IP", value_name = "IP", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// Label of the node at its registration, NAME=VALUE
+    #[arg(long, env = "KNARR_NODE_LABEL", value_name = "LABEL", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Address that the API server listens on
+    #[arg(long, env = "KNARR_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
+    pub bind_address: IpAddr,
+    /// Port that the API server listens on
+    #[arg(long, env = "KNARR_HTTPS_LISTEN_PORT", default_value_t = 6443, value_name = "PORT")]
+    pub https_listen_port: u16,
+    /// Further name or address in the API server's certificate; can be given often
+    #[arg(long, env = "KNARR_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// Addresses of pods
+    #[arg(long, env = "KNARR_CLUSTER_CIDR", default_value = "10.1.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+    /// Addresses of Services
+    #[arg(long, env = "KNARR_SERVICE_CIDR", default_value = "10.152.183.0/24", value_name = "CIDR")]
+    pub service_cidr: IpNet,
+    /// Ports of Services of type NodePort
+    #[arg(long, env = "KNARR_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_name = "RANGE")]
+    pub service_node_port_range: String,
+    /// Address of the cluster's DNS Service
+    #[arg(long, env = "KNARR_CLUSTER_DNS", default_value = "10.152.183.10", value_name = "IP")]
+    pub cluster_dns: IpAddr,
+    /// Domain of the cluster
+    #[arg(long, env = "KNARR_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Also write the administrator's kubeconfig to this file
+    #[arg(long, env = "KNARR_WRITE_KUBECONFIG", value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// Mode of that file, in octal
+    #[arg(long, env = "KNARR_WRITE_KUBECONFIG_MODE", default_value = "600", value_name = "MODE")]
+    pub write_kubeconfig_mode: String,
+    /// Run the control plane alone: no kubelet, no pods, no root needed
+    #[arg(long, env = "KNARR_DISABLE_AGENT")]
+    pub disable_agent: bool,
+    /// Do not enable an add-on at the first start; can be given often
+    #[arg(long, env = "KNARR_DISABLE", value_name = "ADDON", value_delimiter = ',')]
+    pub disable: Vec<String>,
+    /// Socket of a CRI runtime to use in place of the containerd that knarr runs
+    #[arg(long, env = "KNARR_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
+    pub container_runtime_endpoint: Option<PathBuf>,
+    /// Registry mirrors and credentials, in the format of k3s
+    #[arg(
+        long,
+        env = "KNARR_PRIVATE_REGISTRY",
+        default_value = "/etc/knarr/registries.yaml",
+        value_name = "FILE"
+    )]
+    pub private_registry: PathBuf,
+    /// Pod network
+    #[arg(long, env = "KNARR_NETWORK", default_value = "knarr", value_name = "NETWORK")]
+    pub network: Network,
+    /// Port of the kubelet
+    #[arg(long, env = "KNARR_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
+    pub kubelet_port: u16,
+    /// Log more; twice for everything
+    #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Who makes the pod network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Network {
+    /// knarr's own CNI plugin.
+    Knarr,
+    /// Something else in /etc/cni/net.d.
+    None,
+}
+
+/// Flags of `knarr start`.
+#[derive(Args, Debug)]
+pub struct Start {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Flags for `knarr server`, after `--`
+    #[arg(last = true)]
+    pub server: Vec<String>,
+}
+
+/// Flags of `knarr stop`.
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+}
+
+/// Flags of `knarr reset`.
+#[derive(Args, Debug)]
+pub struct Reset {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Also remove images and the volumes of pods
+    #[arg(long)]
+    pub destroy_storage: bool,
+}
+
+/// Flags of `knarr status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Wait until the node is Ready
+    #[arg(short = 'w', long)]
+    pub wait_ready: bool,
+    /// Seconds to wait at most; 0 waits for ever
+    #[arg(short = 't', long, default_value_t = 0, value_name = "SECONDS")]
+    pub timeout: u64,
+    /// How to show it
+    #[arg(long, default_value = "pretty", value_name = "FORMAT")]
+    pub format: Format,
+    /// Only tell whether this add-on is enabled
+    #[arg(short = 'a', long, value_name = "ADDON")]
+    pub addon: Option<String>,
+}
+
+/// Formats of `knarr status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Pretty,
+    /// One line per add-on.
+    Short,
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+/// Flags of `knarr config`.
+#[derive(Args, Debug)]
+pub struct Config {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Use the loopback address in place of the node's
+    #[arg(short = 'l', long)]
+    pub use_loopback: bool,
+}
+
+/// Arguments of `knarr kubectl`: all are kubectl's own.
+#[derive(Args, Debug)]
+pub struct Kubectl {
+    /// Folder that holds all state of this node.
+    #[arg(skip = data_dir())]
+    pub data_dir: PathBuf,
+    /// What kubectl is to do
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
+fn data_dir() -> PathBuf {
+    std::env::var_os("KNARR_DATA_DIR").map_or_else(|| PathBuf::from("/var/lib/knarr"), PathBuf::from)
+}
+
+/// Arguments of `knarr enable` and `knarr disable`.
+#[derive(Args, Debug)]
+pub struct AddonNames {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Add-ons, as `[REPOSITORY/]NAME[:ARGUMENT...]`
+    #[arg(required = true, value_name = "ADDON")]
+    pub addons: Vec<String>,
+}
+
+/// The servers that add-on pods run.
+#[derive(Debug, Subcommand)]
+pub enum AddonServer {
+    /// Cluster DNS
+    Dns(AddonDns),
+}
+
+/// Flags of `knarr addon dns`.
+#[derive(Args, Debug)]
+pub struct AddonDns {
+    /// Address to listen on
+    #[arg(long, env = "KNARR_DNS_BIND", default_value = "0.0.0.0", value_name = "IP")]
+    pub bind: IpAddr,
+    /// Port to listen on, UDP and TCP
+    #[arg(long, env = "KNARR_DNS_PORT", default_value_t = 53, value_name = "PORT")]
+    pub port: u16,
+    /// Port for /health, /ready and /metrics
+    #[arg(long, env = "KNARR_DNS_HEALTH_PORT", default_value_t = 8080, value_name = "PORT")]
+    pub health_port: u16,
+    /// Domain of the cluster
+    #[arg(long, env = "KNARR_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Server that is asked for everything else; default: those of /etc/resolv.conf
+    #[arg(long, env = "KNARR_DNS_FORWARD", value_name = "IP[:PORT]", value_delimiter = ',')]
+    pub forward: Vec<String>,
+    /// Configuration file that is read again when it changes (stub domains, upstream servers)
+    #[arg(long, env = "KNARR_DNS_CONFIG", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+}

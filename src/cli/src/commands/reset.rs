@@ -1,0 +1,44 @@
+//! `knarr reset`: everything of the cluster goes; certificates and the kubeconfig stay valid.
+
+use super::process;
+use super::stop;
+use crate::arguments::{Reset, Start};
+use crate::paths::Paths;
+use anyhow::{Context, Result};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What a cluster leaves below the data directory.
+const STATE: [&str; 4] = ["datastore", "kubelet", "cni/ipam", "cni/net.d"];
+/// What is kept to be quick afterwards: images.
+const STORAGE: [&str; 2] = ["containerd", "logs"];
+
+/// Stops everything, removes the cluster's state and starts again if it ran.
+///
+/// # Errors
+/// When something cannot be stopped or removed; a repetition goes on where this one ended.
+pub async fn run(options: &Reset) -> Result<ExitCode> {
+    let paths = Paths::new(&options.location.data_dir);
+    let ran = process::running(&paths)?.is_some();
+    let arguments = process::state(&paths)?.map(|state| state.arguments).unwrap_or_default();
+    stop::stop(&paths).await?;
+    let storage: &[&str] = if options.destroy_storage { &STORAGE } else { &[] };
+    for name in STATE.iter().chain(storage) {
+        remove(&paths.root().join(name))?;
+    }
+    println!("The cluster is empty again.");
+    if !ran {
+        return Ok(ExitCode::SUCCESS);
+    }
+    super::start::run(&Start { location: options.location.clone(), server: arguments })
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,195 @@
+//! `knarr status`: whether Knarr runs and its node is Ready, and the add-ons. Shapes are MicroK8s'.
+
+use super::process;
+use crate::arguments::{Format, Status};
+use crate::paths::Paths;
+use addons::engine::{Engine, State};
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often readiness is looked at while waiting.
+const PERIOD: Duration = Duration::from_millis(200);
+/// A server that does not answer in this time is told as not running: the command must never hang.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What there is to tell.
+struct Report {
+    ready: bool,
+    why: String,
+    address: String,
+    addons: Vec<State>,
+}
+
+/// Shows the status. Exits non-zero when Knarr is not running or not ready.
+///
+/// # Errors
+/// When the state on disk cannot be read.
+pub async fn run(options: &Status) -> Result<ExitCode> {
+    let paths = Paths::new(&options.location.data_dir);
+    let start = Instant::now();
+    let report = loop {
+        let report = look(&paths).await?;
+        let waited = options.timeout > 0 && start.elapsed() >= Duration::from_secs(options.timeout);
+        if report.ready || !options.wait_ready || waited {
+            break report;
+        }
+        tokio::time::sleep(PERIOD).await;
+    };
+    if let Some(addon) = &options.addon {
+        let name = addon.rsplit('/').next().unwrap_or(addon);
+        let enabled = report.addons.iter().any(|state| state.addon.name == name && state.enabled);
+        println!("{}", if enabled { "enabled" } else { "disabled" });
+        return Ok(ExitCode::SUCCESS);
+    }
+    match options.format {
+        Format::Pretty => print!("{}", pretty(&report)),
+        Format::Short => print!("{}", short(&report)),
+        Format::Yaml => print!("{}", apimachinery::decode::to_yaml(&value(&report))?),
+        Format::Json => println!("{:#}", value(&report)),
+    }
+    Ok(if report.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn look(paths: &Paths) -> Result<Report> {
+    let mut report = Report { ready: false, why: String::new(), address: String::new(), addons: Vec::new() };
+    let (Some(state), Some(_)) = (process::state(paths)?, process::running(paths)?) else {
+        report.why = "knarr is not running, try knarr start".to_owned();
+        return Ok(report);
+    };
+    report.address = format!("{}:{}", state.address, state.port);
+    let looked = tokio::time::timeout(PATIENCE, async {
+        let client = process::client(paths).await?;
+        let addons = Engine::new(client.clone()).list().await?;
+        let node =
+            client::Rest::new(client).get::<Node>(&client::ObjectKey::cluster(&state.node_name)).await?;
+        anyhow::Ok((addons, node))
+    });
+    match looked.await {
+        Ok(Ok((addons, node))) => {
+            report.addons = addons;
+            report.ready = !state.agent || node.as_ref().is_some_and(is_ready);
+            if !report.ready {
+                report.why = format!("node {} is not Ready: {}", state.node_name, reason(node.as_ref()));
+            }
+        }
+        Ok(Err(error)) => report.why = format!("the API server does not answer as it should: {error:#}"),
+        Err(_) => report.why = format!("the API server does not answer within {PATIENCE:?}"),
+    }
+    Ok(report)
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+fn reason(node: Option<&Node>) -> String {
+    let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
+    ready.and_then(|c| c.message.clone()).unwrap_or_else(|| "it has not registered yet".to_owned())
+}
+
+fn headline(report: &Report) -> String {
+    if report.ready {
+        "knarr is running\n".to_owned()
+    } else {
+        format!("knarr is not running. {}\n", report.why)
+    }
+}
+
+fn pretty(report: &Report) -> String {
+    let mut text = headline(report);
+    if !report.ready {
+        return text;
+    }
+    text.push_str(&format!(
+        "high-availability: no\n  datastore master nodes: {}\n  datastore standby nodes: none\n",
+        report.address
+    ));
+    text.push_str("addons:\n");
+    for (title, enabled) in [("enabled", true), ("disabled", false)] {
+        let rows: Vec<&State> = report.addons.iter().filter(|state| state.enabled == enabled).collect();
+        if !rows.is_empty() {
+            text.push_str(&format!("  {title}:\n"));
+        }
+        for State { repository, addon, .. } in rows {
+            text.push_str(&format!("{:>3} {:<20} # ({repository}) {}\n", "", addon.name, addon.description));
+        }
+    }
+    text
+}
+
+fn short(report: &Report) -> String {
+    let mut text = headline(report);
+    if report.ready {
+        text.push_str("addons:\n");
+        for State { repository, addon, enabled } in &report.addons {
+            text.push_str(&format!("{repository}/{}: {}\n", addon.name, word(*enabled)));
+        }
+    }
+    text
+}
+
+fn value(report: &Report) -> Value {
+    let mut running = json!({"running": report.ready});
+    let mut all = json!({
+        "high-availability": {"enabled": false, "nodes": [{"address": report.address, "role": "voter"}]},
+    });
+    if let (Some(fields), false) = (running.as_object_mut(), report.why.is_empty()) {
+        fields.insert("message".to_owned(), json!(report.why));
+    }
+    let addons: Vec<Value> = report
+        .addons
+        .iter()
+        .map(|State { repository, addon, enabled }| {
+            json!({"name": addon.name, "repository": repository, "description": addon.description,
+                   "version": addon.version, "status": word(*enabled)})
+        })
+        .collect();
+    if let Some(fields) = all.as_object_mut() {
+        fields.insert("knarr".to_owned(), running);
+        fields.insert("addons".to_owned(), Value::Array(addons));
+    }
+    all
+}
+
+fn word(enabled: bool) -> &'static str {
+    if enabled { "enabled" } else { "disabled" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ready: bool) -> Report {
+        let addon = addons::catalog::find("dns").unwrap();
+        Report {
+            ready,
+            why: if ready { String::new() } else { "node n is not Ready: x".to_owned() },
+            address: "10.0.0.1:6443".to_owned(),
+            addons: vec![State { repository: "core", addon, enabled: true }],
+        }
+    }
+
+    #[test]
+    fn the_pretty_form_is_what_people_know() {
+        assert_eq!(
+            pretty(&report(true)),
+            "knarr is running\nhigh-availability: no\n  datastore master nodes: 10.0.0.1:6443\n  datastore standby \
+             nodes: none\naddons:\n  enabled:\n    dns                  # (core) Cluster DNS\n"
+        );
+        assert_eq!(pretty(&report(false)), "knarr is not running. node n is not Ready: x\n");
+    }
+
+    #[test]
+    fn scripts_get_the_same_as_data() {
+        let value = value(&report(true));
+        assert_eq!(value["knarr"]["running"], true);
+        assert_eq!(value["addons"][0]["status"], "enabled");
+        assert_eq!(short(&report(true)), "knarr is running\naddons:\ncore/dns: enabled\n");
+    }
+}

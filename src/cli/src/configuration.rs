@@ -1,0 +1,184 @@
+//! Flags, environment and configuration file become one list of arguments. A flag on the command line wins
+//! over the environment, that over the file, that over the default.
+
+use anyhow::{Context, Result, bail};
+use clap::CommandFactory as _;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where the file is unless something else is said.
+const DEFAULT_FILE: &str = "/etc/knarr/config.yaml";
+
+/// Adds what the configuration file says to the arguments of `knarr server`; other commands stay as they are.
+///
+/// # Errors
+/// When the file cannot be read or parsed, or names something that is no flag.
+pub fn with_file(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
+    if arguments.get(1).is_none_or(|command| command != "server") {
+        return Ok(arguments);
+    }
+    let (path, named) = file(&arguments);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(arguments),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("KNARR_CONFIG").is_some() =>
+        {
+            return Ok(arguments);
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let given = given(&arguments);
+    let mut all = arguments;
+    all.extend(from_file(&path, &text, &given, |key| std::env::var_os(key).is_some())?);
+    Ok(all)
+}
+
+/// The file's path, and whether somebody named it.
+fn file(arguments: &[OsString]) -> (PathBuf, bool) {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--config" {
+            if let Some(path) = rest.next() {
+                return (PathBuf::from(path), true);
+            }
+        } else if let Some(path) = argument.to_str().and_then(|a| a.strip_prefix("--config=")) {
+            return (PathBuf::from(path), true);
+        }
+    }
+    match std::env::var_os("KNARR_CONFIG") {
+        Some(path) => (PathBuf::from(path), true),
+        None => (PathBuf::from(DEFAULT_FILE), false),
+    }
+}
+
+/// Names of the long flags on the command line.
+fn given(arguments: &[OsString]) -> BTreeSet<String> {
+    let long = arguments.iter().filter_map(|a| a.to_str()?.strip_prefix("--"));
+    long.map(|flag| flag.split('=').next().unwrap_or(flag).to_owned()).collect()
+}
+
+/// The arguments that the file stands for, without those in `given` or in the environment.
+fn from_file(
+    path: &Path,
+    text: &str,
+    given: &BTreeSet<String>,
+    in_environment: impl Fn(&str) -> bool,
+) -> Result<Vec<OsString>> {
+    let shown = path.display();
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let value: Value = serde_saphyr::from_str(text).with_context(|| format!("{shown} is not valid YAML"))?;
+    let entries = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Object(entries) => entries,
+        _ => bail!("{shown}: must be a map from flags of `knarr server` to values, such as `node-name: one`"),
+    };
+    let known = flags();
+    let mut arguments = Vec::new();
+    for (key, value) in entries {
+        if !known.contains(&key) {
+            let names: Vec<&str> = known.iter().map(String::as_str).collect();
+            bail!("{shown}: unknown key {key:?}; known keys: {}", names.join(", "));
+        }
+        let variable = format!("KNARR_{}", key.replace('-', "_").to_uppercase());
+        if given.contains(&key) || in_environment(&variable) {
+            continue;
+        }
+        for item in values(value).with_context(|| format!("{shown}: {key}"))? {
+            arguments.push(OsString::from(match item {
+                Some(text) => format!("--{key}={text}"),
+                None => format!("--{key}"),
+            }));
+        }
+    }
+    Ok(arguments)
+}
+
+/// A value of the file as the values of a flag; `None` is a flag without one.
+fn values(value: Value) -> Result<Vec<Option<String>>> {
+    Ok(match value {
+        Value::Null | Value::Bool(false) => Vec::new(),
+        Value::Bool(true) => vec![None],
+        Value::String(text) => vec![Some(text)],
+        Value::Number(number) => vec![Some(number.to_string())],
+        Value::Array(items) => {
+            let mut all = Vec::new();
+            for item in items {
+                all.extend(values(item)?);
+            }
+            all
+        }
+        Value::Object(_) => bail!("must be a value or a list of values"),
+    })
+}
+
+/// The long flags of `knarr server` that may stand in a file.
+fn flags() -> BTreeSet<String> {
+    let command = crate::arguments::Arguments::command();
+    let server = command.find_subcommand("server");
+    server
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|a| a.get_long())
+        .filter(|name| !matches!(*name, "config" | "help" | "version"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, given: &[&str], environment: &[&str]) -> Result<Vec<OsString>> {
+        let given = given.iter().map(|g| (*g).to_owned()).collect();
+        from_file(Path::new("c.yaml"), text, &given, |key| environment.contains(&key))
+    }
+
+    #[test]
+    fn every_kind_of_value_becomes_flags() {
+        let text = "node-name: one\nhttps-listen-port: 7443\ndisable-agent: true\ntls-san:\n- a\n- b\n";
+        assert_eq!(
+            read(text, &[], &[]).unwrap(),
+            ["--disable-agent", "--https-listen-port=7443", "--node-name=one", "--tls-san=a", "--tls-san=b"]
+        );
+    }
+
+    #[test]
+    fn flags_and_environment_win_over_the_file() {
+        let text = "node-name: one\nhttps-listen-port: 7443\n";
+        assert!(read(text, &["node-name"], &["KNARR_HTTPS_LISTEN_PORT"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_flag_is_refused_with_the_known_ones() {
+        let error = read("node-nam: one\n", &[], &[]).unwrap_err().to_string();
+        assert!(error.contains("unknown key \"node-nam\"") && error.contains("node-name"), "{error}");
+        assert!(read("- a\n", &[], &[]).is_err());
+        assert!(read("node-name: {a: b}\n", &[], &[]).is_err());
+        assert!(read(": [", &[], &[]).is_err());
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert!(read("", &[], &[]).unwrap().is_empty());
+        assert!(read("# nothing\n", &[], &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_flag_of_the_server_has_its_variable() {
+        let command = crate::arguments::Arguments::command();
+        let server = command.find_subcommand("server").unwrap();
+        for argument in server.get_arguments() {
+            let Some(long) = argument.get_long() else { continue };
+            if matches!(long, "help" | "version" | "verbose") {
+                continue;
+            }
+            let expected = format!("KNARR_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(argument.get_env().and_then(|e| e.to_str()), Some(expected.as_str()), "{long}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The one binary: `knarr server` runs a node, `knarr-cni` is the CNI plugin, `knarr addon NAME` and
+//! `knarr pause` run inside pods, everything else is the command line for people and scripts.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`arguments`] | every command with its flags |
+//! | [`configuration`] | flags, environment and configuration file become one |
+//! | [`paths`] | where things lie below the data directory |
+//! | [`server`] | assembly of a node out of the other crates |
+//! | [`commands`] | one file per command for people |
+
+mod arguments;
+mod commands;
+mod configuration;
+mod logging;
+mod paths;
+mod server;
+
+use arguments::{Arguments, Command};
+use clap::Parser as _;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if cni::is_plugin_call() {
+        return cni::main();
+    }
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("knarr: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse_from(configuration::with_file(arguments)?);
+    match arguments.command {
+        Command::Server(options) => server::main(*options),
+        Command::Pause => commands::pause::run(),
+        Command::Addon(which) => runtime(2)?.block_on(commands::addon::serve(which)),
+        Command::Start(options) => commands::start::run(&options),
+        Command::Stop(options) => runtime(2)?.block_on(commands::stop::run(&options)),
+        Command::Reset(options) => runtime(2)?.block_on(commands::reset::run(&options)),
+        Command::Status(options) => runtime(2)?.block_on(commands::status::run(&options)),
+        Command::Config(options) => commands::config::run(&options),
+        Command::Kubectl(options) => commands::kubectl::run(&options),
+        Command::Enable(options) => runtime(2)?.block_on(commands::enable::enable(&options)),
+        Command::Disable(options) => runtime(2)?.block_on(commands::enable::disable(&options)),
+        Command::Version => {
+            println!("Knarr v{} (Kubernetes {})", env!("CARGO_PKG_VERSION"), server::KUBERNETES_VERSION);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A small runtime for commands that wait on the network.
+fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
+}

@@ -1,0 +1,51 @@
+//! Where things lie below the data directory.
+
+use std::path::{Path, PathBuf};
+
+/// The layout of one data directory.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// The layout below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The data directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join("admin.kubeconfig")
+    }
+
+    /// The process id of the running server.
+    pub fn pid_file(&self) -> PathBuf {
+        self.root.join("knarr.pid")
+    }
+
+    /// What the server was started with, for the commands that act on it: JSON of [`crate::server::State`].
+    pub fn state_file(&self) -> PathBuf {
+        self.root.join("server.json")
+    }
+
+    /// There while the API answers.
+    pub fn ready_file(&self) -> PathBuf {
+        self.root.join("ready")
+    }
+
+    /// Where a server in the background logs.
+    pub fn log_file(&self) -> PathBuf {
+        self.root.join("knarr.log")
+    }
+
+    /// Every certificate and key.
+    pub fn pki(&self) -> PathBuf {
+        self.root.join("pki")
+    }
+}

@@ -1,0 +1,100 @@
+//! The node's addresses, and their changes.
+
+use futures::Stream;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// How often addresses are looked at: a change shows within seconds, at the cost of one system call.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Unchanged addresses are told again after this, so that certificates are renewed in time.
+const REPEAT: Duration = Duration::from_secs(12 * 3600);
+
+/// The address of the interface that the default route leads through.
+pub fn primary() -> Option<IpAddr> {
+    let interface = default_interface(&std::fs::read_to_string("/proc/net/route").ok()?)?;
+    interfaces()
+        .into_iter()
+        .find(|(name, address)| *name == interface && address.is_ipv4())
+        .map(|(_, address)| address)
+}
+
+/// All addresses of the node but loopback and link-local ones.
+pub fn all() -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = interfaces().into_iter().map(|(_, address)| address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// The node's addresses now, at each change, and from time to time.
+pub fn watch() -> impl Stream<Item = Vec<IpAddr>> {
+    let start = (Vec::new(), tokio::time::Instant::now());
+    futures::stream::unfold(start, |(mut told, mut at): (Vec<IpAddr>, _)| async move {
+        loop {
+            let now = all();
+            if now != told || at.elapsed() >= REPEAT {
+                told.clone_from(&now);
+                at = tokio::time::Instant::now();
+                return Some((now, (told, at)));
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    })
+}
+
+fn interfaces() -> Vec<(String, IpAddr)> {
+    let Ok(found) = getifaddrs() else { return Vec::new() };
+    found
+        .filter(|i| {
+            i.flags.contains(InterfaceFlags::IFF_UP) && !i.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+        })
+        .filter_map(|i| {
+            let address = i.address?;
+            let address = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+                (Some(v4), _) => IpAddr::V4(v4.ip()),
+                (_, Some(v6)) => IpAddr::V6(v6.ip()),
+                _ => return None,
+            };
+            let local = match address {
+                IpAddr::V4(address) => address.is_link_local(),
+                IpAddr::V6(address) => address.is_unicast_link_local(),
+            };
+            (!local).then_some((i.interface_name, address))
+        })
+        .collect()
+}
+
+/// The interface of the default route with the lowest metric, out of `/proc/net/route`.
+fn default_interface(table: &str) -> Option<String> {
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [interface, destination, _, _, _, _, metric, mask, ..] = fields.as_slice() else {
+                return None;
+            };
+            let zero =
+                |text: &str| u32::from_str_radix(text, 16).is_ok_and(|n| Ipv4Addr::from(n).is_unspecified());
+            (zero(destination) && zero(mask)).then(|| (metric.parse::<u32>().unwrap_or(u32::MAX), *interface))
+        })
+        .min()
+        .map(|(_, interface)| interface.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_with_the_lowest_metric_counts() {
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+            wlan0\t00000000\t0100000A\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+            eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert_eq!(default_interface(table).as_deref(), Some("eth0"));
+        assert_eq!(default_interface("Iface\n"), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! Datastore, API server, controllers, scheduler and add-ons.
+
+use super::addresses;
+use super::settings::Settings;
+use crate::commands::config::server_url;
+use crate::paths::Paths;
+use addons::engine::Engine;
+use anyhow::{Context, Result, bail};
+use apiserver::authentication::{TokenSettings, UserInfo};
+use apiserver::registry::FieldExtractor;
+use apiserver::{ApiServer, Config};
+use client::SharedInformers;
+use datastore::{Datastore, Options};
+use jiff::Timestamp;
+use pki::tls::{ALPN_HTTP, ClientAuth, client_config, server_config};
+use pki::{Component, LeafRequest, Pki, ServingCertificate};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Wait between attempts to bring the add-ons up to date.
+const ADDONS_RETRY: Duration = Duration::from_secs(5);
+
+/// A running control plane.
+pub struct ControlPlane {
+    api: ApiServer,
+    /// Certificates and keys.
+    pub pki: Arc<Pki>,
+    /// Informers of this process's controllers and scheduler.
+    pub informers: SharedInformers,
+    store: Arc<Datastore>,
+    /// Ends with the server; controllers go first, the API server after them.
+    tasks: JoinSet<()>,
+    serving: JoinSet<()>,
+    stop_serving: CancellationToken,
+}
+
+/// Starts everything; returns when the API answers.
+pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken) -> Result<ControlPlane> {
+    let listener = listen(settings).await?;
+    let now = Timestamp::now();
+    let directory = paths.pki();
+    let pki = tokio::task::spawn_blocking(move || Pki::load_or_create(&directory, now));
+    let options = Options { extractor: Arc::new(FieldExtractor::built_in()), ..Options::default() };
+    let store = Datastore::open(paths.root().join("datastore"), options)
+        .await
+        .context("cannot open the datastore")?;
+    let pki = Arc::new(pki.await??);
+    let kubelet_client =
+        pki.leaf(&LeafRequest::client(Component::ApiServerKubeletClient, &settings.node_name), now)?;
+    let authority = pki.cluster_ca().bundle()?;
+    let config = Config {
+        service_cidrs: vec![settings.service_cidr],
+        node_ports: settings.node_ports.clone(),
+        advertise_address: settings.address,
+        https_port: settings.port,
+        client_authorities: authority.clone(),
+        front_proxy_authorities: pki.front_proxy_ca().bundle()?,
+        tokens: TokenSettings::for_domain(&settings.cluster_domain),
+        kubelet_client: Some(Arc::new(client_config(&authority, Some(&kubelet_client), &[b"http/1.1"])?)),
+        ..Config::new(store.clone(), pki.load_service_account_keys()?)
+    };
+    let api = ApiServer::new(config).await.context("cannot start the API server")?;
+
+    let serving = serving_certificate(settings, pki.clone(), now)?;
+    let tls = server_config(serving.resolver(), &ClientAuth::Request(clients(&pki)?), &ALPN_HTTP)?;
+    let stop_serving = CancellationToken::new();
+    let mut serving_tasks = JoinSet::new();
+    serving_tasks.spawn(api.clone().serve(listener, tls, stop_serving.clone()));
+    write_kubeconfigs(settings, paths, &pki, now)?;
+
+    let informers = SharedInformers::new(client::in_process(
+        api.in_process(UserInfo::new("system:apiserver", &["system:masters"])),
+        "knarr",
+    ));
+    let mut tasks = JoinSet::new();
+    let until = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = until.cancelled() => {}
+            () = serving.watch_addresses(addresses::watch(), Timestamp::now) => {}
+        }
+    });
+    spawn_controllers(&mut tasks, settings, &api, &pki, &informers, stop);
+    tasks.spawn(addons(settings.clone(), api.clone(), stop.clone()));
+    Ok(ControlPlane { api, pki, informers, store, tasks, serving: serving_tasks, stop_serving })
+}
+
+impl ControlPlane {
+    /// A client for a part of this process.
+    pub fn client(&self, user: UserInfo, component: &str) -> kube::Client {
+        client::in_process(self.api.in_process(user), component)
+    }
+
+    /// Waits until everything has ended: first those who use the API, then the API, then the datastore.
+    pub async fn end(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        self.informers.shutdown();
+        self.stop_serving.cancel();
+        while self.serving.join_next().await.is_some() {}
+        self.store.shutdown().await;
+    }
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener> {
+    match TcpListener::bind(settings.bind).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("port {} is taken by another program; stop it, or give --https-listen-port", settings.port)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {}", settings.bind)),
+    }
+}
+
+/// Who may show a client certificate; what it is worth is decided for each request.
+fn clients(pki: &Pki) -> Result<Vec<rustls_pki_types::CertificateDer<'static>>> {
+    let mut all = pki.cluster_ca().bundle()?;
+    all.extend(pki.front_proxy_ca().bundle()?);
+    Ok(all)
+}
+
+fn serving_certificate(
+    settings: &Settings,
+    pki: Arc<Pki>,
+    now: Timestamp,
+) -> Result<Arc<ServingCertificate>> {
+    let mut names = settings.san_names.clone();
+    names.push(settings.node_name.clone());
+    names.push(format!("kubernetes.default.svc.{}", settings.cluster_domain));
+    let mut fixed = settings.san_addresses.clone();
+    fixed.push(settings.first_service_address());
+    fixed.extend(&settings.node_ips);
+    let certificate = ServingCertificate::new(
+        pki,
+        Component::ApiServer,
+        &settings.node_name,
+        names,
+        fixed,
+        &addresses::all(),
+        now,
+    )?;
+    Ok(Arc::new(certificate))
+}
+
+/// The administrator's kubeconfig, in the data directory and wherever else it was asked for.
+fn write_kubeconfigs(settings: &Settings, paths: &Paths, pki: &Pki, now: Timestamp) -> Result<()> {
+    let admin = pki.leaf(&LeafRequest::client(Component::Admin, &settings.node_name), now)?;
+    let host = if settings.bind.ip().is_unspecified() {
+        "127.0.0.1".to_owned()
+    } else {
+        settings.bind.ip().to_string()
+    };
+    let url = server_url(&host, settings.port);
+    let text = pki::kubeconfig("knarr", &url, pki.cluster_ca().pem(), "admin", &admin);
+    write_private(&paths.kubeconfig(), &text, 0o600)?;
+    if let Some((path, mode)) = &settings.kubeconfig {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        write_private(path, &text, *mode)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that holds a key: whole or not at all, and never readable by others in between.
+fn write_private(path: &Path, text: &str, mode: u32) -> Result<()> {
+    pki::write_private(path, text.as_bytes())?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
+}
+
+fn spawn_controllers(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    api: &ApiServer,
+    pki: &Pki,
+    informers: &SharedInformers,
+    stop: &CancellationToken,
+) {
+    let as_user = |name: &str, component: &str| {
+        client::in_process(api.in_process(UserInfo::new(name, &["system:authenticated"])), component)
+    };
+    let controllers = controllers::Config {
+        client: as_user("system:kube-controller-manager", "kube-controller-manager"),
+        informers: informers.clone(),
+        // One control-plane node is its own leader; joining nodes bring the election with them.
+        identity: None,
+        cluster_cidrs: vec![settings.cluster_cidr],
+        service_cidrs: vec![settings.service_cidr],
+        root_ca_pem: pki.cluster_ca().pem().to_owned(),
+    };
+    let until = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = controllers::run(controllers, until).await {
+            tracing::error!("the controllers ended: {error}");
+        }
+    });
+    let scheduler = scheduler::Config {
+        client: as_user("system:kube-scheduler", "kube-scheduler"),
+        informers: informers.clone(),
+        identity: settings.node_name.clone(),
+        leader_elect: false,
+    };
+    tasks.spawn(scheduler::run(scheduler, stop.clone()));
+}
+
+/// Brings the add-ons up to date; tries again until it succeeds.
+async fn addons(settings: Settings, api: ApiServer, stop: CancellationToken) {
+    let engine =
+        Engine::new(client::in_process(api.in_process(UserInfo::admin()), addons::engine::FIELD_MANAGER));
+    let facts = addons::render::Settings {
+        image: super::agent::image(),
+        cluster_dns: settings.cluster_dns.to_string(),
+        cluster_domain: settings.cluster_domain.clone(),
+    };
+    while let Err(error) = engine.start(&facts, &settings.without_addons).await {
+        tracing::warn!("cannot bring the add-ons up to date, trying again: {:#}", anyhow::Error::from(error));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ADDONS_RETRY) => {}
+        }
+    }
+}

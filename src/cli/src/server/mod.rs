@@ -1,0 +1,124 @@
+//! `knarr server`: a whole node out of the other crates.
+//!
+//! ```text
+//!   pki, datastore ─> apiserver ─> ready ─> controllers, scheduler, add-ons
+//!                                       └─> agent: containerd ─> kubelet, proxy, pod network
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`addresses`] | the node's addresses, and their changes |
+//! | [`settings`] | the flags, checked |
+//! | [`control_plane`] | datastore, API server, controllers, scheduler, add-ons |
+//! | [`agent`] | containerd, kubelet, proxy, pod network |
+
+mod addresses;
+pub mod agent;
+mod control_plane;
+mod settings;
+
+use crate::arguments::Server;
+use crate::commands::process;
+use crate::commands::start::DETACHED;
+use crate::logging;
+use crate::paths::Paths;
+use anyhow::{Context, Result};
+use settings::Settings;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The Kubernetes whose behaviour this one has.
+pub const KUBERNETES_VERSION: &str = "v1.36";
+
+/// How long tasks may take to end once they were told; the process ends then, and nothing is lost.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// When a flag is wrong, another server runs here, or a part cannot start.
+pub fn main(options: Server) -> Result<ExitCode> {
+    if std::env::var_os(DETACHED).is_some() {
+        // Fails only for a process that leads a session already, which is what is wanted.
+        let _ = nix::unistd::setsid();
+    }
+    logging::init(options.verbose);
+    let settings = Settings::check(options)?;
+    let paths = Paths::new(&settings.data_dir);
+    std::fs::create_dir_all(paths.root()).with_context(|| {
+        format!("cannot make {}; run this as root, or give a --data-dir of your own", paths.root().display())
+    })?;
+    let _lock = process::lock(&paths)?;
+    // Two cores are plenty for the control plane; more threads only cost memory.
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let outcome = runtime.block_on(run(settings, &paths));
+    // Watches of files and the like may sit in blocking calls that nobody waits for.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn run(settings: Settings, paths: &Paths) -> Result<()> {
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    // Nobody but the first part may choose a crypto provider, and all have to agree.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    remove_ready(paths);
+
+    let control_plane = control_plane::start(&settings, paths, &stop).await?;
+    process::write_state(paths, &settings.state())?;
+    std::fs::write(paths.ready_file(), "")?;
+    tracing::info!(port = settings.port, node = settings.node_name, "the API server is ready");
+
+    let agent =
+        if settings.agent { Some(agent::start(&settings, paths, &control_plane, &stop)) } else { None };
+    let mut agent_ended = match agent {
+        Some(task) => task,
+        None => tokio::spawn(std::future::pending()),
+    };
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = &mut agent_ended => ended.unwrap_or_else(|error| Err(error.into())),
+    };
+    remove_ready(paths);
+    stop.cancel();
+    let drained = tokio::time::timeout(DRAIN, async {
+        if settings.agent && !agent_ended.is_finished() {
+            let _ = agent_ended.await;
+        }
+        control_plane.end().await;
+    });
+    if drained.await.is_err() {
+        tracing::warn!("some parts did not end within {DRAIN:?}");
+    }
+    tracing::info!("ended");
+    outcome
+}
+
+fn remove_ready(paths: &Paths) {
+    // It may not be there.
+    let _ = std::fs::remove_file(paths.ready_file());
+}
+
+/// The first SIGINT or SIGTERM ends the server politely, a second one at once. SIGHUP is for terminals.
+fn stop_on_signals(stop: CancellationToken) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => continue,
+            }
+            if stop.is_cancelled() {
+                std::process::exit(1);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

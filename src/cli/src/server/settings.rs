@@ -1,0 +1,229 @@
+//! The flags of `knarr server`, checked and with what they leave out.
+
+use super::addresses;
+use crate::arguments::{Network, Server};
+use crate::commands::process::State;
+use anyhow::{Context, Result, bail};
+use apimachinery::validation;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// What a server runs with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder of all state.
+    pub data_dir: PathBuf,
+    /// Name of the node.
+    pub node_name: String,
+    /// Addresses that were given; empty to follow the default route.
+    pub node_ips: Vec<IpAddr>,
+    /// The address that others reach the node at.
+    pub address: IpAddr,
+    /// Labels of the node.
+    pub node_labels: BTreeMap<String, String>,
+    /// Where the API server listens.
+    pub bind: SocketAddr,
+    /// Port of the API server.
+    pub port: u16,
+    /// Further names in its certificate.
+    pub san_names: Vec<String>,
+    /// Further addresses in its certificate.
+    pub san_addresses: Vec<IpAddr>,
+    /// Addresses of pods.
+    pub cluster_cidr: IpNet,
+    /// Addresses of Services.
+    pub service_cidr: IpNet,
+    /// Ports of Services of type NodePort.
+    pub node_ports: RangeInclusive<u16>,
+    /// Address of the DNS Service.
+    pub cluster_dns: IpAddr,
+    /// Domain of the cluster.
+    pub cluster_domain: String,
+    /// A further kubeconfig and its mode.
+    pub kubeconfig: Option<(PathBuf, u32)>,
+    /// Whether pods run here.
+    pub agent: bool,
+    /// Add-ons that are not enabled by default.
+    pub without_addons: Vec<String>,
+    /// Socket of a foreign runtime.
+    pub runtime_endpoint: Option<PathBuf>,
+    /// Mirrors and credentials.
+    pub registries: PathBuf,
+    /// Whether knarr makes the pod network.
+    pub own_network: bool,
+    /// Port of the kubelet.
+    pub kubelet_port: u16,
+    /// The flags as they were, for a restart by `knarr reset`.
+    arguments: Vec<String>,
+}
+
+impl Settings {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// What is wrong with them, and what to say instead.
+    pub fn check(options: Server) -> Result<Self> {
+        let node_name = match &options.node_name {
+            Some(name) => name.clone(),
+            None => host_name()?,
+        };
+        if let Some(why) = validation::dns1123_subdomain(&node_name).first() {
+            bail!("--node-name {node_name:?}: {why}");
+        }
+        let address = match options.node_ip.first() {
+            Some(address) => *address,
+            // A control plane alone may live on a machine without any network.
+            None => addresses::primary().unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        };
+        if !options.disable_agent && address.is_loopback() {
+            bail!(
+                "this machine has no address and no default route; give one with --node-ip, or use --disable-agent"
+            );
+        }
+        if !options.disable_agent && !nix::unistd::geteuid().is_root() {
+            bail!(
+                "running pods needs root; run this as root, or use --disable-agent for the control plane alone"
+            );
+        }
+        for (flag, cidr, longest) in
+            [("--cluster-cidr", options.cluster_cidr, 24), ("--service-cidr", options.service_cidr, 28)]
+        {
+            if cidr.addr().is_ipv4() && cidr.prefix_len() > longest {
+                bail!("{flag} {cidr} is too small: /{longest} at least");
+            }
+        }
+        let (pods, services) = (options.cluster_cidr.trunc(), options.service_cidr.trunc());
+        if pods.contains(&services) || services.contains(&pods) {
+            bail!("--cluster-cidr {pods} and --service-cidr {services} overlap; give networks of their own");
+        }
+        if !services.contains(&options.cluster_dns) {
+            bail!(
+                "--cluster-dns {} is not in --service-cidr {services}; give an address in it",
+                options.cluster_dns
+            );
+        }
+        let (san_addresses, san_names): (Vec<_>, Vec<_>) =
+            options.tls_san.iter().partition(|san| san.parse::<IpAddr>().is_ok());
+        Ok(Self {
+            data_dir: std::path::absolute(&options.location.data_dir)?,
+            node_labels: labels(&options.node_label)?,
+            node_name,
+            node_ips: options.node_ip.clone(),
+            address,
+            bind: SocketAddr::new(options.bind_address, options.https_listen_port),
+            port: options.https_listen_port,
+            san_names: san_names.into_iter().cloned().collect(),
+            san_addresses: san_addresses.into_iter().filter_map(|san| san.parse().ok()).collect(),
+            cluster_cidr: pods,
+            service_cidr: services,
+            node_ports: range(&options.service_node_port_range)?,
+            cluster_dns: options.cluster_dns,
+            cluster_domain: options.cluster_domain.trim_end_matches('.').to_lowercase(),
+            kubeconfig: match &options.write_kubeconfig {
+                Some(path) => Some((path.clone(), mode(&options.write_kubeconfig_mode)?)),
+                None => None,
+            },
+            agent: !options.disable_agent,
+            without_addons: options.disable.clone(),
+            runtime_endpoint: options.container_runtime_endpoint.clone(),
+            registries: options.private_registry.clone(),
+            own_network: options.network == Network::Knarr,
+            kubelet_port: options.kubelet_port,
+            arguments: std::env::args().skip(2).collect(),
+        })
+    }
+
+    /// The first address of the Service network: the API server's own Service.
+    pub fn first_service_address(&self) -> IpAddr {
+        self.service_cidr.hosts().next().unwrap_or(self.service_cidr.addr())
+    }
+
+    /// What other commands need to know.
+    pub fn state(&self) -> State {
+        State {
+            node_name: self.node_name.clone(),
+            address: self.address.to_string(),
+            port: self.port,
+            agent: self.agent,
+            runtime_endpoint: self.runtime_endpoint.clone(),
+            own_network: self.own_network,
+            arguments: self.arguments.clone(),
+        }
+    }
+}
+
+/// The host name in lower case: capitals are no name of a node.
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().context("cannot read the host name; give --node-name")?;
+    Ok(name.to_string_lossy().to_lowercase())
+}
+
+fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for label in given {
+        let Some((name, value)) = label.split_once('=') else {
+            bail!("--node-label {label:?} is not NAME=VALUE")
+        };
+        let mut wrong = validation::qualified_name(name);
+        wrong.extend(validation::label_value(value));
+        if let Some(why) = wrong.first() {
+            bail!("--node-label {label:?}: {why}");
+        }
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
+fn range(text: &str) -> Result<RangeInclusive<u16>> {
+    let bounds = text.split_once('-').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+    match bounds {
+        Some((low, high)) if 0 < low && low <= high => Ok(low..=high),
+        _ => bail!("--service-node-port-range {text:?} is not LOW-HIGH, such as 30000-32767"),
+    }
+}
+
+fn mode(text: &str) -> Result<u32> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => bail!("--write-kubeconfig-mode {text:?} is no file mode in octal, such as 600"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn check(flags: &[&str]) -> Result<Settings> {
+        let all = ["knarr", "server", "--disable-agent", "--node-name=n", "--node-ip=10.0.0.1"];
+        let arguments = crate::arguments::Arguments::parse_from(all.iter().chain(flags));
+        let crate::arguments::Command::Server(options) = arguments.command else { panic!("not the server") };
+        Settings::check(*options)
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_what_to_say_instead() {
+        for (flags, told) in [
+            (&["--service-cidr=10.1.3.0/24", "--cluster-dns=10.1.3.10"][..], "overlap"),
+            (&["--cluster-dns=10.9.9.9"], "is not in --service-cidr"),
+            (&["--service-node-port-range=9"], "is not LOW-HIGH"),
+            (&["--write-kubeconfig=/x", "--write-kubeconfig-mode=rw"], "no file mode"),
+            (&["--node-label=a"], "is not NAME=VALUE"),
+            (&["--cluster-cidr=10.1.0.0/30"], "too small"),
+        ] {
+            let error = check(flags).unwrap_err().to_string();
+            assert!(error.contains(told), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_and_addresses_of_the_certificate_are_told_apart() {
+        let settings = check(&["--tls-san=a.example,10.0.0.9", "--tls-san=b.example"]).unwrap();
+        assert_eq!(settings.san_names, ["a.example", "b.example"]);
+        assert_eq!(settings.san_addresses, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
+        assert_eq!(settings.first_service_address(), "10.152.183.1".parse::<IpAddr>().unwrap());
+    }
+}
