@@ -28,12 +28,14 @@ mod revision;
 mod service_pods;
 
 mod clusterrole_aggregation;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -44,5 +46,6 @@ mod root_ca_publisher;
 mod serviceaccount;
 mod statefulset;
 mod taint_eviction;
+mod ttl_after_finished;
 
 pub use manager::{Config, ControllersError, run};

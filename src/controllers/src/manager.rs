@@ -67,12 +67,14 @@ async fn run_all(config: Config, stop: CancellationToken) {
 /// Every controller there is. One that is built but not listed is an unused variable, which does not compile.
 fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let clusterrole_aggregation = crate::clusterrole_aggregation::ClusterRoleAggregation::new(context);
+    let cronjob = crate::cronjob::CronJobController::new(context);
     let daemonset = crate::daemonset::DaemonSetController::new(context);
     let deployment = crate::deployment::DeploymentController::new(context);
     let endpoints = crate::endpoints::EndpointsController::new(context);
     let endpointslice = crate::endpointslice::EndpointSliceController::new(context);
     let endpointslice_mirroring = crate::endpointslice_mirroring::EndpointSliceMirroring::new(context);
     let garbage_collector = crate::garbage_collector::GarbageCollector::new(context);
+    let job = crate::job::JobController::new(context);
     let namespace = crate::namespace::NamespaceController::new(context);
     let node_ipam = crate::node_ipam::NodeIpam::new(context, config);
     let node_lifecycle = crate::node_lifecycle::NodeLifecycle::new(context);
@@ -83,14 +85,17 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
     let statefulset = crate::statefulset::StatefulSetController::new(context);
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
+    let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
     vec![
         Arc::new(clusterrole_aggregation),
+        Arc::new(cronjob),
         Arc::new(daemonset),
         Arc::new(deployment),
         Arc::new(endpoints),
         Arc::new(endpointslice),
         Arc::new(endpointslice_mirroring),
         Arc::new(garbage_collector),
+        Arc::new(job),
         Arc::new(namespace),
         Arc::new(node_ipam),
         Arc::new(node_lifecycle),
@@ -101,5 +106,6 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(serviceaccount),
         Arc::new(statefulset),
         Arc::new(taint_eviction),
+        Arc::new(ttl_after_finished),
     ]
 }
