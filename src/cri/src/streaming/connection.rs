@@ -42,6 +42,8 @@ pub enum Role {
 enum Outgoing {
     Control(Control),
     Data { stream: u32, fin: bool, data: Bytes },
+    /// The last frame: GOAWAY, then the end of the connection.
+    Goodbye,
 }
 
 /// What arrives on a stream.
@@ -57,7 +59,7 @@ type Table = Arc<Mutex<HashMap<u32, mpsc::Sender<Arrival>>>>;
 /// An SPDY/3.1 connection.
 ///
 /// Two tasks run it; they end when the peer closes, on an I/O error, or when the `Connection` and all its
-/// streams are dropped or [`Connection::close`] is called.
+/// streams are dropped or [`Connection::say_goodbye`] is called.
 pub struct Connection {
     sender: mpsc::Sender<Outgoing>,
     accepted: tokio::sync::Mutex<mpsc::Receiver<Stream>>,
@@ -153,11 +155,9 @@ impl Connection {
         self.closed.cancelled().await;
     }
 
-    /// Says goodbye, sends what is queued, and ends the connection.
-    pub async fn close(self) {
-        let goodbye = Control::GoAway { last_stream: 0, status: 0 };
-        let _ = self.sender.send(Outgoing::Control(goodbye)).await;
-        drop(self.sender);
+    /// Sends what is queued, says that no more streams are wanted, and ends the connection.
+    pub async fn say_goodbye(&self) {
+        let _ = self.sender.send(Outgoing::Goodbye).await;
     }
 
     /// Ends the connection at once.
@@ -253,6 +253,13 @@ async fn write_frames<W: AsyncWrite + Send + Unpin>(
                         let flags = if fin { FLAG_FIN } else { 0 };
                         writer.write_all(&frame::data_head(stream, flags, data.len())).await?;
                         writer.write_all(&data).await?;
+                    }
+                    Outgoing::Goodbye => {
+                        let goodbye = Control::GoAway { last_stream: 0, status: 0 };
+                        frame::encode_control(&goodbye, &mut encoder, &mut buffer)?;
+                        writer.write_all(&buffer).await?;
+                        writer.flush().await?;
+                        return Ok(());
                     }
                 }
                 next = outgoing.try_recv().ok();
