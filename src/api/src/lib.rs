@@ -44,8 +44,8 @@ pub mod versions;
 pub use kind::{Kind, NameRule, ScalePaths};
 pub use registry::{Group, Registry, Resource, Subresource, registry};
 
-/// Behaviour of every kind that has its own file.
-fn kinds() -> Vec<&'static dyn Kind> {
+/// Behaviour of every kind that has its own file, sorted by group and kind.
+pub fn kinds() -> Vec<&'static dyn Kind> {
     let groups = [
         admissionregistration::KINDS,
         apiextensions::KINDS,

@@ -55,6 +55,66 @@ impl Kind for CustomResourceDefinition {
         }
     }
 
+    /// A version that was ever stored stays known until its objects are migrated.
+    fn prepare_for_update(&self, object: &mut Value, _old: &Value) {
+        let stored: Vec<String> = value::list_at(object, &["spec", "versions"])
+            .iter()
+            .filter(|version| value::is_true(version, "storage"))
+            .map(|version| value::text(version, "name").to_owned())
+            .collect();
+        let mut known = value::list_at(object, &["status", "storedVersions"]).to_vec();
+        for name in stored {
+            if !known.iter().any(|version| version.as_str() == Some(name.as_str())) {
+                known.push(Value::from(name));
+            }
+        }
+        if let Some(status) = value::ensure_object(object, "status") {
+            value::set(status, "storedVersions", known);
+        }
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors = self.validate(object);
+        let (path, spec, old_spec) =
+            (Path::new("spec"), value::field(object, "spec"), value::field(old, "spec"));
+        validation::immutable(spec, old_spec, "group", &path, &mut errors);
+        let established = columns::last_condition(old, "Established")
+            .is_some_and(|condition| value::text(condition, "status") == "True");
+        if established {
+            validation::immutable(spec, old_spec, "scope", &path, &mut errors);
+            let (names, old_names) = (value::field(spec, "names"), value::field(old_spec, "names"));
+            for name in ["kind", "plural"] {
+                validation::immutable(names, old_names, name, &path.child("names"), &mut errors);
+            }
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("status").child("storedVersions");
+        let stored: Vec<&str> = value::texts(value::field(object, "status"), "storedVersions").collect();
+        if stored.is_empty() {
+            errors.invalid(&path, Vec::<Value>::new(), "must have at least one stored version");
+        }
+        for version in value::list_at(object, &["spec", "versions"]) {
+            let name = value::text(version, "name");
+            if value::is_true(version, "storage") && !stored.contains(&name) {
+                let detail = format!("must have the storage version {name}");
+                errors.invalid(&path, stored.clone(), detail);
+            }
+        }
+        for (index, name) in stored.iter().enumerate() {
+            let known = value::list_at(object, &["spec", "versions"])
+                .iter()
+                .any(|version| value::text(version, "name") == *name);
+            if !known {
+                errors.invalid(&path.index(index), *name, "must appear in spec.versions");
+            }
+        }
+        errors
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
         let (names, group) = (value::field(spec, "names"), value::text(spec, "group"));
@@ -87,12 +147,11 @@ impl Kind for CustomResourceDefinition {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![Column::object_name(), Column::new("Created At")]
+        columns::created_at_columns()
     }
 
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let _ = now;
-        vec![columns::name(object), Value::from(meta::string(object, "creationTimestamp"))]
+    fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
+        columns::created_at_row(object)
     }
 }
 

@@ -67,8 +67,8 @@ pub fn to_v1(object: &mut Value) {
         conditions = value::remove(status, "conditions");
     }
     let kept = [
-        (METRICS, (!rest.is_empty()).then(|| Value::Array(rest))),
-        (CURRENT_METRICS, (!current_rest.is_empty()).then(|| Value::Array(current_rest))),
+        (METRICS, (!rest.is_empty()).then_some(Value::Array(rest))),
+        (CURRENT_METRICS, (!current_rest.is_empty()).then_some(Value::Array(current_rest))),
         (BEHAVIOR, behavior),
         (CONDITIONS, conditions),
     ];

@@ -6,7 +6,8 @@ use crate::core::pod::validation as pods;
 use crate::kind::Kind;
 use crate::validation::{Errors, immutable, label_selector, non_negative, one_of, required_one_of};
 use crate::value::{
-    at, at_mut, copy, default, default_text, entries, field, has, int, is_true, list, list_mut, text,
+    at, at_mut, copy, default, default_text, entries, field, has, int, is_empty, is_true, list, list_mut,
+    text,
 };
 use apimachinery::field::{ErrorList, FieldError, Path};
 use apimachinery::labels::Selector;
@@ -36,10 +37,7 @@ impl Kind for Job {
     }
 
     fn default(&self, object: &mut Value) {
-        let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
-        if let (Value::Object(labels), false) = (labels, has(field(object, "metadata"), "labels")) {
-            meta::set(object, "labels", Value::Object(labels));
-        }
+        label_as_template(object);
         let Some(spec) = workload::spec_mut(object) else { return };
         if !has(spec, "completions") && !has(spec, "parallelism") {
             default(spec, "completions", 1);
@@ -64,6 +62,7 @@ impl Kind for Job {
 
     fn prepare_for_create(&self, object: &mut Value) {
         generate_selector(object);
+        label_as_template(object);
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -170,6 +169,18 @@ fn duration(status: &Value, now: Timestamp) -> String {
     }
     let end = if end.is_empty() { Some(now) } else { time::parse(end) };
     translate_timestamp_since(start, end.unwrap_or(now))
+}
+
+/// A job without labels has its template's.
+fn label_as_template(object: &mut Value) {
+    if !is_empty(field(object, "metadata"), "labels") {
+        return;
+    }
+    if let Value::Object(labels) = at(object, &["spec", "template", "metadata", "labels"]).clone()
+        && !labels.is_empty()
+    {
+        meta::set(object, "labels", Value::Object(labels));
+    }
 }
 
 /// The labels by which a job finds its pods hold its uid, so that no two jobs share pods.

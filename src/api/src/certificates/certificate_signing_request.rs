@@ -52,10 +52,53 @@ impl Kind for CertificateSigningRequest {
         errors
     }
 
+    /// A plain update changes metadata only.
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        value::copy(object, old, "spec");
+        value::copy(object, old, "status");
+    }
+
+    /// Whoever signs sets the certificate and `Failed`, and leaves the decision alone.
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        value::copy(object, old, "spec");
+        keep_conditions(object, old, &DECISIONS);
+    }
+
+    /// Whoever decides leaves the rest alone.
+    fn prepare_for_subresource_update(&self, _subresource: &str, object: &mut Value, old: &Value) {
+        value::copy(object, old, "spec");
+        let certificate = value::at(old, &["status", "certificate"]).clone();
+        keep_conditions(object, old, &["Failed"]);
+        if let Some(status) = value::ensure_object(object, "status") {
+            match certificate {
+                Value::Null => drop(value::remove(status, "certificate")),
+                certificate => value::set(status, "certificate", certificate),
+            }
+        }
+    }
+
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         validation::immutable(object, old, "spec", &Path::default(), &mut errors);
         errors
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors = conditions(object, old);
+        let (new, before) =
+            (value::at(object, &["status", "certificate"]), value::at(old, &["status", "certificate"]));
+        if !before.is_null() && new != before {
+            errors.invalid(
+                &Path::new("status").child("certificate"),
+                new.clone(),
+                "may not be changed once set",
+            );
+        }
+        errors
+    }
+
+    fn validate_subresource_update(&self, _subresource: &str, object: &Value, old: &Value) -> ErrorList {
+        conditions(object, old)
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -88,6 +131,68 @@ impl Kind for CertificateSigningRequest {
             Value::from(state(object)),
         ]
     }
+}
+
+/// The conditions that say whether a certificate is to be signed.
+const DECISIONS: [&str; 2] = ["Approved", "Denied"];
+
+/// Conditions of these types are those of the old object, whatever the client sent.
+fn keep_conditions(object: &mut Value, old: &Value, kinds: &[&str]) {
+    let is_kept = |condition: &&Value| kinds.contains(&value::text(condition, "type"));
+    let of = |object: &Value| value::list_at(object, &["status", "conditions"]).to_vec();
+    let (sent, before) = (of(object), of(old));
+    let mut all: Vec<Value> = before.iter().filter(is_kept).cloned().collect();
+    all.extend(sent.iter().filter(|condition| !is_kept(condition)).cloned());
+    if let Some(status) = value::ensure_object(object, "status") {
+        if all.is_empty() {
+            value::remove(status, "conditions");
+        } else {
+            value::set(status, "conditions", all);
+        }
+    }
+}
+
+/// A decision is made once, one way, and does not go.
+fn conditions(object: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("status").child("conditions");
+    let all = value::list_at(object, &["status", "conditions"]);
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, condition) in all.iter().enumerate() {
+        let (path, kind) = (path.index(i), value::text(condition, "type"));
+        if kind.is_empty() {
+            errors.required(&path.child("type"), "");
+        }
+        let status = value::text(condition, "status");
+        if status.is_empty() {
+            errors.required(&path.child("status"), "");
+        } else if matches!(kind, "Approved" | "Denied" | "Failed") && status != "True" {
+            errors.not_supported(&path.child("status"), status, &["True"]);
+        }
+        let excluded = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if seen.contains(&excluded) {
+            errors.invalid(
+                &path.child("type"),
+                kind,
+                "Approved and Denied conditions are mutually exclusive",
+            );
+        }
+        if seen.contains(&kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+        seen.push(kind);
+    }
+    for condition in value::list_at(old, &["status", "conditions"]) {
+        let kind = value::text(condition, "type");
+        if matches!(kind, "Approved" | "Denied" | "Failed") && !seen.contains(&kind) {
+            errors.forbidden(&path, format!("updates may not remove a condition of type \"{kind}\""));
+        }
+    }
+    errors
 }
 
 /// `Pending`, `Approved,Issued`, `Denied`, ...

@@ -3,6 +3,8 @@
 use crate::Kind;
 
 mod certificate_signing_request;
+mod cluster_trust_bundle;
 
 /// The kinds of this group that have a file of their own.
-pub(crate) const KINDS: &[&dyn Kind] = &[&certificate_signing_request::CertificateSigningRequest];
+pub(crate) const KINDS: &[&dyn Kind] =
+    &[&certificate_signing_request::CertificateSigningRequest, &cluster_trust_bundle::ClusterTrustBundle];

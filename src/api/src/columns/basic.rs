@@ -2,6 +2,7 @@
 
 use crate::value::{field, list, text};
 use apimachinery::meta;
+use apimachinery::table::Column;
 use apimachinery::time;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -105,4 +106,16 @@ pub fn selector_text(selector: &Value) -> Value {
 /// The condition of a type in `status.conditions`.
 pub fn last_condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     list(field(object, "status"), "conditions").iter().find(|c| text(c, "type") == kind)
+}
+
+/// The columns of kinds whose tables show the time of creation as it is.
+pub fn created_at_columns() -> Vec<Column> {
+    let mut created = Column::new("Created At");
+    created.kind = "date".to_owned();
+    vec![Column::object_name(), created]
+}
+
+/// Their cells.
+pub fn created_at_row(object: &Value) -> Vec<Value> {
+    vec![name(object), Value::from(meta::string(object, "creationTimestamp"))]
 }

@@ -3,6 +3,7 @@
 use crate::Kind;
 
 mod lease;
+mod lease_candidate;
 
 /// The kinds of this group that have a file of their own.
-pub(crate) const KINDS: &[&dyn Kind] = &[&lease::Lease];
+pub(crate) const KINDS: &[&dyn Kind] = &[&lease::Lease, &lease_candidate::LeaseCandidate];

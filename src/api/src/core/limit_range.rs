@@ -5,6 +5,8 @@ use crate::kind::Kind;
 use crate::validation::{Errors, quantity, quantity_text};
 use crate::value::{at_mut, default, ensure_object, entries, field, has, list, list_mut, text};
 use apimachinery::field::{ErrorList, Path};
+use apimachinery::table::Column;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -34,6 +36,14 @@ impl Kind for LimitRange {
                 inherit(item, "defaultRequest", "min");
             }
         }
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        crate::columns::created_at_columns()
+    }
+
+    fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
+        crate::columns::created_at_row(object)
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -96,10 +96,8 @@ fn of_type(object: &Value, errors: &mut ErrorList) {
         }
         "kubernetes.io/dockercfg" => json_key(data, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_key(data, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if data.get("username").is_none() && data.get("password").is_none() {
-                require(&["username", "password"], errors);
-            }
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            require(&["username", "password"], errors);
         }
         "kubernetes.io/ssh-auth" => require(&["ssh-privatekey"], errors),
         "kubernetes.io/tls" => require(&["tls.crt", "tls.key"], errors),

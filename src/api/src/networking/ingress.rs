@@ -22,6 +22,10 @@ impl Kind for Ingress {
         &["ing"]
     }
 
+    fn prepare_for_create(&self, object: &mut Value) {
+        value::set(object, "status", serde_json::json!({"loadBalancer": {}}));
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
         if value::list(spec, "rules").is_empty() && !value::has(spec, "defaultBackend") {
@@ -138,7 +142,7 @@ fn backend(backend: &Value, path: &Path, errors: &mut ErrorList) {
     } else if !service.is_null() {
         let path = path.child("service");
         if validation::required_text(service, "name", &path, errors) {
-            validation::text_form(service, "name", &path, apimachinery::validation::dns1035_label, errors);
+            validation::text_form(service, "name", &path, apimachinery::validation::dns1123_label, errors);
         }
         let port = value::field(service, "port");
         let (name, number) = (value::text(port, "name"), value::int(port, "number").unwrap_or(0));

@@ -25,11 +25,10 @@ impl Kind for Role {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![Column::object_name(), Column::new("Created At")]
+        columns::created_at_columns()
     }
 
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let _ = now;
-        vec![columns::name(object), rules::created_cell(object)]
+    fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
+        columns::created_at_row(object)
     }
 }

@@ -133,8 +133,3 @@ pub fn subjects_cell(binding: &Value, kind: &str) -> Value {
         .collect();
     Value::from(names.join(", "))
 }
-
-/// When an object was created, as the tables of roles show it.
-pub fn created_cell(object: &Value) -> Value {
-    Value::from(apimachinery::meta::string(object, "creationTimestamp"))
-}

@@ -1,9 +1,12 @@
 //! ResourceClaim (KEP-4381).
 
+use super::v1beta1;
 use crate::Kind;
 use crate::columns;
-use crate::value;
+use crate::{validation, value};
+use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
+use apimachinery::status::Status;
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,6 +17,22 @@ pub struct ResourceClaim;
 impl Kind for ResourceClaim {
     fn group_kind(&self) -> (&'static str, &'static str) {
         ("resource.k8s.io", "ResourceClaim")
+    }
+
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = value::object_mut(object, "spec") {
+            v1beta1::default_requests(spec);
+        }
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        validation::immutable(object, old, "spec", &Path::default(), &mut errors);
+        errors
+    }
+
+    fn convert(&self, object: &mut Value, from: &str, to: &str) -> Result<(), Status> {
+        v1beta1::whole(object, &["spec"], (from, to), v1beta1::convert_claim_spec)
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -1,8 +1,11 @@
 //! ResourceSlice (KEP-4381).
 
+use super::v1beta1;
 use crate::Kind;
 use crate::columns;
-use crate::value;
+use crate::{validation, value};
+use apimachinery::field::{ErrorList, Path};
+use apimachinery::status::Status;
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,6 +24,17 @@ impl Kind for ResourceSlice {
             ("spec.nodeName", value::text(spec, "nodeName").to_owned()),
             ("spec.driver", value::text(spec, "driver").to_owned()),
         ]
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        let (path, spec, mut errors) = (Path::new("spec"), value::field(object, "spec"), ErrorList::new());
+        validation::required_text(spec, "driver", &path, &mut errors);
+        validation::required_text(value::field(spec, "pool"), "name", &path.child("pool"), &mut errors);
+        errors
+    }
+
+    fn convert(&self, object: &mut Value, from: &str, to: &str) -> Result<(), Status> {
+        v1beta1::whole(object, &["spec"], (from, to), v1beta1::convert_devices)
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -43,6 +43,7 @@ impl Kind for Service {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
+        crate::value::set(object, "status", serde_json::json!({"loadBalancer": {}}));
         strategy::normalize_cluster_ips(object, None);
         strategy::drop_type_dependent(object, None);
     }

@@ -27,7 +27,8 @@ pub fn gates(spec: &Value, path: &Path, errors: &mut ErrorList) {
 /// The effect of a taint or a toleration; an empty one is none of them.
 pub fn taint_effect(object: &Value, allow_empty: bool, path: &Path, errors: &mut ErrorList) {
     let effect = text(object, "effect");
-    if !TAINT_EFFECTS.contains(&effect) && !(allow_empty && effect.is_empty()) {
+    let known = TAINT_EFFECTS.contains(&effect) || (allow_empty && effect.is_empty());
+    if !known {
         errors.not_supported(&path.child("effect"), effect, &TAINT_EFFECTS);
     }
 }
