@@ -31,6 +31,7 @@ mod clusterrole_aggregation;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
@@ -47,5 +48,6 @@ mod serviceaccount;
 mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
+mod volume_protection;
 
 pub use manager::{Config, ControllersError, run};

@@ -66,10 +66,12 @@ async fn run_all(config: Config, stop: CancellationToken) {
 
 /// Every controller there is. One that is built but not listed is an unused variable, which does not compile.
 fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
+    let claim_protection = crate::volume_protection::ClaimProtection::new(context);
     let clusterrole_aggregation = crate::clusterrole_aggregation::ClusterRoleAggregation::new(context);
     let cronjob = crate::cronjob::CronJobController::new(context);
     let daemonset = crate::daemonset::DaemonSetController::new(context);
     let deployment = crate::deployment::DeploymentController::new(context);
+    let disruption = crate::disruption::DisruptionController::new(context);
     let endpoints = crate::endpoints::EndpointsController::new(context);
     let endpointslice = crate::endpointslice::EndpointSliceController::new(context);
     let endpointslice_mirroring = crate::endpointslice_mirroring::EndpointSliceMirroring::new(context);
@@ -86,11 +88,14 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let statefulset = crate::statefulset::StatefulSetController::new(context);
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
     let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
+    let volume_protection = crate::volume_protection::VolumeProtection::new(context);
     vec![
+        Arc::new(claim_protection),
         Arc::new(clusterrole_aggregation),
         Arc::new(cronjob),
         Arc::new(daemonset),
         Arc::new(deployment),
+        Arc::new(disruption),
         Arc::new(endpoints),
         Arc::new(endpointslice),
         Arc::new(endpointslice_mirroring),
@@ -107,5 +112,6 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(statefulset),
         Arc::new(taint_eviction),
         Arc::new(ttl_after_finished),
+        Arc::new(volume_protection),
     ]
 }

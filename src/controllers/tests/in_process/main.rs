@@ -1,0 +1,8 @@
+//! All controllers against a real API server in the test's own process. A simulated kubelet runs the pods.
+
+mod cluster;
+mod garbage;
+mod namespaces;
+mod nodes;
+mod services;
+mod workloads;
