@@ -131,6 +131,9 @@ pub trait Kind: Send + Sync + 'static {
     }
 
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`.
+    ///
+    /// Called for every object that is cached, with no more of it than its own scalars, its metadata and the
+    /// scalars of the members that the names begin with: `spec.nodeName` sees `spec`, but no lists in it.
     fn selectable_fields(&self, _object: &Value) -> Vec<(&'static str, String)> {
         Vec::new()
     }

@@ -2,7 +2,7 @@
 
 use crate::kind::NameRule;
 use crate::validation::{self as rules, Errors, immutable};
-use crate::value::{boolean, entries, field, has, list, same, text};
+use crate::value::{boolean, entries, field, list, same, text};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::{gvk, meta, validation};
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub fn validate_object_meta(object: &Value, namespaced: bool, rule: NameRule) ->
 }
 
 /// What is wrong with the metadata of an updated object, compared with that of the old one. The engine has
-/// already carried over what clients may leave out, see [`carry_over`].
+/// already carried over what clients may leave out.
 pub fn validate_object_meta_update(object: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("metadata");
@@ -80,19 +80,6 @@ pub fn validate_object_meta_update(object: &Value, old: &Value) -> ErrorList {
         validate_finalizers(new_meta, &path, &mut errors);
     }
     errors
-}
-
-/// Gives an updated object the metadata that only the server writes: uid and creation time where the client left
-/// them out, and the deletion's marks, which nobody can take away.
-pub fn carry_over(object: &mut Value, old: &Value) {
-    let old_meta = field(old, "metadata");
-    for name in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let Some(kept) = old_meta.get(name) else { continue };
-        let always = matches!(name, "creationTimestamp" | "deletionTimestamp");
-        if always || !has(field(object, "metadata"), name) {
-            meta::set(object, name, kept.clone());
-        }
-    }
 }
 
 fn validate_common(metadata: &Value, path: &Path, errors: &mut ErrorList) {
@@ -229,7 +216,7 @@ mod tests {
     #[test]
     fn identity_does_not_change() {
         let old = json!({"metadata": {"name": "x", "uid": "1", "resourceVersion": "1"}});
-        let mut new = json!({"metadata": {"name": "x", "uid": "2"}});
+        let new = json!({"metadata": {"name": "x", "uid": "2"}});
         let found: Vec<String> =
             validate_object_meta_update(&new, &old).iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -239,8 +226,5 @@ mod tests {
                 "metadata.uid: Invalid value: \"2\": field is immutable"
             ]
         );
-        new = json!({"metadata": {"name": "x", "resourceVersion": "1"}});
-        carry_over(&mut new, &old);
-        assert!(validate_object_meta_update(&new, &old).is_empty());
     }
 }

@@ -87,9 +87,38 @@ pub fn is_empty_value(value: &Value) -> bool {
     }
 }
 
+/// Booleans that are no pointers in Go, so that false is the same as absent.
+const PLAIN_BOOLEANS: [&str; 9] =
+    ["hostIPC", "hostNetwork", "hostPID", "optional", "paused", "readOnly", "stdin", "stdinOnce", "tty"];
+
 /// Whether two fields are equal, an absent one being the same as an empty one.
 pub fn same(a: &Value, b: &Value) -> bool {
-    a == b || (is_empty_value(a) && is_empty_value(b))
+    (is_empty_value(a) && is_empty_value(b)) || equivalent(a, b)
+}
+
+/// Whether two trees say the same to Kubernetes: an empty list, map or text within them is as good as absent, and
+/// so is false where the field is no pointer (`equality.Semantic.DeepEqual` after decoding).
+pub fn equivalent(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(x), Value::Object(y)) => {
+            let counts = |name: &str, v: &Value| match v {
+                Value::Null => false,
+                Value::Bool(false) => !PLAIN_BOOLEANS.contains(&name),
+                Value::String(text) => !text.is_empty(),
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(members) => !members.is_empty(),
+                _ => true,
+            };
+            x.iter().all(|(name, v)| match y.get(name) {
+                Some(other) => equivalent(v, other) || !(counts(name, v) || counts(name, other)),
+                None => !counts(name, v),
+            }) && y.iter().all(|(name, v)| x.contains_key(name) || !counts(name, v))
+        }
+        (Value::Array(x), Value::Array(y)) => {
+            x.len() == y.len() && x.iter().zip(y).all(|(a, b)| equivalent(a, b))
+        }
+        _ => a == b,
+    }
 }
 
 /// Sets a field that is absent.
@@ -185,6 +214,14 @@ mod tests {
         assert_eq!(text(&object, "n"), "");
         assert!(list(&object, "a").is_empty());
         assert_eq!(entries(&object, "a").count(), 1);
+    }
+
+    #[test]
+    fn what_is_empty_is_as_good_as_absent() {
+        let a = json!({"x": [{"tty": false, "y": [], "z": {}, "n": 1}], "s": ""});
+        assert!(equivalent(&a, &json!({"x": [{"n": 1}]})));
+        assert!(!equivalent(&a, &json!({"x": [{"n": 2}]})));
+        assert!(!equivalent(&json!({"automount": false}), &json!({})));
     }
 
     #[test]

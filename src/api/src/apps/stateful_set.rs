@@ -5,7 +5,7 @@ use crate::columns::{age, container_names, images, name};
 use crate::core::persistent_volume_claim::default_claim;
 use crate::kind::{Kind, STANDARD_SCALE, ScalePaths};
 use crate::validation::{Errors, non_negative, required_one_of};
-use crate::value::{at, copy, default, default_text, field, has, int, list_mut, text};
+use crate::value::{at, copy, default, default_text, equivalent, field, has, int, list_mut, text};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
 use jiff::Timestamp;
@@ -95,7 +95,7 @@ impl Kind for StatefulSet {
         for name in MUTABLE.iter().filter(|name| **name != "volumeClaimTemplates") {
             copy(&mut munged, old_spec, name);
         }
-        if munged != *old_spec {
+        if !equivalent(&munged, old_spec) {
             errors.forbidden(
                 &Path::new("spec"),
                 "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",

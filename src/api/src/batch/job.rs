@@ -6,8 +6,8 @@ use crate::core::pod::validation as pods;
 use crate::kind::Kind;
 use crate::validation::{Errors, immutable, label_selector, non_negative, one_of, required_one_of};
 use crate::value::{
-    at, at_mut, copy, default, default_text, entries, field, has, int, is_empty, is_true, list, list_mut,
-    text,
+    at, at_mut, copy, default, default_text, entries, equivalent, field, has, int, is_empty, is_true, list,
+    list_mut, text,
 };
 use apimachinery::field::{ErrorList, FieldError, Path};
 use apimachinery::labels::Selector;
@@ -394,7 +394,7 @@ fn template_update(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorLis
             }
         }
     }
-    if template != *old_template {
+    if !equivalent(&template, old_template) {
         errors.invalid(&path.child("template"), field(spec, "template").clone(), "field is immutable");
     }
 }

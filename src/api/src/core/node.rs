@@ -6,7 +6,7 @@ use crate::diff::diff;
 use crate::kind::Kind;
 use crate::validation::{Errors, non_negative_quantity};
 use crate::value::{
-    copy, ensure_object, entries, field, has, is_empty, is_true, list, object_mut, set, text, texts,
+    copy, ensure_object, entries, field, has, is_empty, is_true, list, object_mut, same, set, text, texts,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
@@ -225,9 +225,7 @@ fn update(object: &Value, old: &Value, errors: &mut ErrorList) {
     for name in ["podCIDR", "podCIDRs", "providerID", "taints", "unschedulable", "configSource"] {
         copy(&mut munged, old_spec, name);
     }
-    if munged != *old_spec
-        && !(munged.as_object().is_some_and(serde_json::Map::is_empty) && old_spec.is_null())
-    {
+    if !same(&munged, old_spec) {
         errors.forbidden(
             &path,
             format!("node updates may only change labels, taints, or capacity\n{}", diff(old_spec, &munged)),

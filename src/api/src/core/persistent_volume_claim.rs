@@ -6,8 +6,8 @@ use crate::diff::diff;
 use crate::kind::Kind;
 use crate::validation::{Errors, label_selector, one_of, quantity, quantity_text, text_form};
 use crate::value::{
-    at, copy, default, default_text, ensure_object, entries, field, has, is_empty, list, object_mut, remove,
-    same, set, text, text_at, texts,
+    at, copy, default, default_text, ensure_object, entries, equivalent, field, has, is_empty, list,
+    object_mut, remove, same, set, text, text_at, texts,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
@@ -229,7 +229,7 @@ fn validate_update(kind: &PersistentVolumeClaim, object: &Value, old: &Value) ->
     if bound && let Some(requests) = crate::value::at_mut(&mut munged, &["resources", "requests"]) {
         copy(requests, at(old_spec, &["resources", "requests"]), "storage");
     }
-    if munged != *old_spec {
+    if !equivalent(&munged, old_spec) {
         errors.forbidden(
             &path,
             format!(

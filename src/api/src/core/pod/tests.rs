@@ -156,3 +156,43 @@ fn tolerations_are_checked() {
     assert_eq!(of(json!({"key": "a", "operator": "Exists", "value": "b"})).len(), 1);
     assert_eq!(of(json!({"key": "a", "effect": "Never"})).len(), 1);
 }
+
+#[test]
+fn ephemeral_containers_are_only_added() {
+    let container = json!({"name": "c", "image": "i"});
+    let debug = |image: &str| json!({"name": "d", "image": image});
+    let with = |debuggers: Value| pod(json!({"containers": [container], "ephemeralContainers": debuggers}));
+    let old = with(json!([debug("a")]));
+    let check = |new: &Value| -> Vec<String> {
+        let mut new = new.clone();
+        Pod.prepare_for_subresource_update("ephemeralcontainers", &mut new, &old);
+        let errors = Pod.validate_subresource_update("ephemeralcontainers", &new, &old);
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert!(check(&with(json!([debug("a"), {"name": "e", "image": "a"}]))).is_empty());
+    assert!(check(&with(json!([])))[0].contains("existing ephemeral containers \"d\" may not be removed"));
+    assert!(check(&with(json!([debug("b")])))[0].contains("may not be changed"));
+}
+
+#[test]
+fn only_cpu_and_memory_are_resized() {
+    let with = |cpu: &str, image: &str| {
+        pod(json!({"containers": [{"name": "c", "image": image, "resources": {"requests": {"cpu": cpu}}}]}))
+    };
+    let old = with("1", "i");
+    let mut new = with("2", "other");
+    Pod.prepare_for_subresource_update("resize", &mut new, &old);
+    assert_eq!(new["spec"]["containers"][0]["image"], "i");
+    assert_eq!(new["spec"]["containers"][0]["resources"]["requests"]["cpu"], "2");
+    assert!(Pod.validate_subresource_update("resize", &new, &old).is_empty());
+    new["spec"]["containers"][0]["resources"] = json!({});
+    let errors = Pod.validate_subresource_update("resize", &new, &old);
+    assert!(errors[0].to_string().contains("Pod QOS Class may not change"), "{errors:?}");
+}
+
+#[test]
+fn leaving_out_what_is_empty_is_no_change() {
+    let old =
+        json!({"containers": [{"name": "c", "image": "i", "args": [], "tty": false}], "nodeSelector": {}});
+    assert!(update(old, json!({"containers": [{"name": "c", "image": "i"}]})).is_empty());
+}

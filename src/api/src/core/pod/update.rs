@@ -5,7 +5,7 @@ use super::validation;
 use crate::diff::diff;
 use crate::validation::{Errors, immutable};
 use crate::value::{
-    copy, default, entries, field, has, int, is_empty, list, list_mut, remove, same, set, text,
+    copy, default, entries, equivalent, field, has, int, is_empty, list, list_mut, remove, same, set, text,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
@@ -50,7 +50,7 @@ pub fn validate_update(object: &Value, old: &Value) -> ErrorList {
         copy(&mut munged, old_spec, "terminationGracePeriodSeconds");
     }
     gates(&mut munged, spec, old_spec, &path, &mut errors);
-    if !same(&munged, old_spec) && munged != *old_spec {
+    if !equivalent(&munged, old_spec) {
         errors.forbidden(&path, format!("{UPDATABLE}\n{}", diff(old_spec, &munged)));
     }
     errors
@@ -257,7 +257,7 @@ pub fn validate_ephemeral_containers(object: &Value, old: &Value) -> ErrorList {
         match new.iter().find(|c| text(c, "name") == name) {
             None => errors
                 .forbidden(&path, format!("existing ephemeral containers \"{name}\" may not be removed\n")),
-            Some(after) if after != before => errors.forbidden(
+            Some(after) if !equivalent(after, before) => errors.forbidden(
                 &path,
                 format!(
                     "existing ephemeral containers \"{name}\" may not be changed\n{}",
@@ -311,7 +311,7 @@ pub fn validate_resize(object: &Value, old: &Value) -> ErrorList {
             }
         }
     }
-    if munged != *old_spec {
+    if !equivalent(&munged, old_spec) {
         default(&mut munged, "containers", Vec::<Value>::new());
         errors.forbidden(
             &path,
