@@ -60,9 +60,9 @@ impl Config {
 
     /// The snapshotter that is used: the given one, or what the kernel allows.
     pub fn snapshotter_name(&self) -> String {
-        self.snapshotter
-            .clone()
-            .unwrap_or_else(|| if super::host::has_overlayfs() { "overlayfs".into() } else { "native".into() })
+        self.snapshotter.clone().unwrap_or_else(|| {
+            if super::host::has_overlayfs() { "overlayfs".into() } else { "native".into() }
+        })
     }
 
     /// containerd's own part of the data directory.

@@ -41,7 +41,11 @@ pub enum Role {
 /// What the writer task sends.
 enum Outgoing {
     Control(Control),
-    Data { stream: u32, fin: bool, data: Bytes },
+    Data {
+        stream: u32,
+        fin: bool,
+        data: Bytes,
+    },
     /// The last frame: GOAWAY, then the end of the connection.
     Goodbye,
 }

@@ -4,6 +4,14 @@
 //! Without the usual harness, because this executable plays three more parts, as knarr does: it is packed as
 //! the image that sandboxes run from (`pause`), and it is the CNI plugin.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test, though clippy sees none without the harness"
+)]
+
 mod image;
 mod pods;
 mod scenario;

@@ -62,7 +62,6 @@ pub async fn container(client: &Client, sandbox: &Sandbox, name: &str, script: &
                 }),
                 ..Default::default()
             }),
-            ..Default::default()
         }),
         labels: [("io.kubernetes.container.name".to_owned(), name.to_owned())].into(),
         ..Default::default()

@@ -25,6 +25,8 @@ mod respond;
 mod route;
 pub mod serve;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use pod_source::{ContainerHandle, ContainerInstance, PodHandle, PodSource};
 pub use serve::{Server, ServerConfig, ServerError};
