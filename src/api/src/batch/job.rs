@@ -97,7 +97,7 @@ impl Kind for Job {
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
-        validate_status(field(object, "status"), field(old, "status"))
+        super::job_status::validate(field(object, "status"), field(old, "status"))
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
@@ -397,51 +397,6 @@ fn template_update(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorLis
     if !equivalent(&template, old_template) {
         errors.invalid(&path.child("template"), field(spec, "template").clone(), "field is immutable");
     }
-}
-
-fn validate_status(status: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let path = Path::new("status");
-    for name in ["active", "succeeded", "failed", "ready", "terminating"] {
-        non_negative(status, name, &path, &mut errors);
-    }
-    let holds = |s: &Value, kind: &str| {
-        list(s, "conditions").iter().any(|c| text(c, "type") == kind && text(c, "status") == "True")
-    };
-    let (complete, failed) = (holds(status, "Complete"), holds(status, "Failed"));
-    if complete && failed {
-        errors.invalid(
-            &path.child("conditions"),
-            list(status, "conditions").to_vec(),
-            "cannot set Complete=True and Failed=true conditions",
-        );
-    }
-    for kind in ["Complete", "Failed"] {
-        if holds(old, kind) && !holds(status, kind) {
-            errors.invalid(
-                &path.child("conditions"),
-                list(status, "conditions").to_vec(),
-                format!("cannot disable the terminal {kind}=True condition"),
-            );
-        }
-    }
-    if has(status, "completionTime") && !complete {
-        errors.invalid(
-            &path.child("completionTime"),
-            text(status, "completionTime"),
-            "cannot set completionTime when there is no Complete=True condition",
-        );
-    }
-    if has(old, "completionTime") && text(old, "completionTime") != text(status, "completionTime") {
-        errors.invalid(&path.child("completionTime"), text(status, "completionTime"), "field is immutable");
-    }
-    if !has(status, "startTime") && complete {
-        errors.required(
-            &path.child("startTime"),
-            "startTime is required when there is Complete=True condition",
-        );
-    }
-    errors
 }
 
 #[cfg(test)]
