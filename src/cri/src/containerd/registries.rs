@@ -26,6 +26,12 @@ use super::toml::quoted;
 /// First line of every file we write, and how we know it again: files without it belong to the user.
 const GENERATED: &str = "# Written by knarr from registries.yaml: changes here are lost.";
 
+/// The registry in the name of Knarr's own image. There is none: the image is imported.
+const OWN_REGISTRY: &str = "knarr.local";
+/// Where nobody listens (the discard port), so that a pull of our own image fails at once, and is tried again,
+/// instead of looking the name up on a network.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +149,7 @@ impl Registries {
     /// Contents of `hosts.toml` by directory name below `certs.d`.
     pub fn hosts_files(&self) -> BTreeMap<String, String> {
         let mut files = BTreeMap::new();
+        files.insert(OWN_REGISTRY.to_owned(), format!("{GENERATED}\nserver = {}\n", quoted(NOWHERE)));
         for (name, mirror) in &self.mirrors {
             let mirror = mirror.clone().unwrap_or_default();
             files.insert(directory_name(name), self.hosts_file(name, &mirror));
@@ -334,6 +341,7 @@ configs:
             files["private.example"].contains("server = \"https://private.example\"\nskip_verify = true")
         );
         assert!(files.contains_key("empty.example"));
+        assert!(files["knarr.local"].contains("server = \"http://127.0.0.1:9\""));
     }
 
     #[test]
