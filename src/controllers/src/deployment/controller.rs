@@ -79,30 +79,27 @@ impl DeploymentController {
             let uid = set.metadata.uid.clone().unwrap_or_default();
             self.rest.delete::<ReplicaSet>(&ObjectKey::of(set), &DeleteOptions::uid(uid)).await?;
         }
-        let mut version = deployment.metadata.resource_version.clone();
+        let mut current = deployment.clone();
         if let Some(revision) = plan.revision {
             let patch = Patch::Merge(json!({"metadata": {
-                "resourceVersion": version,
+                "resourceVersion": current.metadata.resource_version,
                 "annotations": {annotations::REVISION: revision},
             }}));
-            let patched: Deployment = self.rest.patch(&ObjectKey::of(deployment), "", &patch).await?;
-            version = patched.metadata.resource_version;
+            // A write of the status carries the annotations, too: without the new one it would take it away.
+            current = self.rest.patch(&ObjectKey::of(deployment), "", &patch).await?;
         }
         let old = deployment.status.clone().unwrap_or_default();
         if !status::same(&old, &status) {
-            self.write_status(deployment, version, status).await?;
+            self.write_status(current, status).await?;
         }
         Ok(())
     }
 
     async fn write_status(
         &self,
-        deployment: &Deployment,
-        version: Option<String>,
+        mut next: Deployment,
         status: DeploymentStatus,
     ) -> Result<(), ReconcileError> {
-        let mut next = deployment.clone();
-        next.metadata.resource_version = version;
         next.status = Some(status);
         self.rest.replace_status(&next).await?;
         Ok(())
@@ -136,8 +133,7 @@ impl DeploymentController {
             }
             let mut next = deployment.status.clone().unwrap_or_default();
             next.collision_count = Some(next.collision_count.unwrap_or(0).saturating_add(1));
-            let version = deployment.metadata.resource_version.clone();
-            self.write_status(deployment, version, next).await?;
+            self.write_status(deployment.clone(), next).await?;
             return Err(ReconcileError::Retry(
                 "the hash of the pod template collides with another one's".into(),
             ));
@@ -145,7 +141,7 @@ impl DeploymentController {
         let name = set.metadata.name.as_deref().unwrap_or_default();
         let text = rest::status(&error).map_or_else(|| error.to_string(), |status| status.message.clone());
         let failed = status::with_create_error(deployment, status.clone(), name, &text, self.context.now());
-        self.write_status(deployment, deployment.metadata.resource_version.clone(), failed).await?;
+        self.write_status(deployment.clone(), failed).await?;
         Err(error.into())
     }
 }
