@@ -1,0 +1,24 @@
+//! Stored objects: access for everyone inside the crate, and the pipeline that writes go through.
+//!
+//! Upstream counterpart: `k8s.io/apiserver/pkg/registry` and `pkg/registry`.
+
+pub(crate) mod core;
+pub(crate) mod deletion;
+mod error;
+mod extractor;
+mod key;
+mod meta_rules;
+mod resources;
+mod served;
+mod store;
+mod strategy;
+pub(crate) mod writer;
+
+pub(crate) use error::status as status_of;
+pub(crate) use strategy::{creates_on_update, shows_deleted};
+
+pub use extractor::FieldExtractor;
+pub use key::{key, prefix};
+pub use resources::Resources;
+pub use served::{Served, Source};
+pub use store::{Registry, decode};
