@@ -1,0 +1,8 @@
+//! What is served: `/version`, and discovery of groups, versions and resources, classic and aggregated.
+
+mod documents;
+mod serve;
+mod version;
+
+pub use serve::Discovery;
+pub use version::{git_version, version};
