@@ -59,7 +59,12 @@ impl Feed {
         let followed = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             loop {
+                let began = tokio::time::Instant::now();
                 std::future::poll_fn(|context| followed.follow(context)).await;
+                if began.elapsed() < RETRY {
+                    // A store that is closing ends every watch at once.
+                    tokio::time::sleep(RETRY).await;
+                }
                 while let Err(error) = followed.begin().await {
                     tracing::warn!(prefix = followed.prefix, %error, "cannot list");
                     tokio::time::sleep(RETRY).await;

@@ -1,0 +1,353 @@
+//! The server: what a request needs to be answered.
+
+use crate::admission::{AdmissionConfig, Chain, default_chain};
+use crate::authentication::{
+    Authentication, AuthenticationConfig, OidcDocuments, RequestHeaderConfig, ServiceAccountTokens, UserInfo,
+};
+use crate::authorization::{Attributes, Authorizer, NodeAuthorizer, Rbac, Union, forbidden};
+use crate::body::Body;
+use crate::bootstrap;
+use crate::config::Config;
+use crate::discovery::Discovery;
+use crate::endpoints::{Context, Health, Limits, Metrics, RequestInfo};
+use crate::in_process::InProcess;
+use crate::openapi::OpenApi;
+use crate::registry::core::event_expiry;
+use crate::registry::core::service::Services;
+use crate::registry::{Registry, Resources};
+use apimachinery::status::{Result, Status};
+use http::{Request, Response};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// How often the records of addresses and node ports are compared with the Services (upstream's interval).
+const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
+
+/// Why a server could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// The store cannot be read.
+    #[error("cannot read the store")]
+    Storage(#[from] storage::StorageError),
+    /// A certificate or key cannot be used.
+    #[error("cannot use a certificate")]
+    Pki(#[from] pki::PkiError),
+    /// What a cluster has from the start could not be written.
+    #[error("cannot write {what}: {status}")]
+    Bootstrap {
+        /// What was to be written.
+        what: &'static str,
+        /// Why it was not.
+        status: Box<Status>,
+    },
+}
+
+/// The API server. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiServer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    resources: Resources,
+    services: Services,
+    admission: Chain,
+    authentication: Authentication,
+    authorizer: Arc<dyn Authorizer>,
+    rbac: Arc<Rbac>,
+    tokens: Arc<ServiceAccountTokens>,
+    oidc: OidcDocuments,
+    openapi: OpenApi,
+    discovery: Discovery,
+    health: Health,
+    limits: Limits,
+    metrics: Metrics,
+    kubelet_client: Option<Arc<rustls::ClientConfig>>,
+    service_cidrs: Vec<IpNet>,
+    advertise: (IpAddr, u16),
+    shutdown: CancellationToken,
+}
+
+impl ApiServer {
+    /// A server over a store, ready to answer. Writes what a cluster has from the start, where it is missing.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written, or a certificate cannot be used.
+    pub async fn new(config: Config) -> std::result::Result<Self, NewError> {
+        let registry = Registry::new(config.storage);
+        let rbac = Rbac::start(&registry).await?;
+        let node: Arc<dyn Authorizer> = NodeAuthorizer::new(registry.clone());
+        let authorizer: Arc<dyn Authorizer> =
+            Arc::new(Union::new(vec![node, Arc::clone(&rbac) as Arc<dyn Authorizer>]));
+        let oidc = OidcDocuments::new(
+            &config.tokens.issuer,
+            &format!("https://{}", authority(config.advertise_address, config.https_port)),
+            &config.service_account_keys,
+        );
+        let tokens =
+            Arc::new(ServiceAccountTokens::new(config.tokens, config.service_account_keys, registry.clone()));
+        let admission = default_chain(&AdmissionConfig {
+            registry: registry.clone(),
+            authorizer: Arc::clone(&authorizer),
+            rbac: Arc::clone(&rbac),
+        });
+        let mut extension = bootstrap::ExtensionAuthentication {
+            client_ca_pem: pem(&config.client_authorities),
+            request_header_ca_pem: pem(&config.front_proxy_authorities),
+            request_header: None,
+        };
+        let request_header = (!config.front_proxy_authorities.is_empty()).then(|| {
+            RequestHeaderConfig::new(config.front_proxy_authorities, vec!["front-proxy-client".to_owned()])
+        });
+        extension.request_header.clone_from(&request_header);
+        let authentication = Authentication::new(
+            AuthenticationConfig {
+                client_authorities: config.client_authorities,
+                request_header,
+                service_accounts: Some(Arc::clone(&tokens)),
+                token_file: config.token_file,
+                bootstrap_tokens: true,
+                anonymous: true,
+            },
+            registry.clone(),
+            Arc::clone(&authorizer),
+        )?;
+        let resources = Resources::built_in();
+        let services =
+            Services::new(Arc::clone(registry.storage()), config.service_cidrs.clone(), config.node_ports);
+        let server = Self {
+            inner: Arc::new(Inner {
+                discovery: Discovery::new(&resources),
+                admission,
+                resources,
+                services,
+                authentication,
+                authorizer,
+                rbac,
+                tokens,
+                oidc,
+                openapi: OpenApi::default(),
+                health: Health::default(),
+                limits: Limits::default(),
+                metrics: Metrics::default(),
+                kubelet_client: config.kubelet_client,
+                service_cidrs: config.service_cidrs,
+                advertise: (config.advertise_address, config.https_port),
+                shutdown: CancellationToken::new(),
+                registry,
+            }),
+        };
+        server.bootstrap(&extension).await?;
+        Ok(server)
+    }
+
+    async fn bootstrap(
+        &self,
+        extension: &bootstrap::ExtensionAuthentication,
+    ) -> std::result::Result<(), NewError> {
+        let failed = |what| move |status| NewError::Bootstrap { what, status: Box::new(status) };
+        bootstrap::reconcile(self.registry(), extension).await.map_err(failed("what a new cluster holds"))?;
+        crate::registry::core::kubernetes_service::ensure(self)
+            .await
+            .map_err(failed("the kubernetes Service"))?;
+        self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
+        tokio::spawn(self.clone().keep_house());
+        Ok(())
+    }
+
+    /// What is done from time to time, until the server ends.
+    async fn keep_house(self) {
+        let mut repair = tokio::time::interval_at(Instant::now() + REPAIR_INTERVAL, REPAIR_INTERVAL);
+        let expiry = event_expiry::INTERVAL;
+        let mut expire = tokio::time::interval_at(Instant::now() + expiry, expiry);
+        loop {
+            let result = tokio::select! {
+                () = self.inner.shutdown.cancelled() => return,
+                _ = repair.tick() => self.services().repair(jiff::Timestamp::now()).await,
+                _ = expire.tick() => event_expiry::expire(self.registry(), jiff::Timestamp::now()).await,
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, "cannot tidy up");
+            }
+        }
+    }
+
+    /// Answers a request. Never fails and never panics: what goes wrong is told in the response.
+    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        crate::endpoints::handle(self, request).await
+    }
+
+    /// Serves connections until `shutdown`, then drains: readiness fails, watches end, requests finish. The
+    /// configuration decides about certificates; the protocols (ALPN) are set here.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: CancellationToken,
+    ) {
+        crate::server::serve(self, listener, tls, shutdown).await;
+    }
+
+    /// The server as a `tower` service for one user: no socket, no TLS, no credentials.
+    pub fn in_process(&self, user: UserInfo) -> InProcess {
+        InProcess::new(self.clone(), user)
+    }
+
+    /// The stored objects.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// Everything that is served.
+    pub fn resources(&self) -> &Resources {
+        &self.inner.resources
+    }
+
+    /// Checks that `/readyz` makes; others may add theirs.
+    pub fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// Decides who may do what.
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.inner.authorizer
+    }
+
+    /// The rules of roles and bindings.
+    pub fn rbac(&self) -> &Rbac {
+        &self.inner.rbac
+    }
+
+    /// Issues and checks service account tokens.
+    pub fn tokens(&self) -> &Arc<ServiceAccountTokens> {
+        &self.inner.tokens
+    }
+
+    pub(crate) fn authentication(&self) -> &Authentication {
+        &self.inner.authentication
+    }
+
+    pub(crate) fn oidc(&self) -> &OidcDocuments {
+        &self.inner.oidc
+    }
+
+    pub(crate) fn openapi(&self) -> &OpenApi {
+        &self.inner.openapi
+    }
+
+    pub(crate) fn discovery(&self) -> &Discovery {
+        &self.inner.discovery
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.inner.services
+    }
+
+    pub(crate) fn admission(&self) -> &Chain {
+        &self.inner.admission
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn kubelet_client(&self) -> Option<&Arc<rustls::ClientConfig>> {
+        self.inner.kubelet_client.as_ref()
+    }
+
+    pub(crate) fn service_cidrs(&self) -> &[IpNet] {
+        &self.inner.service_cidrs
+    }
+
+    pub(crate) fn advertise(&self) -> (IpAddr, u16) {
+        self.inner.advertise
+    }
+
+    /// Whether the store answers reads.
+    pub(crate) async fn storage_answers(&self) -> bool {
+        self.registry().storage().count("/registry/core/namespaces/").await.is_ok()
+    }
+
+    /// Readiness fails and watches end from now on.
+    pub fn begin_shutdown(&self) {
+        self.inner.health.begin_shutdown();
+        self.inner.shutdown.cancel();
+    }
+
+    pub(crate) fn ended(&self) -> WaitForCancellationFutureOwned {
+        self.inner.shutdown.clone().cancelled_owned()
+    }
+
+    /// Asks whether the caller may do what the request says.
+    ///
+    /// # Errors
+    /// 403 when not.
+    pub(crate) async fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<()> {
+        self.decide(&attributes(user, info)).await
+    }
+
+    /// Asks whether the caller of a request may also do this to its object.
+    ///
+    /// # Errors
+    /// 403 when not.
+    pub(crate) async fn authorize_verb(&self, context: &Context, verb: &str) -> Result<()> {
+        self.decide(&Attributes { verb, ..attributes(&context.user, &context.info) }).await
+    }
+
+    async fn decide(&self, attributes: &Attributes<'_>) -> Result<()> {
+        let decision = self.inner.authorizer.authorize(attributes).await;
+        if decision.allowed() { Ok(()) } else { Err(forbidden(attributes, decision.reason())) }
+    }
+}
+
+fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'a> {
+    if !info.is_resource_request {
+        return Attributes::non_resource(user, &info.verb, &info.path);
+    }
+    Attributes {
+        user,
+        verb: &info.verb,
+        namespace: &info.namespace,
+        api_group: &info.api_group,
+        api_version: &info.api_version,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        name: &info.name,
+        path: &info.path,
+        field_selector: &info.field_selector,
+        resource_request: true,
+    }
+}
+
+/// Certificates as PEM (RFC 7468).
+fn pem(certificates: &[rustls_pki_types::CertificateDer<'static>]) -> String {
+    use base64::Engine;
+    /// Characters of a line (RFC 7468 section 2).
+    const LINE: usize = 64;
+    let mut out = String::new();
+    for certificate in certificates {
+        let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+        out.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in text.as_bytes().chunks(LINE) {
+            out.push_str(&String::from_utf8_lossy(line));
+            out.push('\n');
+        }
+        out.push_str("-----END CERTIFICATE-----\n");
+    }
+    out
+}
+
+/// An address and port as a URL has them.
+fn authority(address: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}

@@ -1,0 +1,64 @@
+//! What an API server is made of.
+
+use crate::authentication::{TokenFile, TokenSettings};
+use ipnet::IpNet;
+use pki::ServiceAccountKeys;
+use rustls_pki_types::CertificateDer;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use storage::Storage;
+
+/// Ports that Services of type NodePort get, as upstream has them.
+pub const DEFAULT_NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
+
+/// Everything an [`crate::ApiServer`] needs from outside.
+pub struct Config {
+    /// Where objects are kept. It has to be opened with [`crate::registry::FieldExtractor`].
+    pub storage: Arc<dyn Storage>,
+    /// Networks of cluster IPs, one or two; the first is the default family.
+    pub service_cidrs: Vec<IpNet>,
+    /// Ports that Services of type NodePort get.
+    pub node_ports: RangeInclusive<u16>,
+    /// The address under which the cluster reaches this server.
+    pub advertise_address: IpAddr,
+    /// The port under which the cluster reaches this server.
+    pub https_port: u16,
+    /// Authorities of client certificates.
+    pub client_authorities: Vec<CertificateDer<'static>>,
+    /// Authorities of front proxies' certificates; none are believed when empty.
+    pub front_proxy_authorities: Vec<CertificateDer<'static>>,
+    /// Keys of service account tokens.
+    pub service_account_keys: ServiceAccountKeys,
+    /// How service account tokens are issued and accepted.
+    pub tokens: TokenSettings,
+    /// Static tokens.
+    pub token_file: Option<TokenFile>,
+    /// How kubelets are reached: the client certificate, and whom to believe. Without it there are no logs, exec
+    /// and the like.
+    pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Config {
+    /// A configuration with the usual networks and ports, on this store and with these keys.
+    pub fn new(storage: Arc<dyn Storage>, service_account_keys: ServiceAccountKeys) -> Self {
+        Self {
+            storage,
+            service_cidrs: vec![default_service_cidr()],
+            node_ports: DEFAULT_NODE_PORTS,
+            advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            https_port: 6443,
+            client_authorities: Vec::new(),
+            front_proxy_authorities: Vec::new(),
+            service_account_keys,
+            tokens: TokenSettings::for_domain("cluster.local"),
+            token_file: None,
+            kubelet_client: None,
+        }
+    }
+}
+
+/// `10.152.183.0/24`, as MicroK8s has it.
+pub fn default_service_cidr() -> IpNet {
+    IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(10, 152, 183, 0), 24))
+}

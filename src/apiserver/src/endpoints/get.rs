@@ -1,0 +1,43 @@
+//! `get`: one object, as its bytes are.
+
+use super::context::Context;
+use super::list_options::parse_revision;
+use super::present::Presenter;
+use crate::ApiServer;
+use crate::body::Body;
+use crate::registry::{self, Served};
+use apimachinery::status::{Result, Status};
+use http::Response;
+use std::sync::Arc;
+use storage::{Object, StorageError};
+
+/// Answers a get of an object or its status.
+pub(crate) async fn get(
+    server: &ApiServer,
+    context: &Context,
+    served: &Arc<Served>,
+) -> Result<Response<Body>> {
+    let presenter = Presenter::new(context, served)?;
+    if let Some(asked) = context.query.get("resourceVersion").filter(|text| !text.is_empty()) {
+        let (requested, current) = (parse_revision(asked)?, server.registry().storage().revision());
+        if requested > current {
+            let error = StorageError::FutureRevision { requested, current };
+            return Err(registry::status_of(error, served.stored_as(), &context.info.name));
+        }
+    }
+    let object = find(server, context, served).await?;
+    presenter.object(200, &object.value)
+}
+
+/// The object that a request names.
+///
+/// # Errors
+/// 404 when there is none.
+pub(crate) async fn find(server: &ApiServer, context: &Context, served: &Served) -> Result<Arc<Object>> {
+    let namespace = if served.namespaced { context.info.namespace.as_str() } else { "" };
+    let name = context.info.name.as_str();
+    match server.registry().get(served.stored_as(), namespace, name).await? {
+        Some(object) => Ok(object),
+        None => Err(Status::not_found(&served.group_resource(), name)),
+    }
+}

@@ -1,0 +1,264 @@
+//! A request's way through the server, from its head to its answer.
+
+use super::context::Context;
+use super::negotiation::{self, Media};
+use super::query::Query;
+use super::request_info::RequestInfo;
+use super::{
+    compression, connect, create, delete, get, health, list, patch, response, reviews, scale, update, watch,
+};
+use crate::ApiServer;
+use crate::admission::Warnings;
+use crate::body::Body;
+use crate::registry::Served;
+use crate::registry::core::{binding, component_status, eviction, namespace, service_account};
+use crate::server::PeerCertificates;
+use apimachinery::status::{Result, Status};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{debug, error};
+
+/// Upstream's `--request-timeout`.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Names a request in the audit log.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Paths that everybody may ask for (upstream's `--authorization-always-allow-paths`).
+const OPEN_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// Answers a request.
+pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Response<Body> {
+    let began = tokio::time::Instant::now();
+    let (parts, body) = request.into_parts();
+    let info = RequestInfo::parse(&parts.method, &parts.uri);
+    let audit_id = audit_id(&parts);
+    // Counted until it is dropped; a watch until its body is.
+    let in_flight = server.metrics().begin(&info);
+    let head = parts.method == Method::HEAD;
+    let long_running = info.is_long_running();
+    let timeout = timeout(&parts);
+    let known = known(server, &info);
+    let described = info.clone();
+    let work: BoxFuture<'_, Response<Body>> = Box::pin(answer(server, info, parts, body));
+    let work = AssertUnwindSafe(work).catch_unwind();
+    let answered = if long_running {
+        work.await
+    } else {
+        match tokio::time::timeout(timeout, work).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let text = "request did not complete within the allotted timeout";
+                Ok(response::status(&Status::timeout(text, 0), Media::Json))
+            }
+        }
+    };
+    let mut response = answered.unwrap_or_else(|_| {
+        error!(path = described.path, verb = described.verb, "a request panicked");
+        let text = "This request caused apiserver to panic. Look in the logs for details.";
+        response::status(&Status::internal(text), Media::Json)
+    });
+    if let Some(audit_id) = audit_id {
+        response.headers_mut().insert(AUDIT_ID, audit_id);
+    }
+    if head {
+        *response.body_mut() = crate::body::empty();
+    }
+    server.metrics().observe(&described, known, response.status().as_u16(), began.elapsed());
+    debug!(
+        verb = described.verb,
+        path = described.path,
+        code = response.status().as_u16(),
+        took = ?began.elapsed(),
+        "request"
+    );
+    if long_running { response.map(|body| in_flight.until_end_of(body)) } else { response }
+}
+
+fn known(server: &ApiServer, info: &RequestInfo) -> bool {
+    info.is_resource_request
+        && server.resources().get(&info.api_group, &info.api_version, &info.resource).is_some()
+}
+
+fn audit_id(parts: &Parts) -> Option<HeaderValue> {
+    /// Longest id that is taken over from a client.
+    const MAX_BYTES: usize = 64;
+    match parts.headers.get(&AUDIT_ID) {
+        Some(given) if !given.is_empty() && given.len() <= MAX_BYTES => Some(given.clone()),
+        _ => HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok(),
+    }
+}
+
+/// What the client asks for with `timeout`, at most what we allow.
+fn timeout(parts: &Parts) -> Duration {
+    let asked = parts.uri.query().filter(|q| q.contains("timeout=")).and_then(|query| {
+        Query::parse(Some(query)).get("timeout").and_then(|text| {
+            // Go's form of durations is a part of what jiff reads ("34s", "1m30s").
+            text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok())
+        })
+    });
+    asked.filter(|d| !d.is_zero()).map_or(REQUEST_TIMEOUT, |d| d.min(REQUEST_TIMEOUT))
+}
+
+async fn answer(server: &ApiServer, info: RequestInfo, mut parts: Parts, body: Body) -> Response<Body> {
+    let wants_yaml = parts.headers.get(header::ACCEPT).is_some_and(|v| v == "application/yaml");
+    let pretty = negotiation::wants_pretty(None, &parts.headers);
+    let error_media = match (wants_yaml, pretty) {
+        (true, _) => Media::Yaml,
+        (false, true) => Media::PrettyJson,
+        (false, false) => Media::Json,
+    };
+    let peer = parts.extensions.get::<PeerCertificates>().cloned().unwrap_or_default();
+    let user = match server.authentication().authenticate(&parts, &peer.0).await {
+        Ok(user) => user,
+        Err(status) => return response::status(&status, error_media),
+    };
+    let open = OPEN_PATHS.contains(&info.path.as_str());
+    if !open {
+        if let Err(status) = server.authorize(&user, &info).await {
+            return response::status(&status, error_media);
+        }
+    }
+    let _place = match server.limits().enter(&user, &info) {
+        Ok(place) => place,
+        Err(status) => return response::status(&status, error_media),
+    };
+    let context = Context {
+        query: Query::parse(parts.uri.query()),
+        headers: std::mem::take(&mut parts.headers),
+        warnings: Warnings::default(),
+        now: jiff::Timestamp::now(),
+        info,
+        user,
+    };
+    let result = if context.info.is_resource_request {
+        resource(server, &context, parts, body).await
+    } else {
+        path(server, &context, &parts.method).await
+    };
+    let mut response = result.unwrap_or_else(|status| response::status(&status, error_media));
+    let warnings = context.warnings.take();
+    if !warnings.is_empty() {
+        response::add_warnings(&mut response, &warnings);
+    }
+    response
+}
+
+async fn resource(server: &ApiServer, context: &Context, parts: Parts, body: Body) -> Result<Response<Body>> {
+    let info = &context.info;
+    let Some(served) = server.resources().get(&info.api_group, &info.api_version, &info.resource) else {
+        return Err(Status::no_such_path());
+    };
+    // A namespace in the path of something that has none, or the other way round.
+    if !served.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Err(Status::no_such_path());
+    }
+    let named = !info.name.is_empty() && matches!(info.verb.as_str(), "get" | "update" | "patch" | "delete");
+    if named && served.namespaced && info.namespace.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    if !info.subresource.is_empty() {
+        return subresource(server, context, served, parts, body).await;
+    }
+    if !info.rest.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    let verb = info.verb.as_str();
+    if !served.verbs.contains(&verb) {
+        return Err(Status::method_not_allowed_path());
+    }
+    if reviews::is_review(served) {
+        return reviews::create(server, context, served, body).await;
+    }
+    if component_status::is_one(served) {
+        return component_status::answer(server, context, served).await;
+    }
+    match verb {
+        "get" => get::get(server, context, served).await,
+        "list" => list::list(server, context, served).await,
+        "watch" => watch::watch(server, context, served).await,
+        "create" if binding::is_one(served) => binding::bind(server, context, served, body).await,
+        "create" if info.name.is_empty() => create::create(server, context, served, body).await,
+        "update" if !info.name.is_empty() => update::update(server, context, served, body).await,
+        "patch" if !info.name.is_empty() => patch::patch(server, context, served, body).await,
+        "delete" => delete::delete(server, context, served, body).await,
+        "deletecollection" => delete::delete_collection(server, context, served, body).await,
+        _ => Err(Status::method_not_allowed_path()),
+    }
+}
+
+async fn subresource(
+    server: &ApiServer,
+    context: &Context,
+    served: &Arc<Served>,
+    parts: Parts,
+    body: Body,
+) -> Result<Response<Body>> {
+    let info = &context.info;
+    let Some(description) = served.subresource(&info.subresource) else {
+        return Err(Status::no_such_path());
+    };
+    let verb = info.verb.as_str();
+    let connects = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");
+    if !connects && !description.verbs.contains(&verb) {
+        return Err(Status::method_not_allowed_path());
+    }
+    match info.subresource.as_str() {
+        "log" | "exec" | "attach" | "portforward" | "proxy" => {
+            connect::connect(server, context, served, parts, body).await
+        }
+        "scale" => scale::scale(server, context, served, body).await,
+        "binding" => binding::bind(server, context, served, body).await,
+        "eviction" => eviction::evict(server, context, served, body).await,
+        "finalize" => namespace::finalize(server, context, served, body).await,
+        "token" => service_account::token(server, context, served, body).await,
+        _ => match verb {
+            "get" => get::get(server, context, served).await,
+            "update" => update::update(server, context, served, body).await,
+            "patch" => patch::patch(server, context, served, body).await,
+            _ => Err(Status::method_not_allowed_path()),
+        },
+    }
+}
+
+/// Requests for paths that are no resources.
+async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<Response<Body>> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed_path());
+    }
+    let trimmed = context.info.path.trim_matches('/');
+    let mut segments = trimmed.splitn(2, '/');
+    let (first, rest) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
+    match (first, rest) {
+        ("healthz" | "livez" | "readyz", check) => {
+            let fine = tokio::time::timeout(Duration::from_secs(2), server.storage_answers()).await;
+            let findings = server.health().findings(first, fine.unwrap_or(false));
+            Ok(health::answer(first, check, &context.query, &findings))
+        }
+        ("metrics", "") => {
+            let text = server.metrics().render(server.registry().storage().revision());
+            Ok(response::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
+        (".well-known", "openid-configuration") => {
+            Ok(response::bytes(200, "application/json", server.oidc().configuration.clone()))
+        }
+        ("openid", "v1/jwks") => {
+            let kind = crate::authentication::OidcDocuments::KEYS_TYPE;
+            Ok(response::bytes(200, kind, server.oidc().keys.clone()))
+        }
+        ("openapi", rest) => {
+            server.openapi().answer(server.resources(), context, rest.trim_end_matches('/')).await
+        }
+        _ => {
+            let answer = server.discovery().answer(context, trimmed)?;
+            Ok(if compression::accepts_gzip(&context.headers) {
+                compression::compress(answer)
+            } else {
+                answer
+            })
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! HTTP requests: what they ask, in which form they want the answer, and the verbs.
+//!
+//! Upstream counterpart: `k8s.io/apiserver/pkg/endpoints`.
+
+pub(crate) mod body;
+mod compression;
+mod connect;
+mod context;
+mod continue_token;
+pub(crate) mod create;
+mod delete;
+mod get;
+mod handle;
+mod health;
+mod limits;
+mod list;
+mod list_body;
+mod list_options;
+mod metrics;
+mod negotiation;
+mod patch;
+mod present;
+mod query;
+mod request_info;
+pub(crate) mod response;
+mod reviews;
+mod scale;
+mod selection;
+mod table;
+pub(crate) mod update;
+mod watch;
+mod watch_frame;
+mod write_options;
+
+pub use health::{Gate, Health};
+pub use metrics::Metrics;
+pub use request_info::RequestInfo;
+
+pub(crate) use compression::accepts_gzip;
+pub(crate) use context::Context;
+pub(crate) use handle::handle;
+pub(crate) use limits::Limits;
+pub(crate) use negotiation::{Clause, MEDIA_TYPES, Media, clauses};
+pub(crate) use present::{ListMeta, Presenter};
+pub(crate) use write_options::{WriteOptions, delete_options_of};

@@ -1,0 +1,118 @@
+//! Watch events as they go over the wire: one JSON object a line.
+
+use super::negotiation::Shape;
+use super::present::{self, Presenter};
+use super::table;
+use apimachinery::meta;
+use apimachinery::status::{Result, Status};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use storage::{Event, EventKind, Object};
+
+/// Marks the bookmark that ends the initial events of a watch list (KEP-3157).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// The name of a kind of change.
+pub(crate) fn type_name(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Added => "ADDED",
+        EventKind::Modified => "MODIFIED",
+        EventKind::Deleted => "DELETED",
+    }
+}
+
+/// Puts an object's JSON into an event.
+pub(crate) fn frame(type_name: &str, object: &[u8]) -> Bytes {
+    const AROUND: usize = r#"{"type":"","object":}"#.len() + 1;
+    let mut out = Vec::with_capacity(AROUND + type_name.len() + object.len());
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(type_name.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
+    Bytes::from(out)
+}
+
+/// An error as the last event of a watch.
+pub(crate) fn error(status: &Status) -> Bytes {
+    frame("ERROR", &serde_json::to_vec(status).unwrap_or_default())
+}
+
+/// Encodes the events of one watch.
+pub(crate) struct Encoder {
+    presenter: Presenter,
+    columns_sent: bool,
+}
+
+impl Encoder {
+    /// An encoder for one watch.
+    pub(crate) fn new(presenter: Presenter) -> Self {
+        Self { presenter, columns_sent: false }
+    }
+
+    /// A change, as this watch sees it: an object that begins to match was added, whatever happened to it.
+    /// Stored forms are encoded once for all watches.
+    pub(crate) fn event(&mut self, seen_as: EventKind, event: &Event) -> Result<Bytes> {
+        if self.presenter.is_stored() && seen_as == event.kind {
+            return Ok(event.frame(|event| frame(type_name(event.kind), &event.object.value)));
+        }
+        self.object(seen_as, &event.object)
+    }
+
+    /// An object as an event.
+    pub(crate) fn object(&mut self, kind: EventKind, object: &Object) -> Result<Bytes> {
+        if let Shape::Table(version) = self.presenter.form.shape {
+            let tree = present::stored_tree(&object.value)?;
+            let meta = json!({"resourceVersion": meta::resource_version(&tree)});
+            let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+            let rows = std::slice::from_ref(&tree);
+            let table =
+                table::table(&self.presenter.served, version, rows, &self.presenter, meta, with_columns);
+            return encode(type_name(kind), &table);
+        }
+        Ok(frame(type_name(kind), &self.presenter.item(&object.value)?))
+    }
+
+    /// Tells the client up to where it has seen everything.
+    pub(crate) fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Result<Bytes> {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_events_end {
+            if let Some(map) = metadata.as_object_mut() {
+                map.insert("annotations".to_owned(), json!({INITIAL_EVENTS_END: "true"}));
+            }
+        }
+        let (kind, api_version) = match self.presenter.form.shape {
+            Shape::Whole => (self.presenter.served.gvk.kind.clone(), self.presenter.served.gvr.api_version()),
+            Shape::Metadata(version) | Shape::Table(version) => {
+                ("PartialObjectMetadata".to_owned(), format!("meta.k8s.io/{version}"))
+            }
+        };
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        let Shape::Table(version) = self.presenter.form.shape else {
+            return encode("BOOKMARK", &object);
+        };
+        let table = json!({
+            "kind": "Table",
+            "apiVersion": format!("meta.k8s.io/{version}"),
+            "metadata": {"resourceVersion": revision.to_string()},
+            "columnDefinitions": null,
+            "rows": [{"cells": [], "object": object}],
+        });
+        encode("BOOKMARK", &table)
+    }
+}
+
+fn encode(type_name: &str, object: &Value) -> Result<Bytes> {
+    Ok(frame(type_name, &serde_json::to_vec(object).map_err(Status::internal)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_one_line_of_json() {
+        let bytes = frame("ADDED", br#"{"a":1}"#);
+        assert_eq!(bytes, "{\"type\":\"ADDED\",\"object\":{\"a\":1}}\n");
+    }
+}

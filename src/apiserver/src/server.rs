@@ -1,0 +1,163 @@
+//! Connections: TLS, HTTP/1.1 and HTTP/2 on one port, and an orderly end.
+
+use crate::ApiServer;
+use crate::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls_pki_types::CertificateDer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+/// A client that has not finished its handshake by then is not going to.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Upstream's `ReadHeaderTimeout`: what a slow client may take for the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Upstream answers 250; one informer-heavy client (or a gateway in front of many) is not to be slowed by
+/// waiting for watches of its own that never end.
+const HTTP2_STREAMS: u32 = 1000;
+/// Upstream's stream window. Larger ones let one stalled watch hold more memory.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Room for several streams that upload at once.
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// How long a silent HTTP/2 connection lives before it is asked whether anybody is there.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long connections get to finish what they are doing after shutdown began.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// After `accept` failed (no file descriptors left): not to spin.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// The certificates that a client showed and that chain to the client CA. In the extensions of requests.
+#[derive(Clone, Debug, Default)]
+pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
+
+/// The address a request came from. In the extensions of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// Serves connections until `shutdown`, then drains: readiness fails, watches end, requests finish.
+pub(crate) async fn serve(
+    server: ApiServer,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shutdown: CancellationToken,
+) {
+    let acceptor = TlsAcceptor::from(with_alpn(tls));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = Connection {
+                    server: server.clone(),
+                    acceptor: acceptor.clone(),
+                    peer,
+                    shutdown: shutdown.clone(),
+                };
+                connections.spawn(connection.run(stream));
+            }
+            Err(e) => {
+                warn!(error = %e, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+    drop(listener);
+    server.begin_shutdown();
+    connections.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+        warn!(open = connections.len(), "connections did not end in time");
+    }
+}
+
+/// The configuration with the protocols we speak, whatever its maker thought of.
+fn with_alpn(tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
+    let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if tls.alpn_protocols == protocols {
+        return tls;
+    }
+    let mut config = (*tls).clone();
+    config.alpn_protocols = protocols;
+    Arc::new(config)
+}
+
+struct Connection {
+    server: ApiServer,
+    acceptor: TlsAcceptor,
+    peer: SocketAddr,
+    shutdown: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        if let Err(e) = stream.set_nodelay(true) {
+            debug!(peer = %self.peer, error = %e, "cannot set TCP_NODELAY");
+        }
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) => {
+                debug!(peer = %self.peer, error = %e, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                debug!(peer = %self.peer, "TLS handshake took too long");
+                return;
+            }
+        };
+        let certificates: Arc<[CertificateDer<'static>]> = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
+            .unwrap_or_default();
+        let certificates = PeerCertificates(certificates);
+        let (server, peer) = (self.server, self.peer);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let server = server.clone();
+            let mut request = request.map(box_incoming);
+            request.extensions_mut().insert(certificates.clone());
+            request.extensions_mut().insert(PeerAddress(peer));
+            async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .keep_alive(true)
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+            .keep_alive_interval(HTTP2_PING_INTERVAL);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(e) = result {
+            debug!(peer = %peer, error = %e, "connection ended");
+        }
+    }
+}
+
+fn box_incoming(body: Incoming) -> Body {
+    body.map_err(Into::into).boxed_unsync()
+}
