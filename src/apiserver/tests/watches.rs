@@ -1,0 +1,181 @@
+//! Watches: order, selectors, bookmarks, initial events, ends.
+
+use apiserver::authentication::UserInfo;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::time::Duration;
+use testkit::TestServer;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// A watch, read event by event.
+struct Events {
+    body: apiserver::Body,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    async fn open(server: &TestServer, uri: &str, headers: &[(&str, &str)]) -> Self {
+        let response = server.open(Some(UserInfo::admin()), "GET", uri, headers, "").await;
+        assert_eq!(response.status(), 200);
+        Self { body: response.into_body(), buffer: Vec::new() }
+    }
+
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.unwrap()?;
+            self.buffer.extend_from_slice(frame.unwrap().data_ref().unwrap());
+        }
+    }
+
+    async fn expect(&mut self, kind: &str, name: &str) -> Value {
+        let event = self.next().await.expect("an event");
+        assert_eq!(
+            (event["type"].as_str(), event["object"]["metadata"]["name"].as_str()),
+            (Some(kind), Some(name))
+        );
+        event["object"].clone()
+    }
+}
+
+fn labelled(name: &str, app: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"app": app}}})
+}
+
+async fn revision(server: &TestServer) -> String {
+    server.get(MAPS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_come_in_order_from_a_revision() {
+    let server = TestServer::start().await;
+    let from = revision(&server).await;
+    server.post(MAPS, &labelled("a", "x")).await.expect(201);
+    let mut events = Events::open(&server, &format!("{MAPS}?watch=1&resourceVersion={from}"), &[]).await;
+    events.expect("ADDED", "a").await;
+    server.patch("merge", &format!("{MAPS}/a"), &json!({"data": {"k": "v"}})).await.expect(200);
+    let modified = events.expect("MODIFIED", "a").await;
+    assert_eq!(modified["data"]["k"], "v");
+    server.delete(&format!("{MAPS}/a"), &Value::Null).await.expect(200);
+    let deleted = events.expect("DELETED", "a").await;
+    assert_eq!(deleted["data"]["k"], "v");
+    assert_ne!(deleted["metadata"]["resourceVersion"], modified["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_begins_to_match_is_added_and_what_stops_is_deleted() {
+    let server = TestServer::start().await;
+    let from = revision(&server).await;
+    let uri = format!("{MAPS}?watch=1&resourceVersion={from}&labelSelector=app%3Dx");
+    let mut events = Events::open(&server, &uri, &[]).await;
+    server.post(MAPS, &labelled("a", "y")).await.expect(201);
+    server
+        .patch("merge", &format!("{MAPS}/a"), &json!({"metadata": {"labels": {"app": "x"}}}))
+        .await
+        .expect(200);
+    let added = events.expect("ADDED", "a").await;
+    assert_eq!(added["metadata"]["labels"]["app"], "x");
+    server.patch("merge", &format!("{MAPS}/a"), &json!({"data": {"k": "v"}})).await.expect(200);
+    events.expect("MODIFIED", "a").await;
+    let left =
+        server.patch("merge", &format!("{MAPS}/a"), &json!({"metadata": {"labels": {"app": "z"}}})).await;
+    let left = left.expect(200);
+    let deleted = events.expect("DELETED", "a").await;
+    assert_eq!(deleted["metadata"]["labels"]["app"], "x", "the state that the watcher knew");
+    assert_eq!(deleted["metadata"]["resourceVersion"], left["metadata"]["resourceVersion"]);
+    server.delete(&format!("{MAPS}/a"), &Value::Null).await.expect(200);
+    server.post(MAPS, &labelled("b", "x")).await.expect(201);
+    events.expect("ADDED", "b").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_without_a_revision_begins_with_the_state() {
+    let server = TestServer::start().await;
+    server.post(MAPS, &labelled("a", "x")).await.expect(201);
+    let mut events =
+        Events::open(&server, &format!("{MAPS}?watch=1&fieldSelector=metadata.name%3Da"), &[]).await;
+    events.expect("ADDED", "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_list_marks_the_end_of_the_state() {
+    let server = TestServer::start().await;
+    server.post(MAPS, &labelled("a", "x")).await.expect(201);
+    let uri = format!(
+        "{MAPS}?watch=1&labelSelector=app&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
+    );
+    let mut events = Events::open(&server, &uri, &[]).await;
+    events.expect("ADDED", "a").await;
+    let bookmark = events.next().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(bookmark["object"]["kind"], "ConfigMap");
+    server.post(MAPS, &labelled("b", "x")).await.expect(201);
+    events.expect("ADDED", "b").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_in_time_with_a_bookmark() {
+    let server = TestServer::start().await;
+    let uri = format!(
+        "{MAPS}?watch=1&resourceVersion={}&timeoutSeconds=1&allowWatchBookmarks=1",
+        revision(&server).await
+    );
+    let mut events = Events::open(&server, &uri, &[]).await;
+    assert_eq!(events.next().await.unwrap()["type"], "BOOKMARK");
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_from_a_revision_that_is_gone_gets_an_error_event() {
+    use storage::Storage;
+    let server = TestServer::start().await;
+    let from = revision(&server).await;
+    for n in 0..3 {
+        server.post(MAPS, &labelled(&format!("m{n}"), "x")).await.expect(201);
+    }
+    server.datastore.compact(server.datastore.revision()).await.unwrap();
+    let mut events = Events::open(&server, &format!("{MAPS}?watch=1&resourceVersion={from}"), &[]).await;
+    let error = events.next().await.unwrap();
+    assert_eq!(error["type"], "ERROR");
+    assert_eq!(
+        (error["object"]["code"].as_u64(), error["object"]["reason"].as_str()),
+        (Some(410), Some("Expired"))
+    );
+    assert!(error["object"]["message"].as_str().unwrap().starts_with("too old resource version: "));
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_and_metadata_are_watched_too() {
+    let server = TestServer::start().await;
+    server.post(MAPS, &labelled("a", "x")).await.expect(201);
+    let uri = format!("{MAPS}?watch=1&labelSelector=app");
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let mut events = Events::open(&server, &uri, &table).await;
+    let first = events.next().await.unwrap();
+    assert_eq!(first["object"]["kind"], "Table");
+    assert_eq!(first["object"]["rows"][0]["cells"][0], "a");
+    assert!(first["object"]["columnDefinitions"].is_array());
+    server.post(MAPS, &labelled("b", "x")).await.expect(201);
+    assert!(events.next().await.unwrap()["object"]["columnDefinitions"].is_null());
+    let bare = [("accept", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")];
+    let mut events = Events::open(&server, &uri, &bare).await;
+    assert_eq!(events.next().await.unwrap()["object"]["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_end_when_the_server_stops() {
+    let server = TestServer::start().await;
+    let uri = format!("{MAPS}?watch=1&resourceVersion={}", revision(&server).await);
+    let mut events = Events::open(&server, &uri, &[]).await;
+    server.server.begin_shutdown();
+    assert_eq!(events.next().await, None);
+    assert_eq!(server.get("/readyz").await.code, 500);
+    assert_eq!(server.get("/livez").await.code, 200);
+}
