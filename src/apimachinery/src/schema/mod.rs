@@ -18,5 +18,6 @@ pub mod text;
 pub mod types;
 
 pub use prune::{FieldTypeError, apply_defaults, prune};
+pub(crate) use scalar::canonical;
 pub use set::{Node, SchemaRef, SchemaSet};
 pub use types::{Any, Field, ListType, MapType, PatchStrategy, Scalar, SchemaOr, Shape, Type, TypeId};

@@ -58,6 +58,14 @@ pub(super) fn decode(scalar: Scalar, value: &mut Value) -> Result<(), ScalarErro
     }
 }
 
+/// Brings a value to the form in which Kubernetes writes it; one that is not of the type stays as it is.
+pub(crate) fn canonical(scalar: Scalar, value: &mut Value) {
+    if matches!(scalar, Scalar::Quantity | Scalar::Time | Scalar::MicroTime) {
+        // What is wrong with the value is told when the whole object is decoded.
+        let _ = decode(scalar, value);
+    }
+}
+
 /// What Go makes of `null` where there is no "absent": in a list or a map.
 pub(super) fn zero(scalar: Scalar) -> Value {
     match scalar {

@@ -1,0 +1,40 @@
+//! Server-side apply: who owns which field, and what an applied configuration does to an object.
+//!
+//! KEP-555; upstream counterparts are `sigs.k8s.io/structured-merge-diff` and
+//! `k8s.io/apimachinery/pkg/util/managedfields`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`apply()`] | merges an applied configuration, finds conflicts, removes what it no longer has |
+//! | [`update()`] | tracks any other write |
+//! | [`field_set`] | a set of fields, in the `FieldsV1` form it is stored in |
+//! | [`path`] | one step of a path to a field |
+//! | `atom` | how the parts of a value are owned, by schema |
+//! | `compare` | which fields a write added, changed and removed |
+//! | `extract` | the fields of a configuration, checked against the schema |
+//! | `merge` | a configuration onto an object, and fields out of one |
+//! | `entry` | one manager's entry in `metadata.managedFields` |
+//! | `conflict` | conflicts in the words of kube-apiserver |
+//!
+//! # Caveats
+//! One schema is used for all versions of a kind: an entry of another version than the written one is compared as if
+//! the field names were the same.
+
+mod apply;
+mod atom;
+mod compare;
+mod conflict;
+mod entry;
+mod extract;
+pub mod field_set;
+mod last_applied;
+mod merge;
+pub mod path;
+mod update;
+
+pub use apply::{Apply, apply};
+pub use field_set::FieldSet;
+pub use update::update;
+
+#[cfg(test)]
+mod fixture;
