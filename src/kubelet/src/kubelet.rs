@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::dns::{HostResolver, NodeDns};
 use crate::error::KubeletError;
 use crate::events::Events;
-use crate::eviction::{EvictionManager, EvictionTarget, PodUsage};
+use crate::eviction::EvictionManager;
 use crate::images::ImageGc;
 use crate::lease;
 use crate::node_status::{
@@ -15,14 +15,13 @@ use crate::node_status::{
 use crate::objects::Objects;
 use crate::pleg::{self, Pleg};
 use crate::pod;
-use crate::pod_workers::{PodSyncer, PodWorkers, SyncerParts, Update, WeakPodWorkers};
+use crate::pod_workers::{PodSyncer, PodWorkers, SyncerParts, WeakPodWorkers};
 use crate::prober::{ProbeManager, Results};
 use crate::runtime_manager::{RuntimeManager, RuntimeParts, RuntimeSettings};
 use crate::runtime_state::RuntimeState;
 use crate::server::stats::Collector;
-use crate::status::{Override, StatusManager};
+use crate::status::StatusManager;
 use crate::volume_manager::VolumeManager;
-use async_trait::async_trait;
 use client::rest::Rest;
 use client::{Event, EventRecorder, Scope};
 use cri::{Images, Runtime};
@@ -248,6 +247,14 @@ impl Kubelet {
         &self.parts.collector
     }
 
+    pub(crate) fn events(&self) -> &Events {
+        &self.parts.events
+    }
+
+    pub(crate) fn node_status(&self) -> &NodeStatusManager {
+        &self.parts.node_status
+    }
+
     pub(crate) fn relists_healthy(&self) -> Result<(), String> {
         self.parts.pleg.healthy()
     }
@@ -321,7 +328,7 @@ impl Kubelet {
     }
 
     async fn follow_runtime_events(&self, cancel: &CancellationToken) {
-        pleg::follow(&self.parts.config.runtime_endpoint, &self.parts.pleg.wake, cancel).await;
+        pleg::follow(&self.parts.config.runtime_endpoint, &self.parts.pleg.request(), cancel).await;
     }
 
     /// When runtime or network come up, everything that waited for them goes on at once.
@@ -358,42 +365,6 @@ impl Kubelet {
             }
         });
         manager.run(Arc::new(self.clone()), cancel.clone()).await;
-    }
-}
-
-#[async_trait]
-impl EvictionTarget for Kubelet {
-    async fn usage(&self) -> Vec<PodUsage> {
-        let statistics = self.parts.collector.collect().await;
-        let by_uid: BTreeMap<&str, _> = statistics.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
-        let active = self.parts.workers.pods().into_iter().filter(|(_, active)| *active);
-        active
-            .map(|(pod, _)| {
-                let found = by_uid.get(pod::uid(&pod));
-                PodUsage {
-                    memory: found.and_then(|pod| pod.memory.as_ref()?.working_set_bytes).unwrap_or(0),
-                    disk: found.and_then(|pod| pod.ephemeral_storage.as_ref()?.used_bytes).unwrap_or(0),
-                    processes: found.and_then(|pod| pod.process_count).unwrap_or(0),
-                    pod,
-                }
-            })
-            .collect()
-    }
-
-    async fn reclaim_disk(&self) -> bool {
-        let containers = self.collect_containers().await;
-        self.parts.image_gc.delete_unused().await > 0 || containers
-    }
-
-    fn evict(&self, usage: &PodUsage, verdict: Override) {
-        self.parts.events.pod(&usage.pod, true, "Evicted", &verdict.message);
-        // Hard thresholds leave no time for grace.
-        let update = Update::Kill { verdict, grace: Some(Duration::ZERO) };
-        self.parts.workers.update(pod::uid(&usage.pod), update);
-    }
-
-    fn pressure_changed(&self, memory: bool, disk: bool, pids: bool) {
-        self.parts.node_status.set_pressure(memory, disk, pids);
     }
 }
 

@@ -43,6 +43,7 @@ mod env;
 mod error;
 mod events;
 mod eviction;
+mod evictions;
 mod expansion;
 mod fields;
 mod gc;
@@ -64,6 +65,8 @@ pub mod server;
 mod source;
 mod status;
 mod stop;
+#[cfg(test)]
+mod testing;
 mod volume_manager;
 
 pub use config::{Config, MAX_PODS};

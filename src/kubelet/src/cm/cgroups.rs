@@ -66,6 +66,17 @@ impl Cgroups {
         self.version2
     }
 
+    /// Whether the kernel can limit swap; asking for it where it cannot fails. Known after [`Self::set_up`].
+    pub fn limits_swap(&self) -> bool {
+        let top = self.class_path(QosClass::Guaranteed);
+        let file = if self.version2 {
+            under(&self.mount, &top).join("memory.swap.max")
+        } else {
+            under(&self.mount.join("memory"), &top).join("memory.memsw.limit_in_bytes")
+        };
+        file.exists()
+    }
+
     /// The pod's group as CRI's `cgroup_parent` wants it: absolute within the cgroup file system.
     pub fn pod_path(&self, pod: &Pod) -> String {
         format!("{}/pod{}", self.class_path(resources::qos_class(pod)), pod::uid(pod))

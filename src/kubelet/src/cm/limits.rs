@@ -59,12 +59,21 @@ pub fn pod_limits(pod: &Pod) -> CpuLimits {
     }
 }
 
-/// CRI's `LinuxContainerResources` of a container. `cgroup_v2` adds what only that version knows.
+/// What the kernel can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KernelFeatures {
+    /// The unified cgroup hierarchy.
+    pub cgroup_v2: bool,
+    /// Limits of swap.
+    pub swap: bool,
+}
+
+/// CRI's `LinuxContainerResources` of a container.
 pub fn container_resources(
     pod: &Pod,
     container: &Container,
     memory_capacity: i64,
-    cgroup_v2: bool,
+    kernel: KernelFeatures,
 ) -> LinuxContainerResources {
     let request = resources::amount(resources::requests(container), "cpu");
     let limit = resources::amount(resources::limits(container), "cpu").unwrap_or(0);
@@ -76,7 +85,7 @@ pub fn container_resources(
         None => MIN_SHARES,
     };
     let mut unified = HashMap::new();
-    if cgroup_v2 && memory_limit > 0 {
+    if kernel.cgroup_v2 && memory_limit > 0 {
         // One process of the container hitting the limit kills the whole container, not a random part of it.
         unified.insert("memory.oom.group".to_owned(), "1".to_owned());
     }
@@ -88,7 +97,7 @@ pub fn container_resources(
         oom_score_adj: super::oom_score_adj(pod, container, memory_capacity),
         unified,
         // Swap is not given to pods: equal to the memory limit means none (KEP-2400, NoSwap).
-        memory_swap_limit_in_bytes: memory_limit,
+        memory_swap_limit_in_bytes: if kernel.swap { memory_limit } else { 0 },
         hugepage_limits: hugepages(container),
         ..LinuxContainerResources::default()
     }

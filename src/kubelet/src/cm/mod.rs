@@ -6,5 +6,5 @@ mod limits;
 mod oom;
 
 pub use cgroups::{CgroupError, Cgroups};
-pub use limits::{container_resources, milli_cpu_to_shares, pod_limits};
+pub use limits::{KernelFeatures, container_resources, milli_cpu_to_shares, pod_limits};
 pub use oom::oom_score_adj;

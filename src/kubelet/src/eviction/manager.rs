@@ -6,6 +6,7 @@ use super::thresholds::{Pressure, PressureState, Thresholds};
 use crate::pod;
 use crate::status::Override;
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
 use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +24,10 @@ pub trait EvictionTarget: Send + Sync {
     async fn usage(&self) -> Vec<PodUsage>;
     /// Frees disk without touching pods: dead containers and unused images. Returns whether anything went.
     async fn reclaim_disk(&self) -> bool;
+    /// Pods that use more local storage than they may.
+    async fn over_limit(&self) -> Vec<(Arc<Pod>, Override)>;
     /// Stops a pod for good, at once.
-    fn evict(&self, pod: &PodUsage, verdict: Override);
+    fn evict(&self, pod: &Pod, verdict: Override);
     /// The conditions changed.
     fn pressure_changed(&self, memory: bool, disk: bool, pids: bool);
 }
@@ -70,7 +73,11 @@ impl EvictionManager {
             self.told = Some(now);
             target.pressure_changed(now.0, now.1, now.2);
         }
-        let Some(signal) = crossed.first().copied() else { return };
+        let over = target.over_limit().await;
+        for (pod, verdict) in &over {
+            target.evict(pod, verdict.clone());
+        }
+        let Some(signal) = crossed.first().copied().filter(|_| over.is_empty()) else { return };
         if signal.pressure() == Pressure::Disk && target.reclaim_disk().await {
             // The next round sees whether that was enough.
             return;
@@ -86,7 +93,7 @@ impl EvictionManager {
         if let Some(first) = rank(target.usage().await, signal).into_iter().next() {
             let message = message(&first, signal, limit, measured.available);
             tracing::warn!(pod = pod::describe(&first.pod), message, "evicting pod");
-            target.evict(&first, Override { reason: "Evicted".to_owned(), message });
+            target.evict(&first.pod, Override { reason: "Evicted".to_owned(), message });
         }
     }
 }
@@ -118,8 +125,11 @@ mod tests {
         async fn reclaim_disk(&self) -> bool {
             self.reclaims
         }
-        fn evict(&self, pod: &PodUsage, _: Override) {
-            self.evicted.lock().push(pod::name(&pod.pod).to_owned());
+        async fn over_limit(&self) -> Vec<(Arc<Pod>, Override)> {
+            Vec::new()
+        }
+        fn evict(&self, pod: &Pod, _: Override) {
+            self.evicted.lock().push(pod::name(pod).to_owned());
         }
         fn pressure_changed(&self, memory: bool, disk: bool, pids: bool) {
             self.pressure.lock().push((memory, disk, pids));

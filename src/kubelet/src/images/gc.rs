@@ -35,6 +35,9 @@ pub struct DiskUse {
     pub available: u64,
 }
 
+/// Knarr's own image: sandboxes run from it, which no list of containers shows, and it cannot be pulled again.
+const OWN_IMAGES: &str = "knarr.local/";
+
 /// An image and when it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -182,6 +185,9 @@ impl ImageGc {
 }
 
 fn is_used(image: &Image, used: &BTreeSet<&str>) -> bool {
+    if image.repo_tags.iter().any(|tag| tag.starts_with(OWN_IMAGES)) {
+        return true;
+    }
     let names = image.repo_tags.iter().chain(&image.repo_digests).chain([&image.id]);
     names.into_iter().any(|name| used.contains(name.as_str()))
 }

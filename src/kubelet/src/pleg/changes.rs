@@ -3,6 +3,9 @@
 use crate::runtime_manager::{ObservedPod, State};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A container that runs, a sandbox that is ready.
+const RUNNING: u8 = 1;
+
 /// State by container or sandbox id, by pod uid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -16,17 +19,24 @@ impl Snapshot {
             let containers = pod.containers.iter().map(|container| {
                 let state = match container.state {
                     State::Created => 0,
-                    State::Running => 1,
+                    State::Running => RUNNING,
                     State::Exited => 2,
                     State::Unknown => 3,
                 };
                 (container.id.clone(), state)
             });
-            let sandboxes =
-                pod.sandboxes.iter().map(|sandbox| (sandbox.id.clone(), if sandbox.ready { 1 } else { 2 }));
+            let sandboxes = pod
+                .sandboxes
+                .iter()
+                .map(|sandbox| (sandbox.id.clone(), if sandbox.ready { RUNNING } else { 2 }));
             containers.chain(sandboxes).collect()
         };
         Self { pods: pods.iter().map(|(uid, pod)| (uid.clone(), state(pod))).collect() }
+    }
+
+    /// Whether the container or sandbox of this id is up.
+    pub fn is_running(&self, id: &str) -> bool {
+        self.pods.values().any(|pod| pod.get(id) == Some(&RUNNING))
     }
 
     /// The pods in it.

@@ -18,11 +18,36 @@ const BURST: Duration = Duration::from_millis(25);
 /// Without a relist for this long the kubelet is not healthy (upstream's threshold).
 const HEALTHY_WITHIN: Duration = Duration::from_secs(180);
 
+/// CRI learns of an exit by the same event as the kubelet and takes a moment to show it: how soon and for how
+/// long the list is looked at again for an exit that it does not show yet.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// Asks for relists. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct RelistRequest {
+    wake: Arc<Notify>,
+    /// Containers and sandboxes that have exited, until a list shows it.
+    exited: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl RelistRequest {
+    /// Something may have changed.
+    pub fn changed(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The container or sandbox of this id has exited.
+    pub fn exited(&self, id: &str) {
+        self.exited.lock().insert(id.to_owned());
+        self.wake.notify_one();
+    }
+}
+
 /// Compares what the runtime has with what it had.
 pub struct Pleg {
     runtime: Arc<dyn Runtime>,
-    /// Asks for a relist.
-    pub wake: Arc<Notify>,
+    request: RelistRequest,
     last: Mutex<(Snapshot, Option<Instant>)>,
     started: Instant,
 }
@@ -30,28 +55,45 @@ pub struct Pleg {
 impl Pleg {
     /// Nothing listed yet.
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, wake: Arc::default(), last: Mutex::default(), started: Instant::now() }
+        Self { runtime, request: RelistRequest::default(), last: Mutex::default(), started: Instant::now() }
     }
 
-    /// Relists until cancelled; `changed` gets the uids of pods that changed, `all` the uids of all pods.
+    /// By which others ask for relists.
+    pub fn request(&self) -> RelistRequest {
+        self.request.clone()
+    }
+
+    /// Relists until cancelled; `changed` gets the uids of pods that changed, and what there is.
     pub async fn run(
         &self,
         cancel: &CancellationToken,
         mut changed: impl FnMut(&BTreeSet<String>, &Snapshot),
     ) {
+        let mut look = FIRST_LOOK;
+        let mut pause = PERIOD;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = self.wake.notified() => {
+                () = self.request.wake.notified() => {
+                    look = FIRST_LOOK;
                     tokio::select! {
                         () = cancel.cancelled() => return,
                         () = tokio::time::sleep(BURST) => {}
                     }
                 }
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             if let Some((uids, snapshot)) = self.relist().await {
                 changed(&uids, &snapshot);
+                let mut exited = self.request.exited.lock();
+                exited.retain(|id| snapshot.is_running(id));
+                if exited.is_empty() || look > LAST_LOOK {
+                    exited.clear();
+                    pause = PERIOD;
+                } else {
+                    pause = look;
+                    look *= 2;
+                }
             }
         }
     }

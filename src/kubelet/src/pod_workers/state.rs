@@ -124,7 +124,7 @@ impl WorkerState {
     pub fn update(&mut self, update: Update) -> bool {
         match update {
             Update::Pod(new) => {
-                self.dirty = true;
+                self.dirty |= self.pod.as_ref().is_none_or(|old| is_news(old, &new));
                 let finished = pod::is_terminal_phase(pod::status(&new).phase.as_deref());
                 let grace = pod::deletion_grace(&new);
                 self.pod = Some(new);
@@ -240,6 +240,27 @@ impl WorkerState {
     }
 }
 
+/// Whether a new version of a pod is more than the echo of the kubelet's own status.
+fn is_news(old: &Pod, new: &Pod) -> bool {
+    let conditions = |pod: &Pod| {
+        let gates = pod::spec(pod).readiness_gates.iter().flatten();
+        let of = |name: &str| {
+            let found =
+                pod::status(pod).conditions.iter().flatten().find(|condition| condition.type_ == name);
+            found.map(|condition| condition.status.clone())
+        };
+        gates.map(|gate| of(&gate.condition_type)).collect::<Vec<_>>()
+    };
+    let (a, b) = (&old.metadata, &new.metadata);
+    old.spec != new.spec
+        || a.labels != b.labels
+        || a.annotations != b.annotations
+        || a.generation != b.generation
+        || a.deletion_timestamp != b.deletion_timestamp
+        || a.deletion_grace_period_seconds != b.deletion_grace_period_seconds
+        || conditions(old) != conditions(new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,6 +292,16 @@ mod tests {
         assert!(matches!(state.next(), Work::Wait));
         state.update(Update::Removed);
         assert!(matches!(state.next(), Work::Exit));
+    }
+
+    #[test]
+    fn the_echo_of_the_own_status_is_no_work() {
+        let mut state = WorkerState::new(pod(json!({})));
+        assert!(matches!(state.next(), Work::Sync(_)));
+        state.update(Update::Pod(pod(json!({"resourceVersion": "2"}))));
+        assert!(matches!(state.next(), Work::Wait));
+        state.update(Update::Pod(pod(json!({"labels": {"a": "b"}}))));
+        assert!(matches!(state.next(), Work::Sync(_)));
     }
 
     #[test]

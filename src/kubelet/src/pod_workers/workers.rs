@@ -197,7 +197,9 @@ impl Shared {
                     continue;
                 }
                 Work::Sync(pod) => {
+                    let began = Instant::now();
                     let outcome = self.syncer.sync(&pod, &interrupt).await;
+                    tracing::debug!(pod = pod::describe(&pod), elapsed = ?began.elapsed(), ?outcome, "synced");
                     let pause =
                         if outcome.again { Duration::ZERO } else { outcome.retry_after.unwrap_or(RESYNC) };
                     wake_at = Some(Instant::now() + pause.min(RESYNC));

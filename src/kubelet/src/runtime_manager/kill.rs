@@ -158,7 +158,9 @@ impl RuntimeManager {
                 self.events.container(pod, &observed.name, true, "FailedPreStopHook", "PreStopHook failed");
             }
         }
+        // CRI counts whole seconds; the time that the way here took must not cost one.
         let left = stop.grace.saturating_sub(began.elapsed()).max(stop.least);
+        let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
         match self.runtime.stop_container(&observed.id, left).await {
             Err(error) if error.is_not_found() => Ok(()),
             other => other,

@@ -59,6 +59,7 @@ pub struct RuntimeManager {
     pub(super) events: Events,
     pub(super) results: Arc<Results>,
     pub(super) cgroups: Cgroups,
+    pub(super) kernel: cm::KernelFeatures,
     pub(super) settings: Arc<RuntimeSettings>,
     pub(super) config_maps: Objects<ConfigMap>,
     pub(super) secrets: Objects<Secret>,
@@ -148,6 +149,10 @@ impl RuntimeManager {
             runtime: parts.runtime,
             events: parts.events,
             results: parts.results,
+            kernel: cm::KernelFeatures {
+                cgroup_v2: parts.cgroups.is_version2(),
+                swap: parts.cgroups.limits_swap(),
+            },
             cgroups: parts.cgroups,
             settings: parts.settings,
             config_maps: parts.config_maps,
@@ -196,6 +201,7 @@ impl RuntimeManager {
                 return result;
             }
         }
+        self.resize(pod, observed).await;
         for kill in &actions.kill {
             self.kill_for(inputs, kill, &mut result).await;
         }
@@ -217,7 +223,6 @@ impl RuntimeManager {
             }
             self.start(inputs, &sandbox, start, &mut result).await;
         }
-        self.resize(pod, observed).await;
         result
     }
 
@@ -336,12 +341,7 @@ impl RuntimeManager {
     async fn resize(&self, pod: &Pod, observed: &ObservedPod) {
         for container in observed.containers.iter().filter(|container| container.state == State::Running) {
             let Some(spec) = pod::container(pod, &container.name) else { continue };
-            let wanted = cm::container_resources(
-                pod,
-                &spec,
-                self.settings.memory_capacity,
-                self.cgroups.is_version2(),
-            );
+            let wanted = cm::container_resources(pod, &spec, self.settings.memory_capacity, self.kernel);
             let known = self.applied.lock().get(&container.id).cloned();
             // A restarted kubelet believes what the runtime says, or else what the spec says.
             let current = known.or_else(|| container.resources.clone()).unwrap_or_else(|| wanted.clone());

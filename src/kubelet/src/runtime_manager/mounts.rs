@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// Where containers look for host names.
 const ETC_HOSTS: &str = "/etc/hosts";
 
+/// Files of last words that are kept besides the newest.
+const KEPT_WORDS: u32 = 3;
+
 /// What mounts depend on besides the container.
 pub struct MountContext<'a> {
     /// The pod's directory.
@@ -163,6 +166,13 @@ fn hosts_file(pod: &Pod, context: &MountContext<'_>) -> io::Result<Option<PathBu
 fn termination_file(container: &Container, context: &MountContext<'_>) -> io::Result<PathBuf> {
     let directory = context.pod_directory.join("containers").join(&container.name);
     fs::create_dir_all(&directory)?;
+    // The words of earlier containers are kept as long as the containers are: the last and the one before.
+    for old in fs::read_dir(&directory)?.flatten() {
+        let number = old.file_name().to_str().and_then(|name| u32::from_str_radix(name, 16).ok());
+        if number.is_some_and(|number| number.saturating_add(KEPT_WORDS) < context.restart_count) {
+            fs::remove_file(old.path())?;
+        }
+    }
     let path = directory.join(format!("{:08x}", context.restart_count));
     fs::write(&path, "")?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;

@@ -49,7 +49,9 @@ impl RuntimeManager {
         let SyncInputs { pod, observed, .. } = inputs;
         let container = &start.container;
         let previous = observed.container(&container.name);
-        self.check_backoff(pod, start, previous)?;
+        // The last that ended, which is not the newest when that is only about to be stopped.
+        let ended = observed.containers.iter().find(|c| c.name == container.name && c.state == State::Exited);
+        self.check_backoff(pod, start, ended)?;
         let request =
             PullRequest { pod, container, keyring: inputs.keyring, sandbox_config, cancel: inputs.cancel };
         let image_ref = match self.images.ensure(&request).await {
@@ -109,9 +111,7 @@ impl RuntimeManager {
         start: &Start,
         previous: Option<&ObservedContainer>,
     ) -> Result<(), StartFailure> {
-        let Some(previous) = previous.filter(|previous| previous.state == State::Exited) else {
-            return Ok(());
-        };
+        let Some(previous) = previous else { return Ok(()) };
         let name = &start.container.name;
         let key = format!("{}/{name}/{:x}", pod::uid(pod), super::labels::container_hash(&start.container));
         let now = self.started.elapsed();
@@ -178,12 +178,7 @@ impl RuntimeManager {
             });
             prepared.await.map_err(|error| error.to_string())??
         };
-        let resources = cm::container_resources(
-            pod,
-            container,
-            self.settings.memory_capacity,
-            self.cgroups.is_version2(),
-        );
+        let resources = cm::container_resources(pod, container, self.settings.memory_capacity, self.kernel);
         let context = ContainerContext {
             image_ref,
             image_user: &image_user,

@@ -119,11 +119,12 @@ impl StatusManager {
 
     async fn post(self, uid: String) {
         let mut pause = FIRST_RETRY;
-        while let Some((key, patch)) = self.next_patch(&uid) {
+        while let Some((key, patch, sent)) = self.next_patch(&uid) {
             match self.rest.patch::<Pod>(&key, "status", &Patch::Strategic(patch)).await {
                 Ok(answer) => {
                     pause = FIRST_RETRY;
                     self.observe(&answer);
+                    self.accepted(&uid, sent);
                 }
                 Err(error) if rest::is_not_found(&error) || rest::is_conflict(&error) => {
                     // Deleted, or replaced by a pod of the same name.
@@ -141,13 +142,23 @@ impl StatusManager {
         }
     }
 
-    /// The next patch to send, or the end of posting.
-    fn next_patch(&self, uid: &str) -> Option<(ObjectKey, serde_json::Value)> {
+    /// Takes note that the server took a status. What it tells in a form of its own must not be sent for ever.
+    fn accepted(&self, uid: &str, sent: Arc<PodStatus>) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(uid) else { return };
+        if let Some(rest) = status_patch(uid, &entry.posted, &sent) {
+            tracing::debug!(pod = %entry.key, %rest, "the server tells the status in a form of its own");
+            entry.posted = sent;
+        }
+    }
+
+    /// The next patch to send with the status that it leads to, or the end of posting.
+    fn next_patch(&self, uid: &str) -> Option<(ObjectKey, serde_json::Value, Arc<PodStatus>)> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(uid)?;
         let patch = if entry.gone { None } else { status_patch(uid, &entry.posted, &entry.wanted) };
         if let Some(patch) = patch {
-            return Some((entry.key.clone(), patch));
+            return Some((entry.key.clone(), patch, entry.wanted.clone()));
         }
         entry.in_flight = false;
         entry.idle.notify_waiters();
