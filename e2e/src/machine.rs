@@ -1,4 +1,5 @@
-//! A network namespace that plays a machine: loopback, one address, a default route into nowhere.
+//! A network namespace that plays a machine: loopback, one address, a default route into nowhere (the other
+//! end of its link lies in the same namespace, with nobody behind it).
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -14,7 +15,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes a namespace whose only link is a dummy with `address` of a /24.
+    /// Makes a namespace whose uplink has `address` of a /24.
     ///
     /// # Errors
     /// Without root, or when `ip` fails.
@@ -25,7 +26,8 @@ impl Machine {
         let machine = Self { name, address: address.to_owned() };
         for command in [
             format!("link set lo up"),
-            format!("link add eth0 type dummy"),
+            format!("link add eth0 type veth peer name uplink"),
+            format!("link set uplink up"),
             format!("address add {address}/24 dev eth0"),
             format!("link set eth0 up"),
             format!("route add default via {gateway}"),

@@ -167,14 +167,14 @@ fn server_side_apply(node: &Node) -> Result<()> {
     ensure!(node.get("configmap shared")?["data"]["key"] == "a");
     node.kubectl_stdin("apply --server-side --field-manager=two --force-conflicts -f -", &config("b"))?;
     ensure!(node.get("configmap shared")?["data"]["key"] == "b");
+    let fields = node.kubectl("get configmap shared -o json --show-managed-fields")?;
+    ensure!(fields.contains("\"operation\": \"Apply\""), "{fields}");
     // What nobody applies any more goes away.
     node.kubectl_stdin(
         "apply --server-side --field-manager=two -f -",
         &config("b").replace("data:\n  key: b\n", ""),
     )?;
     ensure!(node.get("configmap shared")?.get("data").is_none());
-    let fields = node.kubectl("get configmap shared -o json --show-managed-fields")?;
-    ensure!(fields.contains("\"operation\": \"Apply\""), "{fields}");
     node.kubectl_stdin(
         "apply --server-side --dry-run=server -f -",
         &config("z").replace("shared", "imagined"),

@@ -17,6 +17,7 @@
 //! | [`informer`] | shared caches with indexes and event handlers |
 //! | [`workqueue`] | deduplicating queue with delays and back-off |
 //! | [`expectations`] | creations and deletions not yet seen by the cache |
+//! | [`OwnWrites`] | whether a cache shows what was written |
 //! | [`leader_election`] | one active instance, by Lease |
 //! | [`events`] | core/v1 Events with aggregation |
 //! | [`selector`] | label selectors over typed objects |
@@ -32,6 +33,7 @@ pub mod expectations;
 pub mod informer;
 mod key;
 pub mod leader_election;
+mod own_writes;
 pub mod reflector;
 pub mod rest;
 pub mod selector;
@@ -43,6 +45,7 @@ pub use expectations::Expectations;
 pub use informer::{Event, Informer, Scope, SharedInformers};
 pub use key::ObjectKey;
 pub use leader_election::LeaderElection;
+pub use own_writes::OwnWrites;
 pub use rest::{Object, Rest};
 pub use selector::Selector;
 pub use workqueue::WorkQueue;

@@ -2,7 +2,10 @@
 //!
 //! Upstream counterpart: `node-ipam-controller` with the range allocator.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use client::{EventRecorder, EventType, Informer, ObjectKey, Rest, rest::Patch};
@@ -29,8 +32,8 @@ pub struct NodeIpam {
     recorder: EventRecorder,
     networks: Vec<IpNet>,
     reserved: Vec<IpNet>,
-    // Given to nodes whose new state the cache does not show yet.
-    assumed: Mutex<HashSet<IpNet>>,
+    // Given to nodes (by uid) whose new state the cache does not show yet.
+    assumed: Mutex<HashMap<String, Vec<IpNet>>>,
 }
 
 impl NodeIpam {
@@ -122,13 +125,24 @@ impl Controller for NodeIpam {
         if node_ranges(&node).next().is_some() {
             return Ok(Action::Done);
         }
+        let uid = node.metadata.uid.clone().unwrap_or_default();
         let ranges = {
-            let shown: HashSet<IpNet> = self.nodes.list().iter().flat_map(|node| node_ranges(node)).collect();
+            let nodes = self.nodes.list();
+            let shown: HashSet<IpNet> = nodes.iter().flat_map(|node| node_ranges(node)).collect();
             let mut assumed = self.assumed.lock();
-            assumed.retain(|range| !shown.contains(range));
-            let used: HashSet<IpNet> = shown.union(&assumed).copied().collect();
+            assumed.retain(|uid, _| {
+                let node = nodes.iter().find(|node| node.metadata.uid.as_ref() == Some(uid));
+                node.is_some_and(|node| node_ranges(node).next().is_none())
+            });
+            if assumed.contains_key(&uid) {
+                // Its event brings the key back.
+                return Ok(Action::Done);
+            }
+            let used: HashSet<IpNet> = shown.into_iter().chain(assumed.values().flatten().copied()).collect();
             let ranges = plan(&self.networks, &self.reserved, &used);
-            assumed.extend(ranges.iter().flatten());
+            if let Some(ranges) = &ranges {
+                assumed.insert(uid.clone(), ranges.clone());
+            }
             ranges
         };
         let Some(ranges) = ranges else {
@@ -144,7 +158,7 @@ impl Controller for NodeIpam {
         let result = self.rest.patch::<Node>(key, "", &patch).await;
         if result.is_err() {
             // Whether or not the write happened: what the cache shows decides.
-            self.assumed.lock().retain(|range| !ranges.contains(range));
+            self.assumed.lock().remove(&uid);
         }
         result?;
         Ok(Action::Done)

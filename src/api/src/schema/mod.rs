@@ -12,14 +12,21 @@ use apimachinery::schema::{SchemaRef, SchemaSet, text};
 
 pub use resources::{ResourceRow, SubresourceRow, resources};
 
+const BUILTIN_TEXT: &str = include_str!("builtin.txt");
+
 static BUILTIN: LazyLock<Arc<SchemaSet>> = LazyLock::new(|| {
-    Arc::new(text::parse(include_str!("builtin.txt")).unwrap_or_else(|err| unreadable(&err)))
+    Arc::new(text::parse(BUILTIN_TEXT).unwrap_or_else(|err| unreadable(&err)))
 });
 
 /// The committed table is part of the program: a test reads it, so this never shows.
 fn unreadable(err: &dyn std::fmt::Display) -> SchemaSet {
     tracing::error!("the built-in schema table cannot be read: {err}");
     SchemaSet::default()
+}
+
+/// The text of the types' table, for checksums of what is made from it.
+pub fn builtin_text() -> &'static str {
+    BUILTIN_TEXT
 }
 
 /// Every type of the built-in kinds.

@@ -1,18 +1,26 @@
 //! What runs pods: containerd, the pod network, the kubelet and the service proxy.
 
+use super::addresses;
 use super::control_plane::ControlPlane;
 use super::settings::Settings;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use apiserver::authentication::UserInfo;
-use client::{Informer, SharedInformers};
+use client::rest::Patch;
+use client::{Informer, ObjectKey, Rest, SharedInformers};
 use cri::containerd::{self, Supervisor};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use pki::{Component, LeafRequest, Pki};
-use std::collections::BTreeMap;
+use kubelet::Kubelet;
+use kubelet::server::{Server, ServerConfig};
+use pki::{Component, Pki, ServingCertificate};
+use serde_json::json;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 const FOREIGN_NETWORKS: &str = "/etc/cni/net.d";
 /// Label of nodes that run the control plane.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+/// Wait between attempts to give it: the node registers within a second.
+const LABEL_RETRY: Duration = Duration::from_millis(250);
 
 /// The image that holds this binary.
 pub fn image() -> String {
@@ -49,6 +59,7 @@ pub fn start(
         settings: settings.clone(),
         paths: paths.clone(),
         client: control_plane.client(node, "kubelet"),
+        admin: control_plane.client(UserInfo::admin(), "knarr"),
         informers: control_plane.informers.clone(),
         pki: control_plane.pki.clone(),
         stop: stop.clone(),
@@ -60,6 +71,7 @@ struct Agent {
     settings: Settings,
     paths: Paths,
     client: kube::Client,
+    admin: kube::Client,
     informers: SharedInformers,
     pki: Arc<Pki>,
     stop: CancellationToken,
@@ -83,10 +95,19 @@ impl Agent {
             (None, endpoint) => endpoint.clone().unwrap_or_default(),
         };
         let mut tasks = JoinSet::new();
+        // Without an image for sandboxes no pod can start: the node is not Ready before it is there.
+        let packed = CancellationToken::new();
         if let Some(supervisor) = &supervisor {
             let (socket, stamp) = (socket.clone(), supervisor.config().containerd_dir().join("image.json"));
             let snapshotter = supervisor.config().snapshotter_name();
-            tasks.spawn(async move { pack(&socket, &stamp, &snapshotter).await });
+            let done = packed.clone().drop_guard();
+            tasks.spawn(async move {
+                pack(&socket, &stamp, &snapshotter).await?;
+                drop(done);
+                Ok(())
+            });
+        } else {
+            packed.cancel();
         }
         if self.settings.own_network {
             let directory = match &supervisor {
@@ -95,7 +116,10 @@ impl Agent {
             };
             let (settings, nodes) = (self.settings.clone(), self.informers.get::<Node>());
             let stop = self.stop.clone();
-            tasks.spawn(async move { network(&settings, &directory, nodes, stop).await });
+            tasks.spawn(async move {
+                packed.cancelled().await;
+                network(&settings, &directory, nodes, stop).await
+            });
         }
         let proxy = proxy::Config {
             informers: self.informers.clone(),
@@ -105,16 +129,21 @@ impl Agent {
         };
         let stop = self.stop.clone();
         tasks.spawn(async move { proxy::run(proxy, stop).await.context("the service proxy ended") });
-        let kubelet = self.kubelet(&socket)?;
-        let stop = self.stop.clone();
-        tasks.spawn(async move { kubelet::run(kubelet, stop).await.context("the kubelet ended") });
+        self.kubelet(&socket, &mut tasks).await?;
+        let (admin, node_name, stop) =
+            (self.admin.clone(), self.settings.node_name.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            label_node(Rest::new(admin), &node_name, &stop).await;
+            Ok(())
+        });
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
         Ok(())
     }
 
-    fn kubelet(&self, socket: &Path) -> Result<kubelet::Config> {
+    /// Starts the kubelet and its server.
+    async fn kubelet(&self, socket: &Path, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
         let settings = &self.settings;
         let mut config = kubelet::Config::new(
             self.client.clone(),
@@ -124,19 +153,72 @@ impl Agent {
             socket,
         );
         config.node_ips.clone_from(&settings.node_ips);
-        config.node_labels = labels(settings);
+        config.node_labels.clone_from(&settings.node_labels);
         config.cluster_dns = vec![settings.cluster_dns];
         config.cluster_domain.clone_from(&settings.cluster_domain);
         config.port = settings.kubelet_port;
-        let _ = (&self.pki, Component::KubeletServing, LeafRequest::client(Component::KubeletServing, ""));
-        Ok(config)
+        let runtime = Arc::new(cri::Client::new(socket)?);
+        let kubelet = Kubelet::new(config, runtime.clone(), runtime.clone(), &self.stop)?;
+
+        let address = SocketAddr::new(settings.bind.ip(), settings.kubelet_port);
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "cannot listen on {address} for the kubelet; stop what has this port, or give --kubelet-port"
+            )
+        })?;
+        let certificate = Arc::new(ServingCertificate::new(
+            self.pki.clone(),
+            Component::KubeletServing,
+            &settings.node_name,
+            vec![settings.node_name.clone()],
+            settings.node_ips.clone(),
+            &addresses::all(),
+            Timestamp::now(),
+        )?);
+        let server = ServerConfig {
+            certificate: certificate.resolver(),
+            client_cas: self.pki.cluster_ca().bundle()?,
+            client: self.client.clone(),
+            node_name: settings.node_name.clone(),
+            runtime,
+            source: Arc::new(kubelet.clone()),
+        };
+        let server = Server::new(server, self.stop.clone())?;
+        tasks.spawn(async move {
+            server.serve(listener).await;
+            Ok(())
+        });
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = certificate.watch_addresses(addresses::watch(), Timestamp::now) => {}
+            }
+            Ok(())
+        });
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            kubelet.run(stop).await;
+            Ok(())
+        });
+        Ok(())
     }
 }
 
-fn labels(settings: &Settings) -> BTreeMap<String, String> {
-    let mut labels = settings.node_labels.clone();
-    labels.insert(CONTROL_PLANE.to_owned(), String::new());
-    labels
+/// Marks the node as one of the control plane. The kubelet must not do that itself: NodeRestriction keeps nodes from
+/// giving themselves roles.
+async fn label_node(rest: Rest, node_name: &str, stop: &CancellationToken) {
+    let key = ObjectKey::cluster(node_name);
+    let patch = Patch::Merge(json!({"metadata": {"labels": {(CONTROL_PLANE): ""}}}));
+    while let Err(error) = rest.patch::<Node>(&key, "", &patch).await {
+        if !client::rest::is_not_found(&error) {
+            tracing::warn!("cannot label the node, trying again: {error}");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LABEL_RETRY) => {}
+        }
+    }
 }
 
 /// Imports this binary as an image; sandboxes and add-ons run from it.

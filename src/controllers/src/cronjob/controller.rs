@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use client::{
-    EventRecorder, EventType, Informer, ObjectKey, Rest,
+    EventRecorder, EventType, Informer, ObjectKey, OwnWrites, Rest,
     events::object_reference,
     informer::index,
     rest::{self, DeleteOptions},
@@ -40,6 +40,7 @@ pub struct CronJobController {
     crons: Informer<CronJob>,
     jobs: Informer<Job>,
     recorder: EventRecorder,
+    writes: OwnWrites,
 }
 
 impl CronJobController {
@@ -53,6 +54,7 @@ impl CronJobController {
             crons: context.informers.get(),
             jobs,
             recorder: context.recorder(NAME),
+            writes: OwnWrites::new(),
         }
     }
 
@@ -192,8 +194,12 @@ impl Controller for CronJobController {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
         let Some(cron) = self.crons.get(key).filter(|cron| cron.metadata.deletion_timestamp.is_none()) else {
+            self.writes.forget(key);
             return Ok(Action::Done);
         };
+        if self.writes.is_behind(&*cron) {
+            return Ok(Action::Done);
+        }
         let uid = cron.metadata.uid.as_deref().unwrap_or_default();
         let jobs = self.jobs.by_index(index::CONTROLLER_UID, uid);
         let mut next = (*cron).clone();
@@ -216,7 +222,7 @@ impl Controller for CronJobController {
             }
         }
         if next.status.clone().unwrap_or_default() != cron.status.clone().unwrap_or_default() {
-            self.rest.replace_status(&next).await?;
+            self.writes.note(&self.rest.replace_status(&next).await?);
         }
         Ok(Action::after(requeue))
     }

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use client::{Event, EventRecorder, EventType, Informer, ObjectKey, Rest, Selector, informer::index};
+use client::{
+    Event, EventRecorder, EventType, Informer, ObjectKey, OwnWrites, Rest, Selector, informer::index,
+};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
     core::v1::{Node, Pod},
@@ -36,6 +38,7 @@ pub struct DaemonSetController {
     revisions: Informer<ControllerRevision>,
     recorder: EventRecorder,
     control: PodControl,
+    writes: OwnWrites,
     failures: Mutex<HashMap<(ObjectKey, String), Failures>>,
 }
 
@@ -56,6 +59,7 @@ impl DaemonSetController {
             nodes: context.nodes(),
             revisions: context.controller_revisions(),
             control: PodControl::new(context.rest.clone(), recorder.clone()),
+            writes: OwnWrites::new(),
             recorder,
             failures: Mutex::default(),
         }
@@ -133,7 +137,7 @@ impl DaemonSetController {
         let mut next = set.clone();
         let count = &mut next.status.get_or_insert_default().collision_count;
         *count = Some(count.unwrap_or(0).saturating_add(1));
-        self.rest.replace_status(&next).await?;
+        self.writes.note(&self.rest.replace_status(&next).await?);
         Err(ReconcileError::Retry("the hash of the pod template collides with another one's".into()))
     }
 }
@@ -193,8 +197,12 @@ impl Controller for DaemonSetController {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations().forget(key);
+            self.writes.forget(key);
             return Ok(Action::Done);
         };
+        if self.writes.is_behind(&*set) {
+            return Ok(Action::Done);
+        }
         let selector = Selector::new(set.spec.as_ref().map(|spec| &spec.selector));
         if selector.is_empty() {
             let message = "This daemon set is selecting all pods. A non-empty selector is required.";
@@ -228,7 +236,7 @@ impl Controller for DaemonSetController {
         let status = plan::status(&observed);
         if !set.status.as_ref().is_some_and(|old| plan::same_status(old, &status)) {
             let next = DaemonSet { status: Some(status), ..(*set).clone() };
-            self.rest.replace_status(&next).await?;
+            self.writes.note(&self.rest.replace_status(&next).await?);
         }
         managed?;
         let in_use = |revision: &ControllerRevision| {

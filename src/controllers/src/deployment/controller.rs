@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use client::{
-    Event, EventRecorder, EventType, Informer, ObjectKey, Rest, Selector,
+    Event, EventRecorder, EventType, Informer, ObjectKey, OwnWrites, Rest, Selector,
     informer::{Store, index},
     rest::{self, DeleteOptions, Patch},
 };
@@ -37,6 +37,8 @@ pub struct DeploymentController {
     replica_sets: Informer<ReplicaSet>,
     pods: Informer<Pod>,
     recorder: EventRecorder,
+    writes: OwnWrites,
+    set_writes: OwnWrites,
 }
 
 impl DeploymentController {
@@ -49,6 +51,8 @@ impl DeploymentController {
             replica_sets: context.replica_sets(),
             pods: context.pods(),
             recorder: context.recorder(NAME),
+            writes: OwnWrites::new(),
+            set_writes: OwnWrites::new(),
         }
     }
 
@@ -70,7 +74,7 @@ impl DeploymentController {
             return Ok(());
         }
         for set in &plan.update {
-            self.rest.replace(set).await?;
+            self.set_writes.note(&self.rest.replace(set).await?);
         }
         for message in plan.scaled {
             self.recorder.about(deployment, EventType::Normal, "ScalingReplicaSet", message);
@@ -101,7 +105,7 @@ impl DeploymentController {
         status: DeploymentStatus,
     ) -> Result<(), ReconcileError> {
         next.status = Some(status);
-        self.rest.replace_status(&next).await?;
+        self.writes.note(&self.rest.replace_status(&next).await?);
         Ok(())
     }
 
@@ -155,7 +159,11 @@ impl Controller for DeploymentController {
     fn watches(self: Arc<Self>, watches: &mut Watches) {
         watches.primary(&self.deployments);
         let deployments = self.deployments.store().clone();
+        let this = self.clone();
         watches.mapped(&self.replica_sets, move |event, keys| {
+            if let Event::Deleted(set) = event {
+                this.set_writes.forget(&ObjectKey::of(&**set));
+            }
             for state in event.states() {
                 match ownership::controller_key::<Deployment>(&state.metadata) {
                     Some(key) => keys.add(key),
@@ -185,7 +193,13 @@ impl Controller for DeploymentController {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
-        let Some(deployment) = self.deployments.get(key) else { return Ok(Action::Done) };
+        let Some(deployment) = self.deployments.get(key) else {
+            self.writes.forget(key);
+            return Ok(Action::Done);
+        };
+        if self.writes.is_behind(&*deployment) {
+            return Ok(Action::Done);
+        }
         let selector = Selector::new(deployment.spec.as_ref().map(|spec| &spec.selector));
         if selector.is_empty() {
             let message = "This deployment is selecting all pods. A non-empty selector is required.";
@@ -196,6 +210,9 @@ impl Controller for DeploymentController {
         let mut candidates = self.replica_sets.by_index(index::CONTROLLER_UID, uid);
         candidates.extend(self.replica_sets.by_index(ownership::ORPHANS, &key.namespace));
         let sets = ownership::claim_all(&self.rest, &*deployment, &selector, candidates).await?;
+        if sets.iter().any(|set| self.set_writes.is_behind(&**set)) {
+            return Ok(Action::Done);
+        }
         let plan = plan::plan(Observed {
             deployment: &deployment,
             running_pods: if is_recreate(&deployment) { self.running_pods(&sets) } else { HashMap::new() },

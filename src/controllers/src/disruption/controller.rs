@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use client::{EventRecorder, EventType, Informer, ObjectKey, Rest, Selector};
+use client::{EventRecorder, EventType, Informer, ObjectKey, OwnWrites, Rest, Selector};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
     core::v1::{Pod, ReplicationController},
@@ -29,6 +29,7 @@ pub struct DisruptionController {
     stateful_sets: Informer<StatefulSet>,
     replication_controllers: Informer<ReplicationController>,
     recorder: EventRecorder,
+    writes: OwnWrites,
 }
 
 impl DisruptionController {
@@ -44,6 +45,7 @@ impl DisruptionController {
             stateful_sets: context.informers.get(),
             replication_controllers: context.informers.get(),
             recorder: context.recorder(NAME),
+            writes: OwnWrites::new(),
         }
     }
 
@@ -120,7 +122,13 @@ impl Controller for DisruptionController {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
-        let Some(budget) = self.budgets.get(key) else { return Ok(Action::Done) };
+        let Some(budget) = self.budgets.get(key) else {
+            self.writes.forget(key);
+            return Ok(Action::Done);
+        };
+        if self.writes.is_behind(&*budget) {
+            return Ok(Action::Done);
+        }
         let mut selected = self.pods.list_namespace(&key.namespace);
         selected.retain(|pod| selects(&budget, pod) && !pods::is_terminal(pod));
         if selected.is_empty() {
@@ -131,7 +139,7 @@ impl Controller for DisruptionController {
         let (status, recheck) = plan::status(&observed);
         if budget.status.as_ref() != Some(&status) {
             let next = PodDisruptionBudget { status: Some(status), ..(*budget).clone() };
-            self.rest.replace_status(&next).await?;
+            self.writes.note(&self.rest.replace_status(&next).await?);
         }
         Ok(Action::after(recheck))
     }

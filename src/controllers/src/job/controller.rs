@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use client::{
-    Event, EventRecorder, EventType, Informer, ObjectKey, Rest, Selector,
+    Event, EventRecorder, EventType, Informer, ObjectKey, OwnWrites, Rest, Selector,
     informer::index,
     rest::{self, Patch},
 };
@@ -19,6 +19,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{
@@ -46,6 +47,9 @@ pub struct JobController {
     pods: Informer<Pod>,
     recorder: EventRecorder,
     control: PodControl,
+    writes: OwnWrites,
+    // Pods (by uid) whose finalizer was removed, and that the cache still shows with it.
+    released: Arc<Mutex<HashSet<String>>>,
 }
 
 impl JobController {
@@ -59,6 +63,8 @@ impl JobController {
             pods: context.pods(),
             control: PodControl::new(context.rest.clone(), recorder.clone()),
             recorder,
+            writes: OwnWrites::new(),
+            released: Arc::default(),
         }
     }
 
@@ -70,10 +76,29 @@ impl JobController {
             "resourceVersion": pod.metadata.resource_version,
             "finalizers": kept,
         }}));
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        self.released.lock().insert(uid.clone());
         match self.rest.patch::<Pod>(&ObjectKey::of(pod), "", &patch).await {
+            Ok(_) => Ok(()),
             Err(error) if rest::is_not_found(&error) || rest::is_invalid(&error) => Ok(()),
-            result => Ok(result.map(drop)?),
+            Err(error) => {
+                self.released.lock().remove(&uid);
+                Err(error.into())
+            }
         }
+    }
+
+    /// The pods as they are, where the cache has not seen that their finalizer was removed.
+    fn without_released(&self, pods: Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
+        let released = self.released.lock();
+        let mut pods = pods;
+        for pod in &mut pods {
+            if released.contains(pod.metadata.uid.as_deref().unwrap_or_default()) {
+                let finalizers = &mut Arc::make_mut(pod).metadata.finalizers;
+                finalizers.iter_mut().for_each(|all| all.retain(|finalizer| finalizer != FINALIZER));
+            }
+        }
+        pods
     }
 
     /// Pods of a job that is gone, or that is not theirs any more, are held back by nobody.
@@ -122,6 +147,7 @@ impl JobController {
             status.uncounted_terminated_pods = Some(to_uncounted(&succeeded, &failed));
             job.status = Some(status.clone());
             job = self.rest.replace_status(&job).await?;
+            self.writes.note(&job);
         }
         for (pod, _) in &tally.ended {
             self.remove_finalizer(pod).await?;
@@ -225,8 +251,12 @@ impl Controller for JobController {
         watches.primary(&self.jobs);
         let jobs = self.jobs.store().clone();
         let control = self.control.clone();
+        let released = self.released.clone();
         watches.mapped(&self.pods, move |event, keys| {
             control.observe::<Job>(event);
+            if matches!(event, Event::Deleted(_)) || !tally::has_finalizer(event.object()) {
+                released.lock().remove(event.object().metadata.uid.as_deref().unwrap_or_default());
+            }
             for state in event.states() {
                 if let Some(key) = ownership::controller_key::<Job>(&state.metadata) {
                     keys.add(key);
@@ -248,9 +278,14 @@ impl Controller for JobController {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
         let Some(job) = self.jobs.get(key) else {
             self.control.expectations().forget(key);
+            self.writes.forget(key);
             self.release_orphans(key).await?;
             return Ok(Action::Done);
         };
+        // The numbers in the status and the pods must be of one time, or pods would be counted twice.
+        if self.writes.is_behind(&*job) {
+            return Ok(Action::Done);
+        }
         let manager = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
         if manager.is_some_and(|manager| manager != MANAGED_BY) {
             return Ok(Action::Done);
@@ -265,6 +300,7 @@ impl Controller for JobController {
         candidates.extend(self.pods.by_index(ownership::ORPHANS, &key.namespace));
         let selector = Selector::new(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()));
         let pods = ownership::claim_all(&self.rest, &*job, &selector, candidates).await?;
+        let pods = self.without_released(pods);
         let now = self.context.now();
         let mut started = (*job).clone();
         self.suspend_or_resume(&job, started.status.get_or_insert_default(), now);
@@ -294,6 +330,7 @@ impl Controller for JobController {
         if counted.status.as_ref() != Some(&status) {
             let next = Job { status: Some(status), ..counted };
             let written = self.rest.replace_status(&next).await?;
+            self.writes.note(&written);
             if let Some(outcome) =
                 plan.outcome.as_ref().filter(|_| conditions::finished_at(&written).is_some())
             {

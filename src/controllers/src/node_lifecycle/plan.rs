@@ -56,11 +56,12 @@ pub(super) enum Eviction {
     Forbidden,
 }
 
-/// The taint by which the node's Ready condition makes pods leave.
+/// The taint by which the node's Ready condition makes pods leave. A node that has not reported yet has no pods
+/// that could.
 pub(super) fn eviction_key(node: &Node) -> Option<&'static str> {
-    match node_taints::condition(node, "Ready").map(|condition| condition.status.as_str()) {
-        Some("True") => None,
-        Some("False") => Some(NOT_READY),
+    match node_taints::condition(node, "Ready")?.status.as_str() {
+        "True" => None,
+        "False" => Some(NOT_READY),
         _ => Some(UNREACHABLE),
     }
 }
@@ -99,7 +100,10 @@ pub(super) fn taints(node: &Node, eviction: Eviction, now: Timestamp) -> Option<
 
 fn wanted_no_schedule(node: &Node) -> Vec<&'static str> {
     let mut keys = Vec::new();
-    keys.extend(eviction_key(node));
+    match node_taints::condition(node, "Ready") {
+        None => keys.push(NOT_READY),
+        Some(_) => keys.extend(eviction_key(node)),
+    }
     for (type_, key) in CONDITION_TAINTS {
         if node_taints::condition(node, type_).is_some_and(|condition| condition.status == "True") {
             keys.push(key);
@@ -151,7 +155,8 @@ mod tests {
     #[test]
     fn taints_follow_conditions_and_leave_those_of_others_alone() {
         type Taints<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(Taints, Taints, Eviction, Option<Taints>); 8] = [
+        let cases: [(Taints, Taints, Eviction, Option<Taints>); 9] = [
+            (&[], &[], Eviction::Allowed, Some(&[(NOT_READY, NO_SCHEDULE)])),
             (&[("Ready", "True")], &[], Eviction::Allowed, None),
             (
                 &[("Ready", "True")],

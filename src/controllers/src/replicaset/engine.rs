@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use client::{Event, Informer, ObjectKey, Rest, Selector, informer::index, rest::Object};
+use client::{Event, Informer, ObjectKey, OwnWrites, Rest, Selector, informer::index, rest::Object};
 use k8s_openapi::api::{
     apps::v1::ReplicaSetStatus,
     core::v1::{Pod, PodTemplateSpec},
@@ -44,6 +44,7 @@ pub(crate) struct Engine<K> {
     owners: Informer<K>,
     pods: Informer<Pod>,
     control: PodControl,
+    writes: OwnWrites,
     clock: Context,
 }
 
@@ -54,6 +55,7 @@ impl<K: Replicas> Engine<K> {
             owners,
             pods: context.pods(),
             control: PodControl::new(context.rest.clone(), context.recorder(component)),
+            writes: OwnWrites::new(),
             clock: context.clone(),
         }
     }
@@ -88,8 +90,12 @@ impl<K: Replicas> Engine<K> {
     ) -> Result<Action, ReconcileError> {
         let Some(owner) = self.owners.get(key) else {
             self.control.expectations().forget(key);
+            self.writes.forget(key);
             return Ok(Action::Done);
         };
+        if self.writes.is_behind(&*owner) {
+            return Ok(Action::Done);
+        }
         let settled = self.control.expectations().satisfied(key);
         let uid = owner.meta().uid.clone().unwrap_or_default();
         let mut candidates = self.pods.by_index(index::CONTROLLER_UID, &uid);
@@ -113,7 +119,7 @@ impl<K: Replicas> Engine<K> {
         let old = owner.status();
         let status = plan::status(&old, &observed, now);
         if !plan::same_status(&old, &status) {
-            self.rest.replace_status(&owner.with_status(status)).await?;
+            self.writes.note(&self.rest.replace_status(&owner.with_status(status)).await?);
         }
         managed.map_err(|(_, error)| error)?;
         // Becoming available is not an event.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use client::{Event, Informer, ObjectKey, Rest, Selector, informer::index};
+use client::{Event, Informer, ObjectKey, OwnWrites, Rest, Selector, informer::index};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, StatefulSet},
     core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec},
@@ -31,6 +31,7 @@ pub struct StatefulSetController {
     claims: Informer<PersistentVolumeClaim>,
     revisions: Informer<ControllerRevision>,
     control: PodControl,
+    writes: OwnWrites,
 }
 
 /// The two revisions of an update.
@@ -50,6 +51,7 @@ impl StatefulSetController {
             claims: context.informers.get(),
             revisions: context.controller_revisions(),
             control: PodControl::new(context.rest.clone(), context.recorder(NAME)),
+            writes: OwnWrites::new(),
         }
     }
 
@@ -64,7 +66,7 @@ impl StatefulSetController {
             let mut next = set.clone();
             let count = &mut next.status.get_or_insert_default().collision_count;
             *count = Some(count.unwrap_or(0).saturating_add(1));
-            self.rest.replace_status(&next).await?;
+            self.writes.note(&self.rest.replace_status(&next).await?);
             return Err(ReconcileError::Retry(
                 "the hash of the pod template collides with another one's".into(),
             ));
@@ -141,8 +143,12 @@ impl Controller for StatefulSetController {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations().forget(key);
+            self.writes.forget(key);
             return Ok(Action::Done);
         };
+        if self.writes.is_behind(&*set) {
+            return Ok(Action::Done);
+        }
         let selector = Selector::new(set.spec.as_ref().map(|spec| &spec.selector));
         if selector.is_empty() || set.metadata.deletion_timestamp.is_some() {
             return Ok(Action::Done);
@@ -171,7 +177,7 @@ impl Controller for StatefulSetController {
         let current = status.current_revision.clone();
         if !set.status.as_ref().is_some_and(|old| plan::same_status(old, &status)) {
             let next = StatefulSet { status: Some(status), ..(*set).clone() };
-            self.rest.replace_status(&next).await?;
+            self.writes.note(&self.rest.replace_status(&next).await?);
         }
         managed?;
         let in_use = |revision: &ControllerRevision| {
