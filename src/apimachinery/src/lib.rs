@@ -10,6 +10,7 @@ pub mod fields;
 pub mod gvk;
 pub mod labels;
 pub mod managedfields;
+pub mod managedfields;
 pub mod meta;
 pub mod patch;
 pub mod protobuf;
