@@ -109,11 +109,11 @@ impl LeaderElection {
 
     async fn renew_until_lost(&self) {
         let mut renewed = Instant::now();
-        let mut observed = None;
+        let mut mine = None;
         loop {
             tokio::time::sleep(self.retry_period).await;
             let deadline = renewed + self.renew_deadline;
-            match tokio::time::timeout_at(deadline, self.try_acquire(&mut observed)).await {
+            match tokio::time::timeout_at(deadline, self.renew(&mut mine)).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => {
@@ -125,6 +125,37 @@ impl LeaderElection {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Renews what this candidate wrote last, without reading it; reads when somebody else has written.
+    async fn renew(&self, mine: &mut Option<Lease>) -> Result<bool, kube::Error> {
+        if let Some(mut lease) = mine.take()
+            && let Some(spec) = &mut lease.spec
+        {
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+            match self.rest.replace(&lease).await {
+                Ok(written) => {
+                    *mine = Some(stripped(written));
+                    return Ok(true);
+                }
+                Err(error) if rest::is_conflict(&error) || rest::is_not_found(&error) => {}
+                Err(error) => {
+                    *mine = Some(lease);
+                    return Err(error);
+                }
+            }
+        }
+        let mut observed = None;
+        let held = self.try_acquire(&mut observed).await?;
+        if held {
+            *mine = self.rest.get::<Lease>(&self.key).await?.map(stripped).filter(|lease| self.holds(lease));
+        }
+        Ok(held)
+    }
+
+    fn holds(&self, lease: &Lease) -> bool {
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        holder == Some(self.identity.as_str())
     }
 
     /// Takes or renews the lease. False while another holds it.
@@ -189,6 +220,12 @@ impl LeaderElection {
             ..LeaseSpec::default()
         }
     }
+}
+
+// What is sent back keeps what the server has of managed fields.
+fn stripped(mut lease: Lease) -> Lease {
+    lease.metadata.managed_fields = None;
+    lease
 }
 
 fn expired(spec: &LeaseSpec, observed: &mut Option<Observed>) -> bool {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod garbage;
+mod leadership;
 mod namespaces;
 mod nodes;
 mod services;
