@@ -5,6 +5,9 @@
 //! Without the usual harness, because this executable plays three more parts, as knarr does: it is packed as
 //! the image that sandboxes run from (`pause`), and it is the CNI plugin.
 
+// All of it is a test, which clippy cannot see without the usual harness.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 #[path = "../../src/testing/api.rs"]
 mod api_server;
 #[path = "../../../cri/tests/containerd/image.rs"]
