@@ -10,7 +10,6 @@ pub mod fields;
 pub mod gvk;
 pub mod labels;
 pub mod managedfields;
-pub mod managedfields;
 pub mod meta;
 pub mod patch;
 pub mod protobuf;
