@@ -1,5 +1,7 @@
 //! Watches: order, selectors, bookmarks, initial events, ends.
 
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 use apiserver::authentication::UserInfo;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ impl Events {
     }
 
     async fn expect(&mut self, kind: &str, name: &str) -> Value {
-        let event = self.next().await.expect("an event");
+        let event = self.next().await.unwrap();
         assert_eq!(
             (event["type"].as_str(), event["object"]["metadata"]["name"].as_str()),
             (Some(kind), Some(name))

@@ -117,10 +117,8 @@ async fn answer(server: &ApiServer, info: RequestInfo, mut parts: Parts, body: B
         Err(status) => return response::status(&status, error_media),
     };
     let open = OPEN_PATHS.contains(&info.path.as_str());
-    if !open {
-        if let Err(status) = server.authorize(&user, &info).await {
-            return response::status(&status, error_media);
-        }
+    if !open && let Err(status) = server.authorize(&user, &info).await {
+        return response::status(&status, error_media);
     }
     let _place = match server.limits().enter(&user, &info) {
         Ok(place) => place,

@@ -73,12 +73,12 @@ pub(crate) async fn select(
         Err(e) => return Err(registry::status_of(e, served.stored_as(), "")),
     };
     let mut meta = ListMeta { revision: list.revision, ..ListMeta::default() };
-    if list.more {
-        if let Some(last) = list.items.last() {
-            let place = Place { revision: Some(list.revision), after: last.key.to_string() };
-            meta.continue_token = place.token(&prefix);
-            meta.remaining = list.remaining.filter(|_| selection.is_everything());
-        }
+    if list.more
+        && let Some(last) = list.items.last()
+    {
+        let place = Place { revision: Some(list.revision), after: last.key.to_string() };
+        meta.continue_token = place.token(&prefix);
+        meta.remaining = list.remaining.filter(|_| selection.is_everything());
     }
     Ok((list.items, meta))
 }

@@ -137,12 +137,12 @@ impl RequestInfo {
             _ => {}
         }
         // A list or watch of one name is authorized as access to that name.
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") && self.name.is_empty() {
-            if let Ok(selector) = apimachinery::fields::FieldSelector::parse(&self.field_selector) {
-                if let Some(name) = selector.exact("metadata.name") {
-                    self.name = name.to_owned();
-                }
-            }
+        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+            && self.name.is_empty()
+            && let Ok(selector) = apimachinery::fields::FieldSelector::parse(&self.field_selector)
+            && let Some(name) = selector.exact("metadata.name")
+        {
+            self.name = name.to_owned();
         }
     }
 

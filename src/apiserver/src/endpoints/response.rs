@@ -60,11 +60,11 @@ pub(crate) fn status(status: &Status, media: Media) -> Response<Body> {
         Ok(response) => response,
         Err(_) => bytes(code, Media::Json.content_type(), status.message.clone()),
     };
-    if let Some(details) = &status.details {
-        if details.retry_after_seconds > 0 {
-            let seconds = HeaderValue::from(details.retry_after_seconds);
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        }
+    if let Some(details) = &status.details
+        && details.retry_after_seconds > 0
+    {
+        let seconds = HeaderValue::from(details.retry_after_seconds);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
     response
 }

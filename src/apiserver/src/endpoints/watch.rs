@@ -220,10 +220,10 @@ impl Stream for WatchStream {
                     Err(status) => return this.end_with(&status),
                 },
                 Poll::Ready(Some(Ok(WatchItem::Progress(revision)))) => {
-                    if this.bookmarks {
-                        if let Ok(frame) = this.encoder.bookmark(revision, false) {
-                            return Poll::Ready(Some(frame));
-                        }
+                    if this.bookmarks
+                        && let Ok(frame) = this.encoder.bookmark(revision, false)
+                    {
+                        return Poll::Ready(Some(frame));
                     }
                 }
                 Poll::Ready(Some(Err(StorageError::Compacted { requested, oldest }))) => {

@@ -76,10 +76,8 @@ impl Encoder {
     /// Tells the client up to where it has seen everything.
     pub(crate) fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Result<Bytes> {
         let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
-        if initial_events_end {
-            if let Some(map) = metadata.as_object_mut() {
-                map.insert("annotations".to_owned(), json!({INITIAL_EVENTS_END: "true"}));
-            }
+        if initial_events_end && let Some(map) = metadata.as_object_mut() {
+            map.insert("annotations".to_owned(), json!({INITIAL_EVENTS_END: "true"}));
         }
         let (kind, api_version) = match self.presenter.form.shape {
             Shape::Whole => (self.presenter.served.gvk.kind.clone(), self.presenter.served.gvr.api_version()),

@@ -110,21 +110,21 @@ impl Writer<'_> {
 
     fn check_preconditions(&self, old: &Value, options: &DeleteOptions, name: &str) -> Result<()> {
         let conflict = |why: String| Err(Status::conflict(&self.served.group_resource(), name, why));
-        if let Some(uid) = &options.uid {
-            if uid != meta::uid(old) {
-                return conflict(format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    meta::uid(old)
-                ));
-            }
+        if let Some(uid) = &options.uid
+            && uid != meta::uid(old)
+        {
+            return conflict(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                meta::uid(old)
+            ));
         }
-        if let Some(revision) = &options.resource_version {
-            if revision != meta::resource_version(old) {
-                return conflict(format!(
-                    "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {}",
-                    meta::resource_version(old)
-                ));
-            }
+        if let Some(revision) = &options.resource_version
+            && revision != meta::resource_version(old)
+        {
+            return conflict(format!(
+                "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {}",
+                meta::resource_version(old)
+            ));
         }
         Ok(())
     }
@@ -153,10 +153,10 @@ impl Writer<'_> {
         if !held && left == 0 {
             return Plan::Remove;
         }
-        if is_namespace(self.served) {
-            if let Some(status) = api::value::ensure_object(&mut object, "status") {
-                api::value::set(status, "phase", "Terminating");
-            }
+        if is_namespace(self.served)
+            && let Some(status) = api::value::ensure_object(&mut object, "status")
+        {
+            api::value::set(status, "phase", "Terminating");
         }
         if object == *old { Plan::Nothing } else { Plan::Mark(object) }
     }

@@ -102,10 +102,11 @@ impl Writer<'_> {
             return Err(Status::internal(message));
         }
         meta_rules::prepare_for_create(object, self.now);
-        if self.served.has_status() && !self.served.rules().keeps_status_on_create() {
-            if let Some(map) = object.as_object_mut() {
-                map.insert("status".to_owned(), Value::Object(Map::new()));
-            }
+        if self.served.has_status()
+            && !self.served.rules().keeps_status_on_create()
+            && let Some(map) = object.as_object_mut()
+        {
+            map.insert("status".to_owned(), Value::Object(Map::new()));
         }
         if self.counts_generation() {
             meta::set(object, "generation", 1);
@@ -168,7 +169,7 @@ impl Writer<'_> {
                 Err(Failure::Store(StorageError::Conflict { current: now, .. })) => current = now,
                 Err(Failure::Store(StorageError::NotFound { .. })) => return Err(not_found()),
                 Err(Failure::Store(e)) => return Err(status(e, &group_resource, name)),
-                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Refused(status)) => return Err(*status),
             }
         }
         Err(Status::modified(&group_resource, name))
@@ -281,14 +282,14 @@ impl Writer<'_> {
         }
         let reservation = self.services.begin_update(self, &mut object, old).await?;
         let result = if self.dry_run {
-            bytes(&object).map_err(Failure::Refused)
+            bytes(&object).map_err(Failure::from)
         } else {
             match encode(&object) {
                 Ok(encoded) => match storage.update(&key, current.revision, encoded).await {
                     Ok(stored) => Ok(stored.value.clone()),
                     Err(e) => Err(Failure::Store(e)),
                 },
-                Err(e) => Err(Failure::Refused(e)),
+                Err(e) => Err(Failure::from(e)),
             }
         };
         settle(reservation, result.is_ok() && !self.dry_run).await;
@@ -355,7 +356,7 @@ enum Failure {
     /// The store did not take it.
     Store(StorageError),
     /// It was refused before it got there.
-    Refused(Status),
+    Refused(Box<Status>),
 }
 
 impl From<StorageError> for Failure {
@@ -366,7 +367,7 @@ impl From<StorageError> for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Refused(status)
+        Self::Refused(Box::new(status))
     }
 }
 

@@ -133,10 +133,10 @@ impl Allocator {
     /// Gives things back. A record that stays because the store fails is found by [`Allocator::repair`].
     pub(super) async fn free(&self, what: &[Taken]) {
         for what in what {
-            if let Err(e) = self.storage.delete(&what.key(), 0).await {
-                if !matches!(e, StorageError::NotFound { .. }) {
-                    tracing::warn!(error = %e, what = what.name(), "cannot free what a Service held");
-                }
+            if let Err(e) = self.storage.delete(&what.key(), 0).await
+                && !matches!(e, StorageError::NotFound { .. })
+            {
+                tracing::warn!(error = %e, what = what.name(), "cannot free what a Service held");
             }
         }
     }
@@ -219,10 +219,10 @@ impl Allocator {
             for what in service::held(&service) {
                 held.insert(what);
                 // A Service that has what nobody wrote down (restored from elsewhere).
-                if let Err(e) = self.take(&what, &service).await {
-                    if e.code >= 500 {
-                        return Err(e);
-                    }
+                if let Err(e) = self.take(&what, &service).await
+                    && e.code >= 500
+                {
+                    return Err(e);
                 }
             }
         }

@@ -253,19 +253,21 @@ impl Order<'_, '_> {
             .collect();
         let mut mine = Vec::new();
         for (n, port) in asked {
-            if !before.contains(&port) && !mine.contains(&port) {
-                if let Err(e) = self.take(Taken::NodePort(port), object).await {
-                    let at = Path::new("spec").child("ports").index(n).child("nodePort");
-                    return Err(self.port_refused(&at, port, e));
-                }
+            if !before.contains(&port)
+                && !mine.contains(&port)
+                && let Err(e) = self.take(Taken::NodePort(port), object).await
+            {
+                let at = Path::new("spec").child("ports").index(n).child("nodePort");
+                return Err(self.port_refused(&at, port, e));
             }
             mine.push(port);
         }
         if let Some(port) = health_port(object) {
-            if !before.contains(&port) && !mine.contains(&port) {
-                if let Err(e) = self.take(Taken::NodePort(port), object).await {
-                    return Err(self.port_refused(&Path::new("spec").child("healthCheckNodePort"), port, e));
-                }
+            if !before.contains(&port)
+                && !mine.contains(&port)
+                && let Err(e) = self.take(Taken::NodePort(port), object).await
+            {
+                return Err(self.port_refused(&Path::new("spec").child("healthCheckNodePort"), port, e));
             }
             mine.push(port);
         } else if wants_health {
