@@ -25,11 +25,11 @@ impl Machine {
         ip(&["netns", "add", &name])?;
         let machine = Self { name, address: address.to_owned() };
         for command in [
-            format!("link set lo up"),
-            format!("link add eth0 type veth peer name uplink"),
-            format!("link set uplink up"),
+            "link set lo up".to_owned(),
+            "link add eth0 type veth peer name uplink".to_owned(),
+            "link set uplink up".to_owned(),
             format!("address add {address}/24 dev eth0"),
-            format!("link set eth0 up"),
+            "link set eth0 up".to_owned(),
             format!("route add default via {gateway}"),
         ] {
             machine.ip(&command)?;

@@ -219,7 +219,8 @@ spec:
 
 fn failures(node: &Node) -> Result<()> {
     node.kubectl("run broken --image=no-such-image --restart=Never")?;
-    node.kubectl("run crashing --image=busybox -- sh -c 'echo last words; exit 3'")?;
+    let crashing = ["run", "crashing", "--image=busybox", "--", "sh", "-c", "echo last words; exit 3"];
+    node.kubectl_args(&crashing)?;
     node.kubectl("run done --image=busybox --restart=Never -- true")?;
     node.kubectl("run once --image=busybox --restart=Never -- false")?;
     phase(node, "done", "Succeeded")?;

@@ -188,7 +188,14 @@ fn deletion(node: &Node) -> Result<()> {
     let owned = |kind: &str| -> Result<usize> {
         Ok(node.get(&format!("{kind} -l app=web"))?["items"].as_array().map_or(0, Vec::len))
     };
-    node.kubectl("scale deployment web --replicas=2")?;
+    // Without nodes no pod becomes Ready, and a rolling update stays half way: begin anew.
+    node.kubectl("delete deployment web")?;
+    node.eventually("nothing left of the old one", || {
+        let left = owned("replicasets")? + owned("pods")?;
+        ensure!(left == 0, "{left} left");
+        Ok(())
+    })?;
+    node.apply(WEB)?;
     node.eventually("two pods", || {
         let pods = owned("pods")?;
         ensure!(pods == 2, "{pods} pods");

@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn the_finalizer_comes_at_once_and_goes_when_nothing_uses_the_object() {
         let meta = |deleting: bool, protected: bool| ObjectMeta {
-            deletion_timestamp: deleting.then(|| Time(jiff::Timestamp::UNIX_EPOCH)),
+            deletion_timestamp: deleting.then_some(Time(jiff::Timestamp::UNIX_EPOCH)),
             finalizers: Some(if protected { vec!["x".into(), "other".into()] } else { vec!["other".into()] }),
             ..ObjectMeta::default()
         };

@@ -5,6 +5,9 @@ use k8s_cri::v1::StatusResponse;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+/// Why nothing is ready before the first answer.
+const NOT_ASKED: &str = "container runtime status check may not have completed yet";
+
 /// What the runtime's `Status` said. Pure data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeCondition {
@@ -39,6 +42,11 @@ impl RuntimeCondition {
         Self { runtime: Some(reason.to_owned()), network: Some(reason.to_owned()) }
     }
 
+    /// Whether the runtime has not been asked yet.
+    pub fn is_unknown(&self) -> bool {
+        self.runtime.as_deref() == Some(NOT_ASKED)
+    }
+
     /// Whether both are up.
     pub fn is_ready(&self) -> bool {
         self.runtime.is_none() && self.network.is_none()
@@ -63,8 +71,7 @@ pub struct RuntimeState {
 
 impl Default for RuntimeState {
     fn default() -> Self {
-        let condition =
-            RuntimeCondition::unknown("container runtime status check may not have completed yet");
+        let condition = RuntimeCondition::unknown(NOT_ASKED);
         Self { condition: watch::Sender::new(condition), identity: RwLock::default() }
     }
 }

@@ -14,9 +14,8 @@ pub use resources::{ResourceRow, SubresourceRow, resources};
 
 const BUILTIN_TEXT: &str = include_str!("builtin.txt");
 
-static BUILTIN: LazyLock<Arc<SchemaSet>> = LazyLock::new(|| {
-    Arc::new(text::parse(BUILTIN_TEXT).unwrap_or_else(|err| unreadable(&err)))
-});
+static BUILTIN: LazyLock<Arc<SchemaSet>> =
+    LazyLock::new(|| Arc::new(text::parse(BUILTIN_TEXT).unwrap_or_else(|err| unreadable(&err))));
 
 /// The committed table is part of the program: a test reads it, so this never shows.
 fn unreadable(err: &dyn std::fmt::Display) -> SchemaSet {

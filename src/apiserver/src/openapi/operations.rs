@@ -7,7 +7,6 @@ use super::words::{base, capitalized, group_tag, group_words, with_article};
 use crate::endpoints::MEDIA_TYPES;
 use crate::registry::{self, Served};
 use api::Subresource;
-use apimachinery::gvk::Gvk;
 
 /// The forms of PATCH bodies.
 const PATCH_TYPES: [&str; 4] = [

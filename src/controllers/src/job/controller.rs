@@ -115,8 +115,7 @@ impl JobController {
 
     async fn manage(&self, job: &Job, plan: &Plan) -> Result<(), ReconcileError> {
         self.control.delete(job, &plan.delete).await?;
-        let created: Vec<Pod> =
-            plan.create.iter().map(|(index, failures)| template::pod(job, *index, *failures)).collect();
+        let created: Vec<Pod> = plan.create.iter().map(|new| template::pod(job, *new)).collect();
         self.control.create(job, &created).await
     }
 

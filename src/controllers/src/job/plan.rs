@@ -28,11 +28,19 @@ pub(super) enum Outcome {
     Failure { reason: String, message: String },
 }
 
+/// A pod to start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NewPod {
+    /// Its completion index, for indexed jobs.
+    pub(super) index: Option<i32>,
+    /// How often the index has failed before, counted and ignored, where it has a limit of its own.
+    pub(super) failures: Option<(i32, i32)>,
+}
+
 /// What to do.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Pods to start: the index of each, and the failures that it has had.
-    pub(super) create: Vec<(Option<i32>, Option<(i32, i32)>)>,
+    pub(super) create: Vec<NewPod>,
     pub(super) delete: Vec<Arc<Pod>>,
     /// The job is over, or will be when its last pod has gone.
     pub(super) outcome: Option<Outcome>,
@@ -206,7 +214,7 @@ fn start(
         }
     }
     if !is_indexed(job) {
-        plan.create = vec![(None, None); missing];
+        plan.create = vec![NewPod::default(); missing];
         return;
     }
     let going = |pod: &Arc<Pod>| index_of(pod);
@@ -227,9 +235,9 @@ fn start(
                 plan.requeue = Some(plan.requeue.map_or(wait, |known| known.min(wait)));
                 continue;
             }
-            plan.create.push((Some(index), Some((failures, ignored))));
+            plan.create.push(NewPod { index: Some(index), failures: Some((failures, ignored)) });
         } else {
-            plan.create.push((Some(index), None));
+            plan.create.push(NewPod { index: Some(index), failures: None });
         }
     }
 }

@@ -5,7 +5,10 @@ use k8s_openapi::api::{
     core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod},
 };
 
-use super::tally::{FINALIZER, INDEX};
+use super::{
+    plan::NewPod,
+    tally::{FINALIZER, INDEX},
+};
 use crate::{ownership, pods};
 
 /// Annotation with the number of earlier failures of the pod's index.
@@ -15,8 +18,9 @@ pub(super) const INDEX_IGNORED: &str = "batch.kubernetes.io/job-index-ignored-fa
 /// Variable with the completion index.
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
-/// A new pod; with a completion index, and the failures that the index has had, for indexed jobs.
-pub(super) fn pod(job: &Job, index: Option<i32>, failures: Option<(i32, i32)>) -> Pod {
+/// A new pod.
+pub(super) fn pod(job: &Job, new: NewPod) -> Pod {
+    let NewPod { index, failures } = new;
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
     let template = job.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();

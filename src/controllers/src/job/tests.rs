@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    plan::{Outcome, Plan, plan},
+    plan::{NewPod, Outcome, Plan, plan},
     tally::{INDEX, tally},
     template,
 };
@@ -37,7 +37,7 @@ fn job(change: impl FnOnce(&mut JobSpec)) -> Job {
 }
 
 fn member(name: &str, index: Option<i32>, phase: &str) -> Arc<Pod> {
-    let mut pod = template::pod(&job(|_| {}), index, None);
+    let mut pod = template::pod(&job(|_| {}), NewPod { index, failures: None });
     pod.metadata.name = Some(name.into());
     pod.metadata.uid = Some(format!("uid-{name}"));
     pod.metadata.creation_timestamp = Some(Time(at(1000)));
@@ -126,8 +126,8 @@ fn indexed_jobs_start_the_first_missing_indexes() {
     });
     let pods = [member("a", Some(0), "Succeeded"), member("b", Some(2), "Running")];
     let plan = decide(&job, &pods, 2000);
-    assert_eq!(plan.create.iter().map(|(index, _)| index.unwrap()).collect::<Vec<_>>(), [1, 3]);
-    let pod = template::pod(&job, Some(3), None);
+    assert_eq!(plan.create.iter().map(|new| new.index.unwrap()).collect::<Vec<_>>(), [1, 3]);
+    let pod = template::pod(&job, NewPod { index: Some(3), failures: None });
     assert_eq!(pod.metadata.labels.unwrap()[INDEX], "3");
     assert_eq!(pod.spec.unwrap().hostname.as_deref(), Some("sum-3"));
 }

@@ -26,6 +26,8 @@ pub(super) struct Observed<'a> {
     pub(super) now: Timestamp,
 }
 
+type ByOrdinal<'a> = BTreeMap<i32, &'a Arc<Pod>>;
+
 /// What to write.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Plan {
@@ -72,7 +74,7 @@ impl Observed<'_> {
     }
 
     /// Pods by ordinal: those that should be, and those beyond the wanted number.
-    fn split(&self) -> (BTreeMap<i32, &Arc<Pod>>, BTreeMap<i32, &Arc<Pod>>) {
+    fn split(&self) -> (ByOrdinal<'_>, ByOrdinal<'_>) {
         let (start, replicas) = range(self.set);
         let all = self.pods.iter().filter_map(|pod| Some((ordinal(self.set, pod)?, pod)));
         all.partition(|(ordinal, _)| (start..start.saturating_add(replicas)).contains(ordinal))
@@ -133,7 +135,7 @@ fn fill(observed: &Observed<'_>, ordinal: i32, pod: Option<&Arc<Pod>>, plan: &mu
 }
 
 /// Replaces pods of older revisions, the highest ordinal first.
-fn roll(observed: &Observed<'_>, wanted: &BTreeMap<i32, &Arc<Pod>>, plan: &mut Plan) {
+fn roll(observed: &Observed<'_>, wanted: &ByOrdinal<'_>, plan: &mut Plan) {
     let limit = observed.max_unavailable();
     let (start, replicas) = range(observed.set);
     let mut unavailable = 0;

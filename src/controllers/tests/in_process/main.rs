@@ -1,5 +1,7 @@
 //! All controllers against a real API server in the test's own process. A simulated kubelet runs the pods.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 mod cluster;
 mod garbage;
 mod leadership;

@@ -222,3 +222,74 @@ async fn jobs_complete_or_fail_and_count_every_pod_once() {
     assert_eq!(pods.len(), 6);
     assert!(pods.iter().all(|pod| pod["metadata"]["finalizers"].is_null()), "no pod is held back");
 }
+
+#[tokio::test]
+async fn cron_jobs_start_jobs_and_follow_them() {
+    let cluster = Cluster::start().await;
+    let template = job("x", "Succeeded", json!({}))["spec"].clone();
+    let cron = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tick"},
+        "spec": {"schedule": "@every 1s", "jobTemplate": {"spec": template}},
+    });
+    cluster.create("/apis/batch/v1/namespaces/default/cronjobs", cron).await;
+    cluster
+        .eventually("a job of it succeeded", || async {
+            let cron = cluster.get("/apis/batch/v1/namespaces/default/cronjobs/tick").await?;
+            (cron["status"]["lastScheduleTime"].is_string()
+                && cron["status"]["lastSuccessfulTime"].is_string())
+            .then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn jobs_with_a_time_to_live_go_after_they_have_ended() {
+    let cluster = Cluster::start().await;
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    cluster.create(jobs, job("brief", "Succeeded", json!({"ttlSecondsAfterFinished": 1}))).await;
+    cluster
+        .eventually("job and pods are gone", || async {
+            (cluster.list(jobs).await.is_empty() && cluster.list(PODS).await.is_empty()).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_disruption_budget_says_how_many_pods_may_go() {
+    let cluster = Cluster::start().await;
+    deploy(&cluster, 3).await;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    });
+    cluster.create(budgets, budget).await;
+    cluster
+        .eventually("one may go", || async {
+            let status = cluster.get(&format!("{budgets}/web")).await?["status"].clone();
+            (status["disruptionsAllowed"] == 1
+                && status["currentHealthy"] == 3
+                && status["desiredHealthy"] == 2)
+                .then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn aggregated_cluster_roles_collect_the_rules_of_others() {
+    let cluster = Cluster::start().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let rule = json!({"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get"]});
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "widgets", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+        "rules": [rule],
+    });
+    cluster.create(roles, role).await;
+    cluster
+        .eventually("the role `view` has it", || async {
+            let view = cluster.get(&format!("{roles}/view")).await?;
+            view["rules"].as_array()?.contains(&rule).then_some(())
+        })
+        .await;
+}

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 /// After the runtime did not answer.
 const RUNTIME_RETRY: Duration = Duration::from_secs(1);
+/// While the network is not ready: only a net, the news of its being ready comes at once.
+const NETWORK_RETRY: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a volume could not be set up (upstream's values).
 const FIRST_VOLUME_RETRY: Duration = Duration::from_millis(500);
 const LAST_VOLUME_RETRY: Duration = Duration::from_secs(122);
@@ -167,12 +169,13 @@ impl PodSyncer {
         let parts = &self.parts;
         let uid = pod::uid(pod);
         let condition = parts.runtime_state.get();
-        if let Some(reason) =
-            condition.network.filter(|_| !pod::host_network(pod) && observed.active_sandbox().is_none())
-        {
-            parts.events.pod(pod, true, "NetworkNotReady", &format!("network is not ready: {reason}"));
+        let needs_network = !pod::host_network(pod) && observed.active_sandbox().is_none();
+        if let Some(reason) = condition.network.as_ref().filter(|_| needs_network) {
+            if !condition.is_unknown() {
+                parts.events.pod(pod, true, "NetworkNotReady", &format!("network is not ready: {reason}"));
+            }
             // Whoever notices that it is ready wakes all pods.
-            return SyncOutcome::alive(Some(Duration::from_secs(10)));
+            return SyncOutcome::alive(Some(NETWORK_RETRY));
         }
         if let Err(error) = self.limit(pod) {
             let message = format!("unable to ensure pod container exists: {error}");

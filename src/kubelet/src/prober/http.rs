@@ -23,7 +23,7 @@ const MAX_BODY_BYTES: usize = 10 * 1024;
 #[derive(Debug, Error)]
 pub enum HttpFailure {
     /// No connection.
-    #[error("dial tcp {address}: {source}")]
+    #[error("dial tcp {address}: connect: {}", super::tcp::lower(source))]
     Connect {
         /// Where to.
         address: SocketAddr,

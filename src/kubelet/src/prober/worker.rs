@@ -16,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 /// How often an attempt that could not be made is repeated before the next period.
 const BROKEN_RETRIES: u32 = 3;
 
+/// A fresh container is asked again after this long whether it is ready, then after twice as long, until the
+/// probe's own period is reached: most are ready within moments, and who waits for a pod should not wait for
+/// the period.
+const EARLY_RETRY: Duration = Duration::from_millis(200);
+
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) pod: Arc<Pod>,
@@ -38,6 +43,17 @@ enum Step {
     End,
 }
 
+/// What came of one probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probed {
+    /// Thresholds are reached.
+    Verdict(Outcome),
+    /// They are not.
+    Undecided,
+    /// The container is only just starting: a failure that counts for nothing.
+    TooEarly,
+}
+
 struct Target {
     container_id: String,
     pod_ip: Option<IpAddr>,
@@ -48,21 +64,33 @@ impl Worker {
         let mut counter = Counter::new(self.kind, &self.probe);
         let mut current: Option<String> = None;
         let mut held = false;
+        let mut early = EARLY_RETRY;
         loop {
+            let before = current.clone();
             let step = self.next(&mut counter, &mut current, &mut held);
+            if before != current {
+                early = EARLY_RETRY;
+            }
             let pause = match step {
                 Step::End => break,
                 Step::Wait => None,
                 Step::Sleep(pause) => Some(pause),
                 Step::Probe(target) => {
-                    tokio::select! {
+                    let is_early = self.kind == ProbeKind::Readiness && early < self.period();
+                    let probed = tokio::select! {
                         () = self.cancel.cancelled() => break,
-                        verdict = self.probe_once(&target, &mut counter) => {
-                            held = verdict == Some(Outcome::Failure) && self.kind != ProbeKind::Readiness
-                                || verdict == Some(Outcome::Success) && self.kind == ProbeKind::Startup;
-                        }
+                        probed = self.probe_once(&target, &mut counter, is_early) => probed,
+                    };
+                    held = probed == Probed::Verdict(Outcome::Failure) && self.kind != ProbeKind::Readiness
+                        || probed == Probed::Verdict(Outcome::Success) && self.kind == ProbeKind::Startup;
+                    if probed == Probed::TooEarly {
+                        let retry = early;
+                        early *= 2;
+                        Some(retry)
+                    } else {
+                        early = self.period();
+                        Some(self.period())
                     }
-                    Some(self.period())
                 }
             };
             if !self.pause(pause, current.as_deref()).await {
@@ -79,14 +107,20 @@ impl Worker {
         if pod::is_terminal_phase(status.phase.as_deref()) {
             return Step::End;
         }
-        let Some((container_id, state)) = find(&status, &self.container.name) else { return Step::Wait };
+        let Some(found) = find(&status, &self.container.name) else { return Step::Wait };
+        let (container_id, state) = (found.id, found.state);
         if current.as_deref() != Some(container_id.as_str()) {
             if let Some(old) = current.take() {
                 self.shared.results.forget(&old, self.kind);
             }
             counter.reset();
             *held = false;
-            let initial = counter.initial();
+            // A restarted kubelet takes over the verdict of the last one (KEP-4781).
+            let initial = match self.kind {
+                ProbeKind::Readiness if found.ready => Outcome::Success,
+                ProbeKind::Startup if found.started => Outcome::Success,
+                _ => counter.initial(),
+            };
             self.shared.results.set(&container_id, self.kind, initial);
             *current = Some(container_id.clone());
         }
@@ -99,12 +133,15 @@ impl Worker {
         if *held {
             return Step::Wait;
         }
+        let succeeded = |kind| self.shared.results.get(&container_id, kind) == Some(Outcome::Success);
+        if self.kind == ProbeKind::Startup && succeeded(ProbeKind::Startup) {
+            return Step::Wait;
+        }
         // Probes that could kill have no say in a pod that is being stopped.
         if self.kind != ProbeKind::Readiness && (self.shared.is_stopping)(pod::uid(&self.pod)) {
             return Step::End;
         }
-        let started = self.container.startup_probe.is_none()
-            || self.shared.results.get(&container_id, ProbeKind::Startup) == Some(Outcome::Success);
+        let started = self.container.startup_probe.is_none() || succeeded(ProbeKind::Startup);
         if self.kind != ProbeKind::Startup && !started {
             return Step::Wait;
         }
@@ -121,8 +158,10 @@ impl Worker {
         Step::Probe(Target { container_id, pod_ip })
     }
 
-    /// One probe with its retries; the verdict when thresholds are reached.
-    async fn probe_once(&self, target: &Target, counter: &mut Counter) -> Option<Outcome> {
+    /// One probe with its retries.
+    ///
+    /// An `early` failure counts for nothing: the container is only just starting, and not ready anyway.
+    async fn probe_once(&self, target: &Target, counter: &mut Counter, early: bool) -> Probed {
         let runtime = self.shared.runtime.as_ref();
         let mut result = Attempt::Broken(String::new());
         for _ in 0..BROKEN_RETRIES {
@@ -134,6 +173,7 @@ impl Worker {
         }
         let success = match &result {
             Attempt::Success => true,
+            Attempt::Failure(_) if early => return Probed::TooEarly,
             Attempt::Failure(output) => {
                 let message = format!("{} probe failed: {output}", self.kind.as_str());
                 self.shared.events.container(&self.pod, &self.container.name, true, "Unhealthy", &message);
@@ -143,16 +183,16 @@ impl Worker {
                 let message =
                     format!("{} probe errored and resulted in unknown state: {error}", self.kind.as_str());
                 self.shared.events.container(&self.pod, &self.container.name, true, "ProbeWarning", &message);
-                return None;
+                return Probed::Undecided;
             }
         };
-        let verdict = counter.take(success)?;
+        let Some(verdict) = counter.take(success) else { return Probed::Undecided };
         self.set(&target.container_id, verdict);
         if verdict == Outcome::Failure && self.kind != ProbeKind::Readiness {
             // The next verdict is about the container that takes this one's place.
             counter.reset();
         }
-        Some(verdict)
+        Probed::Verdict(verdict)
     }
 
     fn set(&self, container_id: &str, outcome: Outcome) {
@@ -188,7 +228,7 @@ impl Worker {
         status
             .as_deref()
             .and_then(|status| find(status, &self.container.name))
-            .is_some_and(|(id, state)| Some(id.as_str()) == current && state.running.is_some())
+            .is_some_and(|found| Some(found.id.as_str()) == current && found.state.running.is_some())
     }
 }
 
@@ -199,11 +239,24 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// The bare id and state of a container in a status.
-fn find(status: &PodStatus, name: &str) -> Option<(String, ContainerState)> {
+/// A container in a status.
+struct Found {
+    /// Its id without the runtime's name.
+    id: String,
+    state: ContainerState,
+    ready: bool,
+    started: bool,
+}
+
+fn find(status: &PodStatus, name: &str) -> Option<Found> {
     let lists = [&status.container_statuses, &status.init_container_statuses];
     let found = lists.into_iter().flatten().flatten().find(|status| status.name == name)?;
     let id = found.container_id.as_deref()?;
     let bare = id.split_once("://").map_or(id, |(_, bare)| bare);
-    Some((bare.to_owned(), found.state.clone().unwrap_or_default()))
+    Some(Found {
+        id: bare.to_owned(),
+        state: found.state.clone().unwrap_or_default(),
+        ready: found.ready,
+        started: found.started.unwrap_or(false),
+    })
 }

@@ -80,7 +80,7 @@ fn status(
         }
         status.state = Some(waiting);
     }
-    set_readiness(inputs, container, kind, newest, &mut status);
+    set_readiness(inputs, container, kind, newest, previous, &mut status);
     status
 }
 
@@ -168,6 +168,7 @@ fn set_readiness(
     container: &Container,
     kind: ContainerKind,
     newest: &ObservedContainer,
+    previous: Option<&ContainerStatus>,
     status: &mut ContainerStatus,
 ) {
     let running = newest.state == State::Running;
@@ -183,11 +184,15 @@ fn set_readiness(
         status.ready = false;
         return;
     }
-    let started = running
-        && (container.startup_probe.is_none() || outcome(ProbeKind::Startup) == Some(Outcome::Success));
+    // Until a probe has spoken, what was last said of this very container holds: a restarted kubelet must not
+    // take pods out of their Services.
+    let before = previous.filter(|previous| previous.container_id == status.container_id);
+    let holds = |probe, before: bool| outcome(probe).map_or(before, |outcome| outcome == Outcome::Success);
+    let was_started = before.and_then(|before| before.started).unwrap_or(false);
+    let was_ready = before.is_some_and(|before| before.ready);
+    let started = running && (container.startup_probe.is_none() || holds(ProbeKind::Startup, was_started));
     status.started = Some(started);
-    status.ready = started
-        && (container.readiness_probe.is_none() || outcome(ProbeKind::Readiness) == Some(Outcome::Success));
+    status.ready = started && (container.readiness_probe.is_none() || holds(ProbeKind::Readiness, was_ready));
 }
 
 fn state(inputs: &StatusInputs<'_>, seen: &ObservedContainer) -> ContainerState {

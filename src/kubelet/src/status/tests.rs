@@ -106,6 +106,31 @@ fn an_unready_probe_makes_the_pod_unready() {
 }
 
 #[test]
+fn a_restarted_kubelet_keeps_what_was_ready() {
+    let mut given = given(json!({"containers": [{"name": "a", "readinessProbe": {"tcpSocket": {"port": 1}},
+        "startupProbe": {"tcpSocket": {"port": 1}}}]}));
+    given.observed.containers = vec![seen("a", State::Running, 0)];
+    given.pod.status = serde_json::from_value(json!({"containerStatuses": [{"name": "a", "image": "i",
+        "imageID": "", "ready": true, "started": true, "restartCount": 0, "containerID": "containerd://id-a",
+        "state": {"running": {}}}]}))
+    .unwrap();
+    let no_verdict = |_: &str, _: ProbeKind| None;
+    let status = generate(&StatusInputs {
+        pod: &given.pod,
+        previous: crate::pod::status(&given.pod),
+        observed: &given.observed,
+        waiting: &given.waiting,
+        probes: &no_verdict,
+        verdict: None,
+        stopped_for_good: false,
+        runtime_name: "containerd",
+        host_ips: &[],
+        now: &Time(jiff::Timestamp::UNIX_EPOCH),
+    });
+    assert_eq!(condition(&status, "ContainersReady").0, "True");
+}
+
+#[test]
 fn a_crash_loop_waits_but_keeps_the_pod_running() {
     let mut given = given(json!({"containers": [{"name": "a"}]}));
     given.observed.containers = vec![seen("a", State::Exited, 1)];

@@ -247,7 +247,7 @@ impl Runtime for FakeRuntime {
             finished_at: 0,
             exit_code: 0,
         };
-        inner.call("create", &container.name().to_owned());
+        inner.call("create", container.name());
         inner.containers.insert(id.clone(), container);
         Ok(id)
     }

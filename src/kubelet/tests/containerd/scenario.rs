@@ -254,6 +254,11 @@ async fn restart(node: &mut Node) {
     eprintln!("small pod ready after {:?}", begun.elapsed());
     let after = node.ready("all").await;
     assert_eq!(ids(&before), ids(&after));
+    let since = |status: &Value| {
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().find(|c| c["type"] == "Ready").map(|c| c["lastTransitionTime"].clone())
+    };
+    assert_eq!(since(&before), since(&after), "the pod was taken out of its Services");
     assert_eq!(after["containerStatuses"][0]["restartCount"], 0);
     // A container killed behind the kubelet's back is restarted.
     let id = ids(&after).remove(0).replace("containerd://", "");
