@@ -14,19 +14,19 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`service`] | answers requests: negotiation, entity tags, hashes, the cache |
-//! | [`document`] | which documents there are, what is in each, and their hashes |
-//! | [`operation`] | what can be done at a path |
-//! | [`operations`] | the operations of one resource |
-//! | [`parameters`] | the parameters of operations |
-//! | [`words`] | names of groups, versions and kinds in paths, identifiers and descriptions |
-//! | [`targets`] | the types that operations name, and all that those refer to |
-//! | [`definitions`] | a type as a JSON schema of OpenAPI v2 or v3 |
-//! | [`descriptions`] | what types and fields mean, from the `k8s-openapi` crate |
-//! | [`paths`] | operations as OpenAPI v2 or v3 writes them |
-//! | [`sink`] | writes a document piece by piece, as JSON |
-//! | [`gnostic`] | writes a v2 document piece by piece, as the protobuf that clients of Go ask for |
-//! | [`inflate`] | a response body that decompresses as it goes |
+//! | `service` | answers requests: negotiation, entity tags, hashes, the cache |
+//! | `document` | which documents there are, what is in each, and their hashes |
+//! | `operation` | what can be done at a path |
+//! | `operations` | the operations of one resource |
+//! | `parameters` | the parameters of operations |
+//! | `words` | names of groups, versions and kinds in paths, identifiers and descriptions |
+//! | `targets` | the types that operations name, and all that those refer to |
+//! | `definitions` | a type as a JSON schema of OpenAPI v2 or v3 |
+//! | `descriptions` | what types and fields mean, from the `k8s-openapi` crate |
+//! | `paths` | operations as OpenAPI v2 or v3 writes them |
+//! | `sink` | writes a document piece by piece, as JSON |
+//! | `gnostic` | writes a v2 document piece by piece, as the protobuf that clients of Go ask for |
+//! | `inflate` | a response body that decompresses as it goes |
 //!
 //! Upstream counterpart: `k8s.io/kube-openapi/pkg/{builder,builder3,handler,handler3}`.
 
