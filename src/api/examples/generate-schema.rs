@@ -38,7 +38,7 @@ const DEFAULTS: [(&str, &str, &str); 2] = [
 
 /// Structs that are no pointers in Go, and so are written as `{}` when nothing is set: what the OpenAPI v2 document
 /// does not say. Besides these: metadata, spec and status of every kind with metadata.
-const ALWAYS: [(&str, &str); 39] = [
+const ALWAYS: [(&str, &str); 43] = [
     ("apps.DaemonSetSpec", "template"),
     ("apps.DaemonSetSpec", "updateStrategy"),
     ("apps.DeploymentSpec", "strategy"),
@@ -69,11 +69,15 @@ const ALWAYS: [(&str, &str); 39] = [
     ("core.PodTemplateSpec", "metadata"),
     ("core.PodTemplateSpec", "spec"),
     ("core.ServiceStatus", "loadBalancer"),
+    ("flowcontrol.FlowSchemaSpec", "priorityLevelConfiguration"),
+    ("flowcontrol.LimitedPriorityLevelConfiguration", "limitResponse"),
     ("networking.HTTPIngressPath", "backend"),
+    ("networking.IngressServiceBackend", "port"),
     ("networking.IngressStatus", "loadBalancer"),
     ("networking.NetworkPolicySpec", "podSelector"),
     ("rbac.ClusterRoleBinding", "roleRef"),
     ("rbac.RoleBinding", "roleRef"),
+    ("resource.AllocationResult", "devices"),
     ("resource.ResourceClaimSpec", "devices"),
     ("resource.ResourceClaimTemplateSpec", "metadata"),
     ("resource.ResourceClaimTemplateSpec", "spec"),

@@ -104,4 +104,43 @@ mod tests {
         assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "1");
         assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
     }
+
+    /// What `kubectl create deployment nginx --image=nginx` leaves behind on a stock cluster.
+    #[test]
+    fn a_created_deployment_is_tracked_as_kubernetes_tracks_it() {
+        let mut deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "nginx", "labels": {"app": "nginx"}},
+            "spec": {"replicas": 1, "progressDeadlineSeconds": 600, "revisionHistoryLimit": 10,
+                "selector": {"matchLabels": {"app": "nginx"}},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+                "template": {"metadata": {"labels": {"app": "nginx"}}, "spec": {
+                    "containers": [{"name": "nginx", "image": "nginx", "imagePullPolicy": "Always", "resources": {}}],
+                    "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "securityContext": {}}}}});
+        let schema = schema_for(&Gvk::new("apps", "v1", "Deployment")).unwrap();
+        prune(&schema, &mut deployment).unwrap();
+        apimachinery::managedfields::update(
+            &schema,
+            None,
+            &mut deployment,
+            "kubectl-create",
+            "apps/v1",
+            "",
+            "now",
+        );
+        assert_eq!(
+            deployment["metadata"]["managedFields"][0]["fieldsV1"],
+            json!({
+                "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                "f:spec": {
+                    "f:progressDeadlineSeconds": {}, "f:replicas": {}, "f:revisionHistoryLimit": {}, "f:selector": {},
+                    "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}},
+                    "f:template": {
+                        "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                        "f:spec": {
+                            "f:containers": {"k:{\"name\":\"nginx\"}": {
+                                ".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:resources": {}}},
+                            "f:dnsPolicy": {}, "f:restartPolicy": {}, "f:securityContext": {}}}}
+            })
+        );
+    }
 }
