@@ -50,8 +50,10 @@ async fn a_stopping_server_ends_watches_and_finishes() {
     let server = TestServer::start().await;
     let client = remote(&server).await;
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+    let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
     let mut events = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
-    events.next().await;
+    assert!(matches!(events.next().await, Some(Ok(WatchEvent::Added(_)))));
     server.stop_serving();
     while let Some(event) = events.next().await {
         if event.is_err() {

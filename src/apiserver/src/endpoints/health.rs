@@ -30,6 +30,7 @@ impl Gate {
 #[derive(Debug, Default)]
 pub struct Health {
     gates: RwLock<BTreeMap<String, Gate>>,
+    components: RwLock<BTreeMap<String, Gate>>,
     shutting_down: Gate,
 }
 
@@ -44,6 +45,17 @@ impl Health {
     /// `poststarthook/...`.
     pub fn add(&self, name: impl Into<String>) -> Gate {
         self.gates.write().entry(name.into()).or_default().clone()
+    }
+
+    /// Adds a part of the cluster that runs in this process without a leader lease; `componentstatuses` show it
+    /// (`scheduler`, `controller-manager`). Readiness does not depend on it.
+    pub fn add_component(&self, name: impl Into<String>) -> Gate {
+        self.components.write().entry(name.into()).or_default().clone()
+    }
+
+    /// Whether a part of the cluster that runs in this process is fine; `None` when it does not run here.
+    pub(crate) fn component(&self, name: &str) -> Option<bool> {
+        self.components.read().get(name).map(Gate::is_set)
     }
 
     /// From now on readiness fails.

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use storage::{Attrs, Object};
 
+/// Upstream's lease duration of a leader, where the lease does not say.
+const DEFAULT_LEASE_SECONDS: i64 = 15;
+
 /// Whether a resource is this one.
 pub(crate) fn is_one(served: &Served) -> bool {
     served.gvr.group.is_empty() && served.gvr.resource == "componentstatuses"
@@ -31,8 +34,10 @@ pub(crate) async fn answer(
     let name = context.info.name.as_str();
     let mut found = Vec::new();
     for component in ["controller-manager", "etcd-0", "scheduler"] {
-        if name.is_empty() || name == component {
-            found.push(Arc::new(object(&status(server, context, component).await?)?));
+        if (name.is_empty() || name == component)
+            && let Some(status) = status(server, context, component).await?
+        {
+            found.push(Arc::new(object(&status)?));
         }
     }
     if context.info.verb == "list" {
@@ -45,34 +50,49 @@ pub(crate) async fn answer(
     }
 }
 
-async fn status(server: &ApiServer, context: &Context, component: &str) -> Result<Value> {
-    let problem = match component {
-        "etcd-0" => (!server.storage_answers().await).then(|| "the datastore does not answer".to_owned()),
-        "controller-manager" => leader_problem(server, context, "kube-controller-manager").await?,
-        _ => leader_problem(server, context, "kube-scheduler").await?,
+/// What is known of a component; nothing when it is not known to run anywhere.
+async fn status(server: &ApiServer, context: &Context, component: &str) -> Result<Option<Value>> {
+    let health = match component {
+        "etcd-0" if server.storage_answers().await => Some(Ok(())),
+        "etcd-0" => Some(Err("the datastore does not answer".to_owned())),
+        _ => match server.health().component(component) {
+            Some(true) => Some(Ok(())),
+            Some(false) => Some(Err("it does not run".to_owned())),
+            None => leader(server, context, &format!("kube-{component}")).await?,
+        },
     };
-    let mut condition = json!({"type": "Healthy", "status": if problem.is_none() { "True" } else { "False" }, "message": "ok"});
-    if let Some(problem) = problem {
-        value::set(&mut condition, "message", problem);
-    }
-    Ok(json!({
-        "apiVersion": "v1",
-        "kind": "ComponentStatus",
-        "metadata": {"name": component},
-        "conditions": [condition],
+    Ok(health.map(|health| {
+        let (status, message) = match health {
+            Ok(()) => ("True", "ok".to_owned()),
+            Err(problem) => ("False", problem),
+        };
+        json!({
+            "apiVersion": "v1",
+            "kind": "ComponentStatus",
+            "metadata": {"name": component},
+            "conditions": [{"type": "Healthy", "status": status, "message": message}],
+        })
     }))
 }
 
-/// A component is fine while somebody renews its leader lease.
-async fn leader_problem(server: &ApiServer, context: &Context, lease: &str) -> Result<Option<String>> {
+/// A component that elects a leader is fine while the leader renews its lease.
+async fn leader(
+    server: &ApiServer,
+    context: &Context,
+    lease: &str,
+) -> Result<Option<std::result::Result<(), String>>> {
     let leases = GroupResource::new("coordination.k8s.io", "leases");
     let Some(found) = server.registry().get_value(&leases, "kube-system", lease).await? else {
-        return Ok(Some(format!("there is no leader: lease kube-system/{lease} does not exist")));
+        return Ok(None);
     };
     let renewed = time::parse(value::text_at(&found, &["spec", "renewTime"]));
-    let seconds = value::int_at(&found, &["spec", "leaseDurationSeconds"]).unwrap_or(15);
+    let seconds = value::int_at(&found, &["spec", "leaseDurationSeconds"]).unwrap_or(DEFAULT_LEASE_SECONDS);
     let fresh = renewed.is_some_and(|at| context.now.duration_since(at).as_secs() <= seconds);
-    Ok((!fresh).then(|| format!("there is no leader: lease kube-system/{lease} has expired")))
+    Ok(Some(if fresh {
+        Ok(())
+    } else {
+        Err(format!("there is no leader: lease kube-system/{lease} has expired"))
+    }))
 }
 
 fn object(tree: &Value) -> Result<Object> {
