@@ -2,6 +2,7 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/registry` and `pkg/registry`.
 
+mod certificates;
 pub(crate) mod core;
 pub(crate) mod deletion;
 mod error;

@@ -7,7 +7,7 @@ use super::error::status;
 use super::key::key;
 use super::served::Served;
 use super::store::{Registry, decode, encode};
-use super::{meta_rules, strategy};
+use super::{certificates, meta_rules, strategy};
 use crate::admission::{Chain, Operation, Request, Warnings};
 use crate::authentication::UserInfo;
 use apimachinery::field::ErrorList;
@@ -102,6 +102,7 @@ impl Writer<'_> {
             return Err(Status::internal(message));
         }
         meta_rules::prepare_for_create(object, self.now);
+        certificates::name_requester(self.served, object, self.user);
         if self.served.has_status()
             && !self.served.rules().keeps_status_on_create()
             && let Some(map) = object.as_object_mut()
