@@ -13,6 +13,8 @@
 //! | [`wait`] | waiting on conditions |
 //! | [`api`] | an HTTPS client for measuring |
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 pub mod api;
 pub mod image;
 pub mod machine;

@@ -1,5 +1,7 @@
 //! kill -9 under write load, again and again: nothing acknowledged is lost, and every start succeeds.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 use anyhow::{Context, Result, ensure};
 use e2e::node::Node;
 use std::io::{BufRead as _, BufReader};

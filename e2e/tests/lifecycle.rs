@@ -1,5 +1,7 @@
 //! Item 1 of a person's evening: knarr's own commands, restarts, address changes.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 use anyhow::{Context, Result, ensure};
 use e2e::machine::text_of;
 use e2e::node::Node;

@@ -1,5 +1,7 @@
 //! Items 5 and 7 of a person's evening: what runs in a pod, and how one looks into it.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 use anyhow::{Context, Result, ensure};
 use e2e::node::Node;
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! Item 2 of a person's evening, and what a person gets wrong. The control plane alone is enough.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 use anyhow::{Result, ensure};
 use e2e::node::Node;
 

@@ -1,5 +1,7 @@
 //! Items 3 and 4 of a person's evening: nginx behind a Service, and a rolling update that nobody notices.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 use anyhow::{Context, Result, ensure};
 use e2e::node::Node;
 use serde_json::Value;

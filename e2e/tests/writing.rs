@@ -1,5 +1,7 @@
 //! Item 6 of a person's evening: every way in which kubectl writes. The control plane alone is enough.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
 use anyhow::{Result, ensure};
 use e2e::node::Node;
 use serde_json::{Value, json};
