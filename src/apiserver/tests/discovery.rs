@@ -88,3 +88,55 @@ async fn every_stored_resource_lists_itself() {
         }
     }
 }
+
+/// Method, what follows the collection's path, and the query, by verb.
+fn request_for(verb: &str) -> Option<(&'static str, &'static str, &'static str)> {
+    Some(match verb {
+        "create" => ("POST", "", ""),
+        "delete" => ("DELETE", "/none", ""),
+        "deletecollection" => ("DELETE", "", "?dryRun=All"),
+        "get" => ("GET", "/none", ""),
+        "list" => ("GET", "", ""),
+        "patch" => ("PATCH", "/none", ""),
+        "update" => ("PUT", "/none", ""),
+        "watch" => ("GET", "", "?watch=1&timeoutSeconds=1&resourceVersion=1"),
+        _ => return None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verb_that_discovery_names_is_served() {
+    let server = TestServer::start().await;
+    let merge = [("content-type", "application/merge-patch+json")];
+    for resource in api::registry().resources() {
+        let group = &resource.gvr.group;
+        let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+        let namespace = if resource.namespaced { "/namespaces/none" } else { "" };
+        let base = format!("{root}/{}{namespace}/{}", resource.gvr.version, resource.gvr.resource);
+        let mut asked = Vec::new();
+        for (method, name, query) in resource.verbs.iter().filter_map(|verb| request_for(verb)) {
+            asked.push((method, format!("{base}{name}{query}")));
+        }
+        for sub in &resource.subresources {
+            for (method, ..) in sub.verbs.iter().filter_map(|verb| request_for(verb)) {
+                asked.push((method, format!("{base}/none/{}", sub.name)));
+            }
+        }
+        for (method, uri) in asked {
+            let headers = if method == "PATCH" { &merge[..] } else { &[] };
+            let body = if matches!(method, "GET" | "DELETE") { Value::Null } else { serde_json::json!({}) };
+            if uri.contains("watch=1") {
+                let user = Some(apiserver::authentication::UserInfo::admin());
+                assert_eq!(server.open(user, method, &uri, &[], "").await.status(), 200, "{uri}");
+                continue;
+            }
+            let answer = server.request(method, &uri, headers, &body).await;
+            let unknown = answer.message() == "the server could not find the requested resource";
+            assert!(
+                !unknown && answer.code != 405 && answer.code != 500,
+                "{method} {uri}: {}",
+                answer.text()
+            );
+        }
+    }
+}
