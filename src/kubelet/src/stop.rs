@@ -1,6 +1,7 @@
 //! Stopping every pod of a node, for `knarr stop` and `knarr reset`: no API server is needed.
 
-use crate::config::root_dir;
+use crate::cm::Cgroups;
+use crate::config::{cgroup_root, root_dir};
 use crate::error::KubeletError;
 use crate::runtime_manager::{ObservedPod, State, labels, observed_pods};
 use crate::volume_manager::unmount_below;
@@ -14,7 +15,7 @@ use std::time::Duration;
 pub struct StopOptions {
     /// The most that a container gets between SIGTERM and SIGKILL, whatever its pod asks for.
     pub grace: Duration,
-    /// Also remove containers and sandboxes, so that nothing of the pods is left at the runtime.
+    /// Also remove containers, sandboxes and cgroups, so that nothing of the pods is left.
     pub remove: bool,
 }
 
@@ -30,6 +31,9 @@ pub async fn stop_all_pods(
     let pods = observed_pods(runtime).await?;
     let stopped = join_all(pods.values().map(|pod| stop_pod(runtime, pod, options))).await;
     let result: Result<(), CriError> = stopped.into_iter().collect();
+    if options.remove {
+        Cgroups::new(&cgroup_root(data_dir)).remove_all();
+    }
     let pods_dir = root_dir(data_dir).join("pods");
     let unmounted = tokio::task::spawn_blocking(move || unmount_below(&pods_dir)).await;
     result?;

@@ -144,6 +144,13 @@ impl Cgroups {
         }
     }
 
+    /// Removes the whole tree, as far as no process is left in it.
+    pub fn remove_all(&self) {
+        for hierarchy in self.hierarchies() {
+            remove_tree(&under(&hierarchy, &self.root));
+        }
+    }
+
     /// The uids of pods that have a group.
     pub fn pods(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();

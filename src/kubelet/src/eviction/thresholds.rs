@@ -85,14 +85,16 @@ pub struct Thresholds {
 }
 
 impl Default for Thresholds {
-    /// Upstream's defaults.
+    /// Upstream's, but for disks: those count in percent (10 and 15) there, which on a large disk is far from
+    /// full and on somebody's workstation would keep pods from running at all. MicroK8s takes 1 GiB, too.
     fn default() -> Self {
+        const GIB: u64 = 1024 * 1024 * 1024;
         Self {
             hard: BTreeMap::from([
                 (Signal::MemoryAvailable, Limit::Absolute(100 * 1024 * 1024)),
-                (Signal::NodeFsAvailable, Limit::Percent(10.0)),
+                (Signal::NodeFsAvailable, Limit::Absolute(GIB)),
                 (Signal::NodeFsInodesFree, Limit::Percent(5.0)),
-                (Signal::ImageFsAvailable, Limit::Percent(15.0)),
+                (Signal::ImageFsAvailable, Limit::Absolute(GIB)),
                 (Signal::ImageFsInodesFree, Limit::Percent(5.0)),
             ]),
         }
@@ -149,7 +151,9 @@ mod tests {
 
     #[test]
     fn limits_are_absolute_or_relative() {
-        let thresholds = Thresholds::default();
+        let mut thresholds = Thresholds::default();
+        thresholds.hard.insert(Signal::NodeFsAvailable, Limit::Percent(10.0));
+        thresholds.hard.insert(Signal::ImageFsAvailable, Limit::Percent(15.0));
         let measured = |available, capacity| Measured { available, capacity };
         let observation = Observation {
             signals: BTreeMap::from([

@@ -105,7 +105,7 @@ mod tests {
         let capacity = Capacity::from([
             ("cpu".into(), 2000),
             ("memory".into(), 1 << 30),
-            ("ephemeral-storage".into(), 1000),
+            ("ephemeral-storage".into(), (1 << 30) + 900),
             ("pods".into(), 110),
         ]);
         let reserved =

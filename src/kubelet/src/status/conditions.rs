@@ -6,13 +6,15 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// The conditions that the kubelet owns. All others belong to somebody else and are never written.
-pub const OWNED: [&str; 5] = [READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, SCHEDULED];
+pub const OWNED: [&str; 6] = [READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, SCHEDULED, DISRUPTION];
 
 /// Sandbox and network are there (KEP-3085).
 const READY_TO_START: &str = "PodReadyToStartContainers";
 const INITIALIZED: &str = "Initialized";
 const READY: &str = "Ready";
 const CONTAINERS_READY: &str = "ContainersReady";
+/// The pod was ended for the node's sake, not for its own (KEP-3329). Preemption and the eviction API set it, too.
+const DISRUPTION: &str = "DisruptionTarget";
 /// The scheduler's; the kubelet only adds it to pods that were placed without one.
 const SCHEDULED: &str = "PodScheduled";
 
@@ -30,6 +32,8 @@ pub struct ConditionInputs<'a> {
     pub sandbox_ready: bool,
     /// The conditions as last known.
     pub previous: &'a [PodCondition],
+    /// What the pod was evicted for, if it was.
+    pub evicted: Option<&'a str>,
     /// Now.
     pub now: &'a Time,
 }
@@ -52,7 +56,19 @@ pub fn conditions(inputs: &ConditionInputs<'_>) -> Vec<PodCondition> {
         containers_ready,
         Verdict { type_: SCHEDULED, holds: true, reason: None, message: None },
     ];
-    verdicts.into_iter().map(|verdict| condition(inputs, verdict)).collect()
+    let mut conditions: Vec<PodCondition> =
+        verdicts.into_iter().map(|verdict| condition(inputs, verdict)).collect();
+    let known = inputs.previous.iter().find(|condition| condition.type_ == DISRUPTION);
+    conditions.extend(known.cloned().or_else(|| {
+        let verdict = Verdict {
+            type_: DISRUPTION,
+            holds: true,
+            reason: Some("TerminationByKubelet"),
+            message: Some(inputs.evicted?.to_owned()),
+        };
+        Some(condition(inputs, verdict))
+    }));
+    conditions
 }
 
 fn condition(inputs: &ConditionInputs<'_>, verdict: Verdict) -> PodCondition {

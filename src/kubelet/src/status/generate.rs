@@ -95,6 +95,7 @@ pub fn generate(inputs: &StatusInputs<'_>) -> PodStatus {
         regular: &regular,
         sandbox_ready,
         previous: previous_conditions,
+        evicted: inputs.verdict.filter(|v| v.reason == "Evicted").map(|v| v.message.as_str()),
         now: inputs.now,
     });
     let ips = pod_ips(inputs, phase);

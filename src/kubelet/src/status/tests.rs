@@ -180,6 +180,7 @@ fn a_verdict_fails_the_pod() {
     given.verdict = Some(Override { reason: "Evicted".into(), message: "The node was low".into() });
     let status = status_of(&given);
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+    assert_eq!(condition(&status, "DisruptionTarget"), ("True", "The node was low"));
 }
 
 #[test]

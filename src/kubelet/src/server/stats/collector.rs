@@ -131,8 +131,8 @@ impl Collector {
         let sandboxes = match self.runtime.list_pod_sandbox_stats(None).await {
             Ok(sandboxes) => sandboxes,
             Err(error) => {
-                tracing::warn!(%error, "the runtime gives no pod statistics");
-                return Vec::new();
+                tracing::debug!(%error, "the runtime does not give the statistics of all pods at once");
+                self.stats_of_each().await
             }
         };
         let started = self.start_times().await;
@@ -140,6 +140,23 @@ impl Collector {
             sandboxes.into_iter().filter_map(|sandbox| self.pod(sandbox, &started, now)).collect();
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         pods
+    }
+
+    /// One sandbox after the other: containerd 1.6 lists nothing at all when the cgroup of one sandbox is gone,
+    /// as that of a finished pod is.
+    async fn stats_of_each(&self) -> Vec<v1::PodSandboxStats> {
+        let ready = v1::PodSandboxStateValue { state: v1::PodSandboxState::SandboxReady as i32 };
+        let filter = v1::PodSandboxFilter { state: Some(ready), ..v1::PodSandboxFilter::default() };
+        let mut found = Vec::new();
+        for sandbox in self.runtime.list_pod_sandbox(Some(filter)).await.unwrap_or_default() {
+            match self.runtime.pod_sandbox_stats(&sandbox.id).await {
+                Ok(stats) => found.push(stats),
+                Err(error) => {
+                    tracing::debug!(%error, sandbox = sandbox.id, "the runtime gives no statistics of a pod")
+                }
+            }
+        }
+        found
     }
 
     /// Creation times of sandboxes and containers by id, in nanoseconds since 1970.
