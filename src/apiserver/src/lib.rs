@@ -18,9 +18,11 @@
 //! | [`discovery`] | `/api`, `/apis`, `/version` |
 //! | [`openapi`] | `/openapi/v2`, `/openapi/v3` |
 //! | [`authentication`], [`authorization`], [`admission`] | who asks, whether they may, what they may write |
+//! | [`audit`] | the audit log |
 //! | [`bootstrap`] | what a new cluster holds |
 
 pub mod admission;
+pub mod audit;
 pub mod authentication;
 pub mod authorization;
 pub mod bootstrap;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 
 /// The kind of write.
@@ -80,6 +81,8 @@ pub struct Request<'a> {
     pub options: &'a Value,
     /// Where warnings for the client go.
     pub warnings: &'a Warnings,
+    /// Where notes for the audit log go.
+    pub annotations: &'a Annotations,
 }
 
 impl Request<'_> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::admission::{Operation, Request, Warnings};
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use crate::authorization::Union;
 use crate::bootstrap::{ExtensionAuthentication, reconcile};
@@ -57,6 +58,7 @@ impl Cluster {
             dry_run: false,
             options: &Value::Null,
             warnings: &self.warnings,
+            annotations: &Annotations::default(),
         };
         self.chain.admit(&request, &mut object).await?;
         self.chain.validate(&request, &object).await?;
@@ -314,6 +316,7 @@ async fn signers_are_guarded() {
             dry_run: false,
             options: &Value::Null,
             warnings: &cluster.warnings,
+            annotations: &Annotations::default(),
         };
         let status = cluster.chain.validate(&ask, &new).await.unwrap_err();
         let expected = format!("user not permitted to {verb} requests with signerName \"example.com/x\"");

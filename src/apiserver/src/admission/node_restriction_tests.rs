@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::admission::Warnings;
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use crate::cached::testing::{create, registry};
 use apimachinery::gvk::{Gvk, Gvr};
@@ -49,6 +50,7 @@ async fn judge(
         dry_run: false,
         options: &Value::Null,
         warnings: &Warnings::default(),
+        annotations: &Annotations::default(),
     };
     plugin.admit(&request, &mut object.clone()).await.map_err(|status| status.message)
 }

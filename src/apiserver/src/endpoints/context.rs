@@ -4,6 +4,7 @@ use super::negotiation::{self, Form};
 use super::query::Query;
 use super::request_info::RequestInfo;
 use crate::admission::Warnings;
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use apimachinery::status::Result;
 use http::{HeaderMap, header};
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) headers: HeaderMap,
     /// What the client is to be warned of.
     pub(crate) warnings: Warnings,
+    /// What the audit log is to note.
+    pub(crate) annotations: Annotations,
     /// When it came.
     pub(crate) now: Timestamp,
 }

@@ -52,6 +52,7 @@ pub(crate) fn writer<'a>(
         user: &context.user,
         manager: &options.manager,
         warnings: &context.warnings,
+        annotations: &context.annotations,
         options: &options.value,
         dry_run: options.dry_run,
         now: context.now,

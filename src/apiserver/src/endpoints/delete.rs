@@ -121,6 +121,7 @@ fn writer<'a>(
         user: &context.user,
         manager: "",
         warnings: &context.warnings,
+        annotations: &context.annotations,
         options: &request.value,
         dry_run: request.dry_run,
         now: context.now,

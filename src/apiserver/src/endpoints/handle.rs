@@ -9,6 +9,7 @@ use super::{
 };
 use crate::ApiServer;
 use crate::admission::Warnings;
+use crate::audit::Annotations;
 use crate::body::Body;
 use crate::registry::Served;
 use crate::registry::core::{binding, component_status, eviction, namespace, service_account};
@@ -128,6 +129,7 @@ async fn answer(server: &ApiServer, info: RequestInfo, mut parts: Parts, body: B
         query: Query::parse(parts.uri.query()),
         headers: std::mem::take(&mut parts.headers),
         warnings: Warnings::default(),
+        annotations: Annotations::default(),
         now: jiff::Timestamp::now(),
         info,
         user,

@@ -9,6 +9,7 @@ use super::served::Served;
 use super::store::{Registry, decode, encode};
 use super::{certificates, meta_rules, strategy};
 use crate::admission::{Chain, Operation, Request, Warnings};
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use apimachinery::field::ErrorList;
 use apimachinery::gvk::Gvr;
@@ -43,6 +44,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) manager: &'a str,
     /// What the client is to be warned of.
     pub(crate) warnings: &'a Warnings,
+    /// Where notes for the audit log go.
+    pub(crate) annotations: &'a Annotations,
     /// The options as admission plugins see them.
     pub(crate) options: &'a Value,
     /// Whether nothing is to be kept.
@@ -348,6 +351,7 @@ impl Writer<'_> {
             dry_run: self.dry_run,
             options: self.options,
             warnings: self.warnings,
+            annotations: self.annotations,
         }
     }
 }

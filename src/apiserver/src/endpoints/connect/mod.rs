@@ -75,6 +75,7 @@ async fn admit(server: &ApiServer, context: &Context, served: &Arc<Served>) -> R
         user: &context.user,
         manager: "",
         warnings: &context.warnings,
+        annotations: &context.annotations,
         options: &options,
         dry_run: false,
         now: context.now,

@@ -5,6 +5,7 @@ use super::allocation::first_address;
 use super::service_families::Family;
 use crate::ApiServer;
 use crate::admission::{Chain, Warnings};
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use crate::registry::writer::{Change, Writer};
 use api::value;
@@ -130,6 +131,7 @@ async fn write(server: &ApiServer, gvr: &Gvr, mut object: Value, update: Option<
         user: &user,
         manager: MANAGER,
         warnings: &warnings,
+        annotations: &Annotations::default(),
         options: &Value::Null,
         dry_run: false,
         now: jiff::Timestamp::now(),
