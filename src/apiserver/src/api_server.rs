@@ -9,7 +9,8 @@ use crate::body::Body;
 use crate::bootstrap;
 use crate::config::Config;
 use crate::discovery::Discovery;
-use crate::endpoints::{Context, Health, Limits, Metrics, RequestInfo};
+use crate::endpoints::{Context, Health, Metrics, RequestInfo};
+use crate::flowcontrol::{FlowControl, Follower};
 use crate::in_process::InProcess;
 use crate::openapi::OpenApi;
 use crate::registry::core::event_expiry;
@@ -66,7 +67,8 @@ struct Inner {
     openapi: OpenApi,
     discovery: Discovery,
     health: Health,
-    limits: Limits,
+    flow_control: Arc<FlowControl>,
+    flow_follower: Follower,
     metrics: Metrics,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
@@ -118,6 +120,8 @@ impl ApiServer {
             registry.clone(),
             Arc::clone(&authorizer),
         )?;
+        let flow_control = FlowControl::new(config.max_requests_in_flight);
+        let flow_follower = Follower::start(&registry, &flow_control).await?;
         let resources = Resources::built_in();
         let services =
             Services::new(Arc::clone(registry.storage()), config.service_cidrs.clone(), config.node_ports);
@@ -134,7 +138,8 @@ impl ApiServer {
                 oidc,
                 openapi: OpenApi::default(),
                 health: Health::default(),
-                limits: Limits::default(),
+                flow_control,
+                flow_follower,
                 metrics: Metrics::default(),
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
@@ -153,6 +158,7 @@ impl ApiServer {
     ) -> std::result::Result<(), NewError> {
         let failed = |what| move |status| NewError::Bootstrap { what, status: Box::new(status) };
         bootstrap::reconcile(self.registry(), extension).await.map_err(failed("what a new cluster holds"))?;
+        self.inner.flow_follower.catch_up();
         crate::registry::core::kubernetes_service::ensure(self)
             .await
             .map_err(failed("the kubernetes Service"))?;
@@ -253,8 +259,8 @@ impl ApiServer {
         &self.inner.admission
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.inner.limits
+    pub(crate) fn flow_control(&self) -> &Arc<FlowControl> {
+        &self.inner.flow_control
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

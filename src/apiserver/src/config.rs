@@ -12,6 +12,10 @@ use storage::Storage;
 /// Ports that Services of type NodePort get, as upstream has them.
 pub const DEFAULT_NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 
+/// Upstream's `--max-requests-inflight` (400) and `--max-mutating-requests-inflight` (200), which flow control
+/// takes together.
+pub const DEFAULT_REQUESTS_IN_FLIGHT: u32 = 600;
+
 /// Everything an [`crate::ApiServer`] needs from outside.
 pub struct Config {
     /// Where objects are kept. It has to be opened with [`crate::registry::FieldExtractor`].
@@ -34,6 +38,8 @@ pub struct Config {
     pub tokens: TokenSettings,
     /// Static tokens.
     pub token_file: Option<TokenFile>,
+    /// How many requests are answered at a time; flow control divides them among its levels.
+    pub max_requests_in_flight: u32,
     /// How kubelets are reached: the client certificate, and whom to believe. Without it there are no logs, exec
     /// and the like.
     pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
@@ -53,6 +59,7 @@ impl Config {
             service_account_keys,
             tokens: TokenSettings::for_domain("cluster.local"),
             token_file: None,
+            max_requests_in_flight: DEFAULT_REQUESTS_IN_FLIGHT,
             kubelet_client: None,
         }
     }

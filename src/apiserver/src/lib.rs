@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  TLS (server) or in-process service
-//!      -> handle: audit id, request info, in-flight limit, authentication, authorization
+//!      -> handle: audit id, request info, authentication, flow control, authorization
 //!          -> endpoints: get, list, watch, create, update, patch, delete, connect
 //!              -> registry: decode, default, admit, prepare, validate, encode, commit -> storage
 //! ```
@@ -18,6 +18,7 @@
 //! | [`discovery`] | `/api`, `/apis`, `/version` |
 //! | [`openapi`] | `/openapi/v2`, `/openapi/v3` |
 //! | [`authentication`], [`authorization`], [`admission`] | who asks, whether they may, what they may write |
+//! | `flowcontrol` | who is answered first when there is much to do |
 //! | [`audit`] | the audit log |
 //! | [`bootstrap`] | what a new cluster holds |
 
@@ -36,7 +37,9 @@ pub mod server;
 mod api_server;
 mod body;
 mod cached;
+mod flowcontrol;
 mod in_process;
+mod metrics;
 
 pub use api_server::{ApiServer, NewError};
 pub use body::{Body, BoxError};

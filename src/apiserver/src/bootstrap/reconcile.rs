@@ -132,8 +132,11 @@ async fn write(
         Policy::Binding => merge_binding(&found, wanted),
         Policy::Data => replace(&found, wanted, "data"),
         Policy::FlowControl => {
-            let keep = meta::annotation(&found, "apf.kubernetes.io/autoupdate-spec") == Some("false");
-            if keep { None } else { replace_spec(&found, wanted) }
+            if keeps_own_spec(&found) {
+                None
+            } else {
+                replace_spec(&found, wanted)
+            }
         }
     };
     match change {
@@ -157,6 +160,18 @@ async fn create(registry: &Registry, resource: &GroupResource, wanted: &Value) -
     match registry.create(resource, object).await {
         Err(status) if status.is_already_exists() => Ok(()),
         other => other.map(drop),
+    }
+}
+
+/// Whether somebody made a suggested object their own: by its annotation, or without one, by changing it. The
+/// mandatory ones are nobody's.
+fn keeps_own_spec(found: &Value) -> bool {
+    if matches!(meta::name(found), "exempt" | "catch-all") {
+        return false;
+    }
+    match meta::annotation(found, "apf.kubernetes.io/autoupdate-spec") {
+        Some(text) => text == "false",
+        None => meta::generation(found) > 1,
     }
 }
 

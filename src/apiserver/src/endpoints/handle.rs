@@ -10,7 +10,9 @@ use super::{
 use crate::ApiServer;
 use crate::admission::Warnings;
 use crate::audit::Annotations;
+use crate::authentication::UserInfo;
 use crate::body::Body;
+use crate::flowcontrol::{self, Outcome};
 use crate::registry::Served;
 use crate::registry::core::{binding, component_status, eviction, namespace, service_account};
 use crate::server::PeerCertificates;
@@ -28,6 +30,9 @@ use tracing::{debug, error};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Names a request in the audit log.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Which FlowSchema and PriorityLevelConfiguration a request went by (KEP-1040).
+const FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 /// Paths that everybody may ask for (upstream's `--authorization-always-allow-paths`).
 const OPEN_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
@@ -44,7 +49,7 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
     let timeout = timeout(&parts);
     let known = known(server, &info);
     let described = info.clone();
-    let work: BoxFuture<'_, Response<Body>> = Box::pin(answer(server, info, parts, body));
+    let work: BoxFuture<'_, Response<Body>> = Box::pin(answer(server, info, parts, body, timeout));
     let work = AssertUnwindSafe(work).catch_unwind();
     let answered = if long_running {
         work.await
@@ -104,7 +109,13 @@ fn timeout(parts: &Parts) -> Duration {
     asked.filter(|d| !d.is_zero()).map_or(REQUEST_TIMEOUT, |d| d.min(REQUEST_TIMEOUT))
 }
 
-async fn answer(server: &ApiServer, info: RequestInfo, mut parts: Parts, body: Body) -> Response<Body> {
+async fn answer(
+    server: &ApiServer,
+    info: RequestInfo,
+    mut parts: Parts,
+    body: Body,
+    timeout: Duration,
+) -> Response<Body> {
     let wants_yaml = parts.headers.get(header::ACCEPT).is_some_and(|v| v == "application/yaml");
     let pretty = negotiation::wants_pretty(None, &parts.headers);
     let error_media = match (wants_yaml, pretty) {
@@ -117,14 +128,15 @@ async fn answer(server: &ApiServer, info: RequestInfo, mut parts: Parts, body: B
         Ok(user) => user,
         Err(status) => return response::status(&status, error_media),
     };
+    let (uids, permit) = match queue(server, &user, &info, &parts, timeout).await {
+        Some(Outcome { uids, permit: Some(permit) }) => (uids, Some(permit)),
+        Some(Outcome { uids, permit: None }) => return with_uids(too_many_requests(), uids),
+        None => (None, None),
+    };
     let open = OPEN_PATHS.contains(&info.path.as_str());
     if !open && let Err(status) = server.authorize(&user, &info).await {
-        return response::status(&status, error_media);
+        return with_uids(response::status(&status, error_media), uids);
     }
-    let _place = match server.limits().enter(&user, &info) {
-        Ok(place) => place,
-        Err(status) => return response::status(&status, error_media),
-    };
     let context = Context {
         query: Query::parse(parts.uri.query()),
         headers: std::mem::take(&mut parts.headers),
@@ -144,6 +156,40 @@ async fn answer(server: &ApiServer, info: RequestInfo, mut parts: Parts, body: B
     if !warnings.is_empty() {
         response::add_warnings(&mut response, &warnings);
     }
+    // A watch has begun by now; from here on it costs what its client reads.
+    drop(permit);
+    with_uids(response, uids)
+}
+
+/// Waits until there is room for a request. `None` for those that are not limited: they last long.
+async fn queue(
+    server: &ApiServer,
+    user: &UserInfo,
+    info: &RequestInfo,
+    parts: &Parts,
+    timeout: Duration,
+) -> Option<Outcome> {
+    if info.is_long_running() && info.verb != "watch" {
+        return None;
+    }
+    let served = server.resources().get(&info.api_group, &info.api_version, &info.resource);
+    let query = parts.uri.query().unwrap_or("");
+    let seats = flowcontrol::seats(&**server.registry().storage(), served.map(|s| &**s), info, query).await;
+    Some(server.flow_control().enter(user, info, seats, timeout).await)
+}
+
+/// Names schema and level by their uids; their names are nobody's business.
+fn with_uids(mut response: Response<Body>, uids: Option<(HeaderValue, HeaderValue)>) -> Response<Body> {
+    if let Some((schema, level)) = uids {
+        response.headers_mut().insert(FLOW_SCHEMA_UID, schema);
+        response.headers_mut().insert(PRIORITY_LEVEL_UID, level);
+    }
+    response
+}
+
+fn too_many_requests() -> Response<Body> {
+    let mut response = response::text(429, "Too many requests, please try again later.\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -238,8 +284,16 @@ async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<
             let findings = server.health().findings(first, fine.unwrap_or(false));
             Ok(health::answer(first, check, &context.query, &findings))
         }
+        ("debug", dump) if dump.starts_with("api_priority_and_fairness/") => {
+            let dump = dump.trim_start_matches("api_priority_and_fairness/");
+            let details = !context.query.text("includeRequestDetails").is_empty();
+            let text = server.flow_control().dump(dump, details).ok_or_else(Status::no_such_path)?;
+            Ok(response::text(200, text))
+        }
         ("metrics", "") => {
-            let text = server.metrics().render(server.registry().storage().revision());
+            let mut text = server.metrics().render(server.registry().storage().revision());
+            // Writing to a String cannot fail.
+            let _ = server.flow_control().write_metrics(&mut text);
             Ok(response::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text))
         }
         (".well-known", "openid-configuration") => {
