@@ -2,14 +2,14 @@
 
 use super::addresses;
 use super::control_plane::ControlPlane;
+use super::network::PodNetwork;
 use super::settings::Settings;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use apiserver::authentication::UserInfo;
 use client::rest::Patch;
-use client::{Informer, ObjectKey, Rest, SharedInformers};
+use client::{ObjectKey, Rest, SharedInformers};
 use cri::containerd::{self, Supervisor};
-use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kubelet::Kubelet;
@@ -114,11 +114,17 @@ impl Agent {
                 Some(supervisor) => supervisor.config().cni_conf_dir(),
                 None => PathBuf::from(FOREIGN_NETWORKS),
             };
-            let (settings, nodes) = (self.settings.clone(), self.informers.get::<Node>());
-            let stop = self.stop.clone();
+            let network = PodNetwork {
+                node_name: self.settings.node_name.clone(),
+                cluster_cidr: self.settings.cluster_cidr,
+                data_dir: self.settings.data_dir.join("cni"),
+                directory,
+            };
+            let (nodes, stop) = (self.informers.get::<Node>(), self.stop.clone());
+            let runtime = cri::Client::new(&socket)?;
             tasks.spawn(async move {
                 packed.cancelled().await;
-                network(&settings, &directory, nodes, stop).await
+                network.run(nodes, runtime, stop).await
             });
         }
         let proxy = proxy::Config {
@@ -231,48 +237,4 @@ async fn pack(socket: &Path, stamp: &Path, snapshotter: &str) -> Result<()> {
         tracing::info!(image = packed.name, digest = packed.digest, "imported");
     }
     Ok(())
-}
-
-/// Gives the runtime its network configuration as soon as the node has a pod CIDR, and when that changes.
-async fn network(
-    settings: &Settings,
-    directory: &Path,
-    nodes: Informer<Node>,
-    stop: CancellationToken,
-) -> Result<()> {
-    let data_dir = settings.data_dir.join("cni");
-    let mut events = nodes.subscribe();
-    let mut known: Vec<IpNet> = Vec::new();
-    loop {
-        let event = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            event = events.recv() => event.context("the watch of nodes ended")?,
-        };
-        let node = event.object();
-        if node.metadata.name.as_deref() != Some(settings.node_name.as_str()) {
-            continue;
-        }
-        let cidrs: Vec<IpNet> = node
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.pod_cidrs.as_ref())
-            .into_iter()
-            .flatten()
-            .filter_map(|cidr| cidr.parse().ok())
-            .collect();
-        if cidrs.is_empty() || cidrs == known {
-            continue;
-        }
-        let (cluster, directory, data_dir, given) =
-            (settings.cluster_cidr, directory.to_owned(), data_dir.clone(), cidrs.clone());
-        // nft and files: not for the threads that answer requests.
-        tokio::task::spawn_blocking(move || {
-            cni::host::ensure(&[cluster])?;
-            cni::configuration::write(&directory, &data_dir, &given, None)
-        })
-        .await?
-        .context("cannot set up the pod network")?;
-        tracing::info!(?cidrs, "the pod network is ready");
-        known = cidrs;
-    }
 }

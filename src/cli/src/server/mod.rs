@@ -10,11 +10,13 @@
 //! | [`addresses`] | the node's addresses, and their changes |
 //! | [`settings`] | the flags, checked |
 //! | [`control_plane`] | datastore, API server, controllers, scheduler, add-ons |
-//! | [`agent`] | containerd, kubelet, proxy, pod network |
+//! | [`agent`] | containerd, kubelet, proxy |
+//! | [`network`] | the pod network of the node |
 
 mod addresses;
 pub mod agent;
 mod control_plane;
+mod network;
 mod settings;
 
 use crate::arguments::Server;

@@ -68,9 +68,27 @@ pub fn raise_inotify_limits() {
     }
 }
 
+/// Whether anything is mounted at or below a folder; true where that cannot be told.
+pub fn has_mounts_below(folder: &Path) -> bool {
+    std::fs::read_to_string("/proc/self/mountinfo").map_or(true, |mounts| mounted_below(&mounts, folder))
+}
+
+/// The fifth field of a line is the mount point (proc_pid_mountinfo(5)).
+fn mounted_below(mountinfo: &str, folder: &Path) -> bool {
+    let mut points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points.any(|point| Path::new(point).starts_with(folder))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mounts_are_told_by_whole_path_segments() {
+        let mounts = "1 2 0:1 / /run/knarr-1/a/rootfs rw - overlay overlay rw\n";
+        assert!(mounted_below(mounts, Path::new("/run/knarr-1")));
+        assert!(!mounted_below(mounts, Path::new("/run/knarr")));
+    }
 
     #[test]
     fn the_capability_is_bit_24_of_the_effective_set() {

@@ -124,6 +124,10 @@ pub async fn stop_running(config: &Config) -> bool {
     let Some(mut process) = Process::adopt(config) else { return false };
     process.stop().await;
     let _ = std::fs::remove_file(config.process_file());
+    // A container's root that is still mounted must not be emptied.
+    if !host::has_mounts_below(&config.run_dir) {
+        let _ = std::fs::remove_dir_all(&config.run_dir);
+    }
     true
 }
 
