@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
@@ -36,53 +37,8 @@ const DEFAULTS: [(&str, &str, &str); 2] = [
     ("api.core.v1.ServicePort", "protocol", "\"TCP\""),
 ];
 
-/// Structs that are no pointers in Go, and so are written as `{}` when nothing is set: what the OpenAPI v2 document
-/// does not say. Besides these: metadata, spec and status of every kind with metadata.
-const ALWAYS: [(&str, &str); 43] = [
-    ("apps.DaemonSetSpec", "template"),
-    ("apps.DaemonSetSpec", "updateStrategy"),
-    ("apps.DeploymentSpec", "strategy"),
-    ("apps.DeploymentSpec", "template"),
-    ("apps.ReplicaSetSpec", "template"),
-    ("apps.StatefulSetSpec", "template"),
-    ("apps.StatefulSetSpec", "updateStrategy"),
-    ("authentication.SelfSubjectReviewStatus", "userInfo"),
-    ("authentication.TokenReviewStatus", "user"),
-    ("autoscaling.HorizontalPodAutoscalerSpec", "scaleTargetRef"),
-    ("batch.CronJobSpec", "jobTemplate"),
-    ("batch.JobSpec", "template"),
-    ("batch.JobTemplateSpec", "metadata"),
-    ("batch.JobTemplateSpec", "spec"),
-    ("core.Container", "resources"),
-    ("core.ContainerStatus", "lastState"),
-    ("core.ContainerStatus", "state"),
-    ("core.EphemeralContainer", "resources"),
-    ("core.Event", "involvedObject"),
-    ("core.Event", "source"),
-    ("core.NodeDaemonEndpoints", "kubeletEndpoint"),
-    ("core.NodeStatus", "daemonEndpoints"),
-    ("core.NodeStatus", "nodeInfo"),
-    ("core.PersistentVolumeClaimSpec", "resources"),
-    ("core.PersistentVolumeClaimTemplate", "metadata"),
-    ("core.PersistentVolumeClaimTemplate", "spec"),
-    ("core.PodTemplate", "template"),
-    ("core.PodTemplateSpec", "metadata"),
-    ("core.PodTemplateSpec", "spec"),
-    ("core.ServiceStatus", "loadBalancer"),
-    ("flowcontrol.FlowSchemaSpec", "priorityLevelConfiguration"),
-    ("flowcontrol.LimitedPriorityLevelConfiguration", "limitResponse"),
-    ("networking.HTTPIngressPath", "backend"),
-    ("networking.IngressServiceBackend", "port"),
-    ("networking.IngressStatus", "loadBalancer"),
-    ("networking.NetworkPolicySpec", "podSelector"),
-    ("rbac.ClusterRoleBinding", "roleRef"),
-    ("rbac.RoleBinding", "roleRef"),
-    ("resource.AllocationResult", "devices"),
-    ("resource.ResourceClaimSpec", "devices"),
-    ("resource.ResourceClaimTemplateSpec", "metadata"),
-    ("resource.ResourceClaimTemplateSpec", "spec"),
-    ("storage.VolumeAttachmentSpec", "source"),
-];
+/// What the documents do not say: which fields are pointers in Go. A release's are found by reflection over its types.
+const POINTERS: &str = include_str!("pointers.txt");
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -137,10 +93,11 @@ fn types(openapi: &Value, protobuf: &Map<String, Value>) -> Result<String> {
         let numbers = numbers(name, protobuf);
         for (property, schema) in properties {
             let mark = if required.contains(property.as_str()) { "!" } else { "" };
+            let pointer = if is_pointer(name, property) { "*" } else { "" };
             let number = numbers.get(&normal(property)).map_or("-", String::as_str);
             let ty = type_text(schema).map_err(|err| format!("{name}.{property}: {err}"))?;
-            let words = words(name, property, schema, properties);
-            writeln!(out, "{property}{mark} {ty} {number}{words}")?;
+            let words = words(name, property, schema);
+            writeln!(out, "{property}{mark}{pointer} {ty} {number}{words}")?;
         }
     }
     Ok(out)
@@ -217,7 +174,7 @@ fn type_text(schema: &Value) -> Result<String> {
 }
 
 /// What follows the number.
-fn words(name: &str, property: &str, schema: &Value, siblings: &Map<String, Value>) -> String {
+fn words(name: &str, property: &str, schema: &Value) -> String {
     let mut words = String::new();
     let strategy = text(schema, "x-kubernetes-patch-strategy");
     let merge_key = text(schema, "x-kubernetes-patch-merge-key");
@@ -234,7 +191,7 @@ fn words(name: &str, property: &str, schema: &Value, siblings: &Map<String, Valu
             map_type => words.push_str(&format!(" {map_type}")),
         }
     }
-    if always(name, property, schema, siblings) {
+    if always(name, property, schema) {
         words.push_str(" always");
     }
     if let Some((_, _, default)) = DEFAULTS.iter().find(|(ty, field, _)| *ty == name && *field == property) {
@@ -243,22 +200,27 @@ fn words(name: &str, property: &str, schema: &Value, siblings: &Map<String, Valu
     words
 }
 
-fn always(name: &str, property: &str, schema: &Value, siblings: &Map<String, Value>) -> bool {
+/// Structs that are no pointers in Go are written as `{}` when nothing is set.
+fn always(name: &str, property: &str, schema: &Value) -> bool {
     let reference = text(schema, "$ref");
-    if reference.is_empty() || SPECIAL.iter().any(|(special, _)| reference.ends_with(special)) {
-        return false;
-    }
-    // `api.core.v1.Pod` is `core.Pod` in the tables above, whatever its version.
-    let parts: Vec<&str> = name.split('.').collect();
-    let group_type = match parts.as_slice() {
-        ["api", group, _, ty] => format!("{group}.{ty}"),
-        [.., ty] => format!("other.{ty}"),
-        [] => String::new(),
-    };
-    let listed =
-        |table: &[(&str, &str)]| table.iter().any(|(ty, field)| *ty == group_type && *field == property);
-    let is_kind = ["apiVersion", "kind", "metadata"].iter().all(|field| siblings.contains_key(*field));
-    listed(&ALWAYS) || is_kind && matches!(property, "metadata" | "spec" | "status")
+    !reference.is_empty()
+        && !reference.contains("JSONSchemaPropsOr")
+        && !SPECIAL.iter().any(|(special, _)| reference.ends_with(special))
+        && !is_pointer(name, property)
+}
+
+fn is_pointer(name: &str, property: &str) -> bool {
+    static KNOWN: LazyLock<BTreeSet<(&str, &str)>> = LazyLock::new(|| {
+        let types = POINTERS.lines().filter(|line| !line.starts_with('#'));
+        types
+            .flat_map(|line| {
+                let mut words = line.split(' ');
+                let ty = words.next().unwrap_or_default();
+                words.map(move |field| (ty, field))
+            })
+            .collect()
+    });
+    KNOWN.contains(&(name, property))
 }
 
 /// Protobuf numbers of a message's fields by normalised JSON name; those of messages that JSON inlines as paths.
@@ -288,6 +250,8 @@ fn collect(message: &str, prefix: &str, protobuf: &Map<String, Value>, into: &mu
         if INLINED.contains(&field.as_str()) && protobuf.contains_key(ty) {
             collect(ty, &format!("{path}."), protobuf, into);
         }
+        // A list that is a message of its own, with the items in field 1.
+        let path = if ty.ends_with(".Verbs") { format!("{path}.1") } else { path };
         into.entry(normal(field)).or_insert(path);
     }
 }

@@ -5,6 +5,7 @@
 //! = v1 Pod                                    an identity (apiVersion kind) of the type above
 //! ~ [{"discriminator":...}]                   its x-kubernetes-unions
 //! containerPort! int32 3                      field, `!` required; type; protobuf number (`-` for none)
+//! replicas* int32 1                           `*` a pointer in Go: absent is not zero
 //! ports [map:containerPort,protocol]api.core.v1.ContainerPort 6 merge=containerPort
 //! data {}bytes 2                              map; `{atomic}` and `{granular}` say the map type
 //! emptyDir api.core.v1.EmptyDirVolumeSource 1.2   message 1 is inlined in JSON, 2 is the number in it
@@ -98,15 +99,16 @@ impl Reader {
         let (name, rest) = line.split_once(' ').ok_or("a field needs a type")?;
         let (ty, rest) = rest.split_once(' ').ok_or("a field needs a protobuf number")?;
         let (number, mut words) = rest.split_once(' ').unwrap_or((rest, ""));
+        let bare = name.strip_suffix('*').unwrap_or(name);
         let mut field = Field {
-            name: Cow::Borrowed(name.strip_suffix('!').unwrap_or(name)),
+            name: Cow::Borrowed(bare.strip_suffix('!').unwrap_or(bare)),
             ty: self.type_of(ty)?,
-            required: name.ends_with('!'),
+            required: bare.ends_with('!'),
             always: false,
             map_type: MapType::Unset,
             patch: PatchStrategy::default(),
             merge_key: None,
-            protobuf: protobuf_path(number)?,
+            protobuf: protobuf_path(number)?.pointer(name.ends_with('*')),
             default: None,
         };
         while !words.is_empty() {
@@ -232,7 +234,7 @@ mod tests {
     const TABLE: &str = "\
 : api.core.v1.Port atomic
 number! int32 3
-protocol string 1.2 default=\"TCP\"
+protocol* string 1.2 default=\"TCP\"
 : api.core.v1.Holder
 = v1 Holder
 = apps/v1 Holder
@@ -253,6 +255,7 @@ labels {}string -
         assert_eq!(item.map_type(), MapType::Atomic);
         let protocol = item.field("protocol").unwrap();
         assert_eq!(protocol.protobuf.numbers().collect::<Vec<_>>(), [1, 2]);
+        assert!(protocol.protobuf.is_pointer() && !ports.protobuf.is_pointer());
         assert_eq!(protocol.default.as_deref(), Some(&serde_json::json!("TCP")));
         assert!(item.field("number").unwrap().required);
         assert_eq!(holder.field("labels").unwrap().protobuf.numbers().count(), 0);

@@ -262,13 +262,15 @@ pub struct Field {
     pub default: Option<Box<Value>>,
 }
 
-/// Up to three protobuf field numbers, ten bits each, outermost in the lowest bits; zero where there is none.
+/// Up to three protobuf field numbers, ten bits each, outermost in the lowest bits; zero where there is none. The
+/// highest bit tells pointers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProtobufPath(pub(crate) u32);
 
 impl ProtobufPath {
     /// Bits per number: the highest number in Kubernetes 1.36 is 44.
     const BITS: u32 = 10;
+    const POINTER: u32 = 1 << 31;
 
     /// Packs numbers, outermost first. None if they do not fit.
     pub fn new(numbers: &[u32]) -> Option<Self> {
@@ -276,6 +278,18 @@ impl ProtobufPath {
             return None;
         }
         Some(Self(numbers.iter().rev().fold(0, |packed, n| packed << Self::BITS | n)))
+    }
+
+    /// The same path to a field that is a pointer in Go, or is none: a pointer that is not set is absent from the
+    /// message, anything else is there with its zero value.
+    #[must_use]
+    pub fn pointer(self, is_one: bool) -> Self {
+        Self(if is_one { self.0 | Self::POINTER } else { self.0 & !Self::POINTER })
+    }
+
+    /// Whether the field is a pointer in Go.
+    pub fn is_pointer(self) -> bool {
+        self.0 & Self::POINTER != 0
     }
 
     /// The numbers, outermost first. Empty if the field has no protobuf form.
