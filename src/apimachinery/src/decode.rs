@@ -3,12 +3,39 @@
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// Deepest nesting that is read. encoding/json of Go allows 10,000; objects of the API stay far below
 /// this, and recursion over a tree must not exhaust a worker's stack. serde_json's own limit is 128.
 pub const MAX_DEPTH: usize = 120;
+
+/// The most memory that the tree of one body may take, roughly. A body of 3 MiB of ordinary objects stays far below;
+/// one of nothing but empty objects would otherwise grow two hundred times.
+const MAX_TREE_BYTES: usize = 64 << 20;
+
+/// How much a tree may still grow.
+pub(crate) struct Budget(Cell<usize>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Cell::new(MAX_TREE_BYTES))
+    }
+}
+
+impl Budget {
+    /// A value in its place, without what it points to.
+    pub(crate) const VALUE: usize = 32;
+    /// An object: a node of its tree, which has room for eleven entries.
+    pub(crate) const OBJECT: usize = 640;
+
+    /// Takes some of it, or tells how much there was.
+    pub(crate) fn spend(&self, bytes: usize) -> Result<(), usize> {
+        let left = self.0.get().checked_sub(bytes).ok_or(MAX_TREE_BYTES)?;
+        self.0.set(left);
+        Ok(())
+    }
+}
 
 /// A decoded body.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,11 +60,15 @@ pub enum DecodeError {
 /// Reads JSON.
 ///
 /// # Errors
-/// When the bytes are not exactly one JSON value, or nest deeper than [`MAX_DEPTH`].
+/// When the bytes are not exactly one JSON value, nest deeper than [`MAX_DEPTH`], or would make too large a tree.
 pub fn json(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    json_within(bytes, &Budget::default())
+}
+
+pub(crate) fn json_within(bytes: &[u8], budget: &Budget) -> Result<Decoded, DecodeError> {
     let sink = Sink::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Node { sink: &sink, path: &Trail::Root, depth: 0 }
+    let value = Node { sink: &sink, path: &Trail::Root, depth: 0, budget }
         .deserialize(&mut deserializer)
         .map_err(|e| DecodeError::Json(e.to_string()))?;
     deserializer.end().map_err(|e| DecodeError::Json(e.to_string()))?;
@@ -87,12 +118,14 @@ struct Node<'a> {
     sink: &'a Sink,
     path: &'a Trail<'a>,
     depth: usize,
+    budget: &'a Budget,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.spend(Budget::VALUE)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -141,7 +174,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut items = Vec::new();
         loop {
             let path = Trail::Index(self.path, items.len());
-            match seq.next_element_seed(Node { sink: self.sink, path: &path, depth })? {
+            match seq.next_element_seed(Node { sink: self.sink, path: &path, depth, budget: self.budget })? {
                 Some(item) => items.push(item),
                 None => return Ok(Value::Array(items)),
             }
@@ -150,10 +183,12 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let depth = self.deeper()?;
+        self.spend(Budget::OBJECT)?;
         let mut entries = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             let path = Trail::Key(self.path, &key);
-            let value = map.next_value_seed(Node { sink: self.sink, path: &path, depth })?;
+            let value =
+                map.next_value_seed(Node { sink: self.sink, path: &path, depth, budget: self.budget })?;
             if entries.contains_key(&key) {
                 self.sink.0.borrow_mut().push(path.to_string());
             }
@@ -164,6 +199,12 @@ impl<'de> Visitor<'de> for Node<'_> {
 }
 
 impl Node<'_> {
+    fn spend<E: serde::de::Error>(&self, bytes: usize) -> Result<(), E> {
+        self.budget
+            .spend(bytes)
+            .map_err(|limit| E::custom(format!("the object takes more than {limit} bytes")))
+    }
+
     fn deeper<E: serde::de::Error>(&self) -> Result<usize, E> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom(format!("exceeded max depth of {MAX_DEPTH}")));
@@ -197,6 +238,14 @@ mod tests {
         let text = "[".repeat(100_000);
         assert!(json(text.as_bytes()).is_err());
         assert!(yaml(text.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_body_that_would_grow_huge_is_refused() {
+        let empty_objects = format!("[{}{{}}]", "{},".repeat(1_000_000));
+        assert!(json(empty_objects.as_bytes()).unwrap_err().to_string().contains("takes more than"));
+        let numbers = format!("[{}0]", "0,".repeat(1_000_000));
+        assert!(json(numbers.as_bytes()).is_ok());
     }
 
     #[test]

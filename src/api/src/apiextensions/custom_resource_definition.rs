@@ -52,6 +52,7 @@ impl Kind for CustomResourceDefinition {
             .collect();
         if let Some(status) = value::ensure_object(object, "status") {
             value::set(status, "storedVersions", stored);
+            value::ensure_object(status, "acceptedNames");
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::types::{Field, ListType, MapType, Shape, Type, TypeId, TypeInfo};
 use crate::gvk::Gvk;
+use crate::protobuf::Plans;
 
 /// A closed set of types: whatever one refers to is in it.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct SchemaSet {
     types: Vec<Type>,
     by_name: HashMap<Cow<'static, str>, TypeId>,
     by_gvk: Vec<(Identity, TypeId)>,
+    /// Worked out when first asked for: sets of custom resources never are.
+    protobuf: OnceLock<Plans>,
 }
 
 /// Group, version, kind.
@@ -60,6 +63,21 @@ impl SchemaSet {
         if let Some(slot) = self.types.get_mut(id.0 as usize) {
             *slot = ty;
         }
+    }
+
+    /// The layouts of all structs as protobuf messages. What is added later has none.
+    pub(crate) fn protobuf(&self) -> &Plans {
+        self.protobuf.get_or_init(|| Plans::new(self))
+    }
+
+    /// How many types there are.
+    pub(crate) fn len(&self) -> usize {
+        self.types.len()
+    }
+
+    /// The ids of all types.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
+        (0..self.types.len()).map(|index| TypeId(u32::try_from(index).unwrap_or(u32::MAX)))
     }
 
     /// The type of an id.
@@ -178,6 +196,11 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The set that the type is part of.
+    pub(crate) fn set(self) -> &'a SchemaSet {
+        self.set
+    }
+
     /// The type.
     pub fn ty(self) -> &'a Type {
         self.set.get(self.id)

@@ -8,6 +8,13 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeId(pub(crate) u32);
 
+impl TypeId {
+    /// As a place in a list of all types.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// One type: its shape and what is rarely there.
 #[derive(Clone, Debug)]
 pub struct Type {
