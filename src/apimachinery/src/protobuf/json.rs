@@ -70,7 +70,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn string(&mut self) -> Result<Cow<'a, [u8]>, ProtobufError> {
         self.expect(b'"')?;
         let from = self.at;
-        self.to_quote_or_escape()?;
+        self.skip_plain()?;
         let plain = self.text.get(from..self.at).unwrap_or_default();
         if self.take_here(b'"') {
             return Ok(Cow::Borrowed(plain));
@@ -83,12 +83,12 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             self.unescape(&mut out)?;
             let from = self.at;
-            self.to_quote_or_escape()?;
+            self.skip_plain()?;
             out.extend_from_slice(self.text.get(from..self.at).unwrap_or_default());
         }
     }
 
-    fn to_quote_or_escape(&mut self) -> Result<(), ProtobufError> {
+    fn skip_plain(&mut self) -> Result<(), ProtobufError> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         self.at += memchr::memchr2(b'"', b'\\', rest).ok_or_else(|| self.error())?;
         Ok(())
@@ -208,7 +208,7 @@ impl<'a> Scanner<'a> {
     fn skip_string(&mut self) -> Result<(), ProtobufError> {
         self.at += 1;
         loop {
-            self.to_quote_or_escape()?;
+            self.skip_plain()?;
             if self.take_here(b'"') {
                 return Ok(());
             }

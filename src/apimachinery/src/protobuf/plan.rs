@@ -41,6 +41,9 @@ pub(super) enum Holds {
     Message(Box<[Slot]>),
 }
 
+/// A field on its way to its slot: the numbers that lead to it, its index, what it is when it is not set.
+type Placed = (Vec<u32>, usize, Box<[u8]>);
+
 impl Plans {
     /// Lays out all structs of a set.
     pub(crate) fn new(set: &SchemaSet) -> Self {
@@ -67,7 +70,7 @@ impl Plans {
         {
             return;
         }
-        let mut placed: Vec<(Vec<u32>, usize, Box<[u8]>)> = Vec::new();
+        let mut placed: Vec<Placed> = Vec::new();
         for (at, field) in node.fields().iter().enumerate() {
             let path: Vec<u32> = field.protobuf.numbers().collect();
             if let Some(number) = path.last() {
@@ -112,7 +115,7 @@ impl Plans {
 }
 
 /// Puts sorted paths into the tree of messages that they lead through.
-fn slots(mut placed: &[(Vec<u32>, usize, Box<[u8]>)], level: usize) -> Box<[Slot]> {
+fn slots(mut placed: &[Placed], level: usize) -> Box<[Slot]> {
     let mut slots = Vec::new();
     while let Some((path, at, absent)) = placed.first() {
         let number = path.get(level).copied().unwrap_or_default();
