@@ -30,6 +30,7 @@ pub mod meta;
 mod networking;
 mod node;
 mod policy;
+pub mod quota;
 mod rbac;
 pub mod registry;
 mod resource;

@@ -43,6 +43,7 @@ mod node_lifecycle;
 mod pod_gc;
 mod replicaset;
 mod replicationcontroller;
+mod resource_quota;
 mod root_ca_publisher;
 mod serviceaccount;
 mod statefulset;

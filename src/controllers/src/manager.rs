@@ -83,6 +83,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let pod_gc = crate::pod_gc::PodGarbageCollector::new(context);
     let replicaset = crate::replicaset::ReplicaSetController::new(context);
     let replicationcontroller = crate::replicationcontroller::ReplicationManager::new(context);
+    let resource_quota = crate::resource_quota::ResourceQuotaController::new(context);
     let root_ca_publisher = crate::root_ca_publisher::RootCaPublisher::new(context, config);
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
     let statefulset = crate::statefulset::StatefulSetController::new(context);
@@ -107,6 +108,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(pod_gc),
         Arc::new(replicaset),
         Arc::new(replicationcontroller),
+        Arc::new(resource_quota),
         Arc::new(root_ca_publisher),
         Arc::new(serviceaccount),
         Arc::new(statefulset),

@@ -17,6 +17,7 @@ use super::pod_security::PodSecurity;
 use super::pod_topology_labels::PodTopologyLabels;
 use super::priority::Priority;
 use super::rbac_escalation::RbacEscalation;
+use super::resource_quota::ResourceQuota;
 use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
 use super::storage_object_in_use_protection::StorageObjectInUseProtection;
@@ -60,6 +61,8 @@ pub fn default_chain(config: &AdmissionConfig) -> Chain {
         Arc::new(DefaultIngressClass::new(registry())),
         Arc::new(PodTopologyLabels::new(registry())),
         Arc::new(RbacEscalation::new(registry(), authorizer(), Arc::clone(&config.rbac))),
+        // Last: what is refused after it would stay reserved.
+        Arc::new(ResourceQuota::new(registry())),
     ];
     Chain::new(plugins)
 }

@@ -22,6 +22,7 @@ mod pod_security_checks;
 mod pod_topology_labels;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod service_account_mount;

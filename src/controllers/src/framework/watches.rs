@@ -42,6 +42,11 @@ impl Watches {
         Self { keys, guards: Vec::new(), synced: Vec::new() }
     }
 
+    /// Where keys go, for watches that a controller adds while it runs.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// Every event of an object reconciles the object's own key.
     pub fn primary<K: Object>(&mut self, informer: &Informer<K>) {
         self.mapped(informer, |event, keys| keys.add(ObjectKey::of(&**event.object())));

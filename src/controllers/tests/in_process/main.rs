@@ -7,5 +7,6 @@ mod garbage;
 mod leadership;
 mod namespaces;
 mod nodes;
+mod quotas;
 mod services;
 mod workloads;
