@@ -27,6 +27,7 @@ mod pods;
 mod revision;
 mod service_pods;
 
+mod certificates;
 mod clusterrole_aggregation;
 mod cronjob;
 mod daemonset;

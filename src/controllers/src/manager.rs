@@ -25,6 +25,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     /// Networks that service addresses come from; pods never get addresses in them.
     pub service_cidrs: Vec<IpNet>,
+    /// Signs what CertificateSigningRequests of `kubernetes.io` signers ask for; `None` leaves them unsigned.
+    pub pki: Option<Arc<pki::Pki>>,
     /// Certificates (PEM) that API server certificates are verified with; published in every namespace.
     pub root_ca_pem: String,
 }
@@ -66,6 +68,9 @@ async fn run_all(config: Config, stop: CancellationToken) {
 
 /// Every controller there is. One that is built but not listed is an unused variable, which does not compile.
 fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
+    let certificate_approver = crate::certificates::CertificateApprover::new(context);
+    let certificate_cleaner = crate::certificates::CertificateCleaner::new(context);
+    let certificate_signer = crate::certificates::CertificateSigner::new(context, config);
     let claim_protection = crate::volume_protection::ClaimProtection::new(context);
     let clusterrole_aggregation = crate::clusterrole_aggregation::ClusterRoleAggregation::new(context);
     let cronjob = crate::cronjob::CronJobController::new(context);
@@ -91,6 +96,9 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
     let volume_protection = crate::volume_protection::VolumeProtection::new(context);
     vec![
+        Arc::new(certificate_approver),
+        Arc::new(certificate_cleaner),
+        Arc::new(certificate_signer),
         Arc::new(claim_protection),
         Arc::new(clusterrole_aggregation),
         Arc::new(cronjob),

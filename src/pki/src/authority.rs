@@ -6,14 +6,17 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType,
-    SerialNumber,
+    SerialNumber, SigningKey as _,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::CertificateDer;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::error::PkiError;
 use crate::leaf::{Facts, Leaf, certificates};
 use crate::profile::Profile;
+use crate::request::Algorithm;
 
 /// Certificates are valid from an hour ago, so that a peer whose clock is late accepts them at once.
 const BACKDATE: SignedDuration = SignedDuration::from_hours(1);
@@ -89,6 +92,35 @@ impl Authority {
     /// [`PkiError::Parse`] cannot happen for a text that was read before.
     pub fn bundle(&self) -> Result<Vec<CertificateDer<'static>>, PkiError> {
         certificates(&self.bundle_pem)
+    }
+
+    /// How its signatures name their algorithm; `None` for a key that rcgen does not sign with.
+    pub(crate) fn signature_algorithm(&self) -> Option<Algorithm> {
+        let algorithm = self.issuer.key().algorithm();
+        let known: [(&rcgen::SignatureAlgorithm, Algorithm); 6] = [
+            (&rcgen::PKCS_ECDSA_P256_SHA256, (&[1, 2, 840, 10_045, 4, 3, 2], false)),
+            (&rcgen::PKCS_ECDSA_P384_SHA384, (&[1, 2, 840, 10_045, 4, 3, 3], false)),
+            (&rcgen::PKCS_ED25519, (&[1, 3, 101, 112], false)),
+            (&rcgen::PKCS_RSA_SHA256, (&[1, 2, 840, 113_549, 1, 1, 11], true)),
+            (&rcgen::PKCS_RSA_SHA384, (&[1, 2, 840, 113_549, 1, 1, 12], true)),
+            (&rcgen::PKCS_RSA_SHA512, (&[1, 2, 840, 113_549, 1, 1, 13], true)),
+        ];
+        known.into_iter().find(|(one, _)| *one == algorithm).map(|(_, algorithm)| algorithm)
+    }
+
+    /// Its name and, where its certificate has one, the identifier of its key.
+    pub(crate) fn issuer_der(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), PkiError> {
+        let (_, certificate) = X509Certificate::from_der(&self.certificate).map_err(PkiError::parse)?;
+        let key_id =
+            certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            });
+        Ok((certificate.subject().as_raw().to_vec(), key_id))
+    }
+
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        self.issuer.key().sign(message).map_err(|error| error.to_string())
     }
 
     pub(crate) fn signing_certificate_pem(&self) -> &str {

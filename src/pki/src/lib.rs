@@ -19,6 +19,7 @@
 //! | `profile` | what is issued, from `certs/` |
 //! | `authority` | a certificate authority and signing |
 //! | `leaf` | a certificate with its key |
+//! | `request` | certificate signing requests and signing what they ask for |
 //! | `service_account` | the token signing key pair |
 //! | `serving` | serving certificates that follow the node's addresses |
 //! | `tls` | rustls configurations and chain verification |
@@ -32,6 +33,7 @@ mod files;
 mod kubeconfig;
 mod leaf;
 mod profile;
+mod request;
 mod service_account;
 mod serving;
 mod store;
@@ -43,6 +45,7 @@ pub use files::write_private;
 pub use kubeconfig::kubeconfig;
 pub use leaf::Leaf;
 pub use profile::{Component, Profile};
+pub use request::{CertificateRequest, Usages};
 pub use service_account::{PublicKey, ServiceAccountKeys};
 pub use serving::{ServingCertResolver, ServingCertificate};
 pub use store::{LeafRequest, Pki};

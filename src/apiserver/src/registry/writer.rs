@@ -228,6 +228,9 @@ impl Writer<'_> {
             "status" => rules.prepare_for_status_update(object, old),
             other => rules.prepare_for_subresource_update(other, object, old),
         }
+        if !self.subresource.is_empty() {
+            certificates::date_conditions(self.served, object, old, self.now);
+        }
         if self.counts_generation() && meta_rules::desired_state_differs(object, old) {
             meta::set(object, "generation", meta::generation(old) + 1);
         }

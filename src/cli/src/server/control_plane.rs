@@ -177,7 +177,7 @@ fn spawn_controllers(
     tasks: &mut JoinSet<()>,
     settings: &Settings,
     api: &ApiServer,
-    pki: &Pki,
+    pki: &Arc<Pki>,
     informers: &SharedInformers,
     stop: &CancellationToken,
 ) {
@@ -191,6 +191,7 @@ fn spawn_controllers(
         identity: None,
         cluster_cidrs: vec![settings.cluster_cidr],
         service_cidrs: vec![settings.service_cidr],
+        pki: Some(Arc::clone(pki)),
         root_ca_pem: pki.cluster_ca().pem().to_owned(),
     };
     let until = stop.clone();

@@ -39,6 +39,7 @@ impl Cluster {
             identity: Some("test".into()),
             cluster_cidrs: vec!["10.1.0.0/16".parse().unwrap()],
             service_cidrs: vec!["10.152.183.0/24".parse().unwrap()],
+            pki: Some(Arc::clone(&server.pki)),
             root_ca_pem: CA.into(),
         };
         tokio::spawn(controllers::run(config, stop.clone()));
