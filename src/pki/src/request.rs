@@ -181,6 +181,7 @@ impl Authority {
             .signature_algorithm()
             .ok_or_else(|| failed("the authority's key is of an unknown kind".into()))?;
         let (issuer, key_id) = self.issuer_der()?;
+        let extensions = extensions(request, usages, key_id.as_deref());
         let body = yasna::construct_der(|writer| {
             writer.write_sequence(|writer| {
                 writer.next().write_tagged(Tag::context(0), |writer| writer.write_u8(2));
@@ -195,20 +196,15 @@ impl Authority {
                 writer.next().write_der(&request.public_key_der);
                 writer.next().write_tagged(Tag::context(3), |writer| {
                     writer.write_sequence(|writer| {
-                        write_extensions(
-                            &mut |id, critical, value| {
-                                writer.next().write_sequence(|writer| {
-                                    writer.next().write_oid(&ObjectIdentifier::from_slice(id));
-                                    if critical {
-                                        writer.next().write_bool(true);
-                                    }
-                                    writer.next().write_bytes(&value);
-                                });
-                            },
-                            request,
-                            usages,
-                            key_id.as_deref(),
-                        );
+                        for Extension { id, critical, value } in &extensions {
+                            writer.next().write_sequence(|writer| {
+                                writer.next().write_oid(&ObjectIdentifier::from_slice(id));
+                                if *critical {
+                                    writer.next().write_bool(true);
+                                }
+                                writer.next().write_bytes(value);
+                            });
+                        }
                     });
                 });
             });
@@ -252,13 +248,15 @@ fn write_time(writer: DERWriter<'_>, at: Timestamp) {
     }
 }
 
-/// Tells each extension: identifier, whether it is critical, value.
-fn write_extensions(
-    each: &mut dyn FnMut(&[u64], bool, Vec<u8>),
-    request: &CertificateRequest,
-    usages: &Usages,
-    key_id: Option<&[u8]>,
-) {
+struct Extension {
+    id: &'static [u64],
+    critical: bool,
+    value: Vec<u8>,
+}
+
+fn extensions(request: &CertificateRequest, usages: &Usages, key_id: Option<&[u8]>) -> Vec<Extension> {
+    let mut all = Vec::new();
+    let mut add = |id, critical, value| all.push(Extension { id, critical, value });
     if let Some(last) = usages.bits.iter().max() {
         let mut octets = vec![0_u8; last / 8 + 1];
         for bit in &usages.bits {
@@ -266,11 +264,8 @@ fn write_extensions(
                 *octet |= 0x80 >> (bit % 8);
             }
         }
-        each(
-            &[2, 5, 29, 15],
-            true,
-            yasna::construct_der(|writer| writer.write_bitvec_bytes(&octets, last + 1)),
-        );
+        let value = yasna::construct_der(|writer| writer.write_bitvec_bytes(&octets, last + 1));
+        add(&[2, 5, 29, 15], true, value);
     }
     if !usages.purposes.is_empty() {
         let value = yasna::construct_der(|writer| {
@@ -280,17 +275,17 @@ fn write_extensions(
                 }
             });
         });
-        each(&[2, 5, 29, 37], false, value);
+        add(&[2, 5, 29, 37], false, value);
     }
     let no_authority = yasna::construct_der(|writer| writer.write_sequence(|_| {}));
-    each(&[2, 5, 29, 19], true, no_authority);
+    add(&[2, 5, 29, 19], true, no_authority);
     if let Some(key_id) = key_id {
         let value = yasna::construct_der(|writer| {
             writer.write_sequence(|writer| {
                 writer.next().write_tagged_implicit(Tag::context(0), |writer| writer.write_bytes(key_id));
             });
         });
-        each(&[2, 5, 29, 35], false, value);
+        add(&[2, 5, 29, 35], false, value);
     }
     let names = alternative_names(request);
     if !names.is_empty() {
@@ -303,8 +298,9 @@ fn write_extensions(
                 }
             });
         });
-        each(&[2, 5, 29, 17], false, value);
+        add(&[2, 5, 29, 17], false, value);
     }
+    all
 }
 
 /// By the tags of `GeneralName` (RFC 5280, section 4.2.1.6).
