@@ -87,6 +87,11 @@ pub fn pretty(amounts: &Amounts) -> String {
     texts.join(",")
 }
 
+/// Nothing.
+pub fn zero() -> Quantity {
+    count(0)
+}
+
 fn one() -> Quantity {
     Quantity::from_units(1, apimachinery::quantity::Format::DecimalSi)
 }
@@ -97,5 +102,5 @@ fn count(n: usize) -> Quantity {
 
 /// The quantity in a field, zero when there is none.
 fn amount(value: &Value) -> Quantity {
-    quantity_text(value).parse().unwrap_or_else(|_| count(0))
+    quantity_text(value).parse().unwrap_or_else(|_| zero())
 }

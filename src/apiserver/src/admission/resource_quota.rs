@@ -173,9 +173,8 @@ impl Charge<'_> {
         }
         if let Some(old) = self.request.old.filter(|old| self.evaluator.matches(quota, old)) {
             for (name, before) in self.evaluator.usage(old, self.now) {
-                let zero = before - before;
-                let left = delta.get(&name).copied().unwrap_or(zero) - before;
-                let left = if self.evaluator.may_shrink() { left } else { left.max(zero) };
+                let left = delta.get(&name).copied().unwrap_or_else(quota::zero) - before;
+                let left = if self.evaluator.may_shrink() { left } else { left.max(quota::zero()) };
                 delta.insert(name, left);
             }
         }

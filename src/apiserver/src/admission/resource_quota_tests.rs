@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::admission::Warnings;
+use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 use crate::cached::testing::{create, registry, resource};
 use apimachinery::gvk::Gvr;
@@ -42,6 +43,7 @@ impl Case {
             dry_run: false,
             options: &Value::Null,
             warnings: &Warnings::default(),
+            annotations: &Annotations::default(),
         };
         self.plugin.validate(&request, object).await.map_err(|status| status.message)
     }

@@ -97,8 +97,8 @@ impl ResourceQuotaController {
             for object in counted {
                 quota::add(&mut total, &evaluator.usage(object, now));
             }
-            for (name, limit) in quota.wanted.iter().filter(|(name, _)| evaluator.is_about(name)) {
-                used.insert(name.clone(), total.get(name).copied().unwrap_or(*limit - *limit));
+            for name in quota.wanted.keys().filter(|name| evaluator.is_about(name)) {
+                used.insert(name.clone(), total.get(name).copied().unwrap_or_else(quota::zero));
             }
         }
         Ok((used, again))

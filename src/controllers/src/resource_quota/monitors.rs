@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use apimachinery::gvk::GroupResource;
-use client::{Event, Informer, ObjectKey, Rest, SharedInformers, discovery, discovery::ServedResource};
+use client::{
+    Event, Informer, ObjectKey, Rest, SharedInformers, discovery, discovery::ServedResource,
+    informer::HandlerGuard,
+};
 use http::{Method, Request, header};
 use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::core::{DynamicObject, PartialObjectMeta};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,9 +22,7 @@ const PAGE: usize = 500;
 #[derive(Default)]
 pub(super) struct Monitors {
     served: Mutex<HashMap<GroupResource, ServedResource>>,
-    watched: Mutex<
-        HashMap<GroupResource, (Informer<PartialObjectMeta<DynamicObject>>, client::informer::HandlerGuard)>,
-    >,
+    watched: Mutex<HashMap<GroupResource, HandlerGuard>>,
 }
 
 impl Monitors {
@@ -68,7 +68,7 @@ impl Monitors {
                 replenish(&quotas, &keys, object.metadata.namespace.as_deref().unwrap_or_default());
             }
         });
-        watched.insert(resource.clone(), (informer, guard));
+        watched.insert(resource.clone(), guard);
     }
 
     /// Forgets a resource that is not served any more.
