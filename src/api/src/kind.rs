@@ -7,6 +7,9 @@ use apimachinery::table::Column;
 use apimachinery::validation;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// The form that an object's name must have.
 #[derive(Clone, Copy, Debug)]
@@ -45,21 +48,24 @@ impl NameRule {
 }
 
 /// Where the scale subresource finds its numbers, as dotted paths (the form of a CRD's `subresources.scale`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalePaths {
     /// The wanted number of replicas.
-    pub spec_replicas: &'static str,
+    pub spec_replicas: Cow<'static, str>,
     /// The number of replicas there are.
-    pub status_replicas: &'static str,
-    /// The selector: a `LabelSelector`, or a plain map of labels.
-    pub selector: &'static str,
+    pub status_replicas: Cow<'static, str>,
+    /// The selector: a `LabelSelector`, a plain map of labels, or text; empty if there is none.
+    pub selector: Cow<'static, str>,
+    /// Whether objects may lack the wanted number, which is zero then.
+    pub replicas_optional: bool,
 }
 
 /// The scale paths of every built-in kind that scales.
 pub const STANDARD_SCALE: ScalePaths = ScalePaths {
-    spec_replicas: ".spec.replicas",
-    status_replicas: ".status.replicas",
-    selector: ".spec.selector",
+    spec_replicas: Cow::Borrowed(".spec.replicas"),
+    status_replicas: Cow::Borrowed(".status.replicas"),
+    selector: Cow::Borrowed(".spec.selector"),
+    replicas_optional: true,
 };
 
 /// Behaviour of one kind. Objects come in the storage version, decoded and pruned; every method is pure.
@@ -68,7 +74,7 @@ pub const STANDARD_SCALE: ScalePaths = ScalePaths {
 /// on the two ways to update, managed fields, deletion.
 pub trait Kind: Send + Sync + 'static {
     /// API group (empty for core) and kind.
-    fn group_kind(&self) -> (&'static str, &'static str);
+    fn group_kind(&self) -> (&str, &str);
 
     /// Short names, such as `po`.
     fn short_names(&self) -> &'static [&'static str] {
@@ -83,6 +89,15 @@ pub trait Kind: Send + Sync + 'static {
     /// The form of the kind's names.
     fn name_rule(&self) -> NameRule {
         NameRule::Dns1123Subdomain
+    }
+
+    /// Brings a decoded object into form where the walk over the schema ([`apimachinery::schema::prune()`]) is not
+    /// right for the kind: drops what is unknown and answers its paths. `None` where the walk is right.
+    ///
+    /// # Errors
+    /// With what is wrong when the object cannot be of this kind at all.
+    fn conform(&self, _object: &mut Value) -> Option<Result<Vec<String>, String>> {
+        None
     }
 
     /// Fills in defaults that depend on other fields; after the schema's defaults, before admission.
@@ -163,6 +178,26 @@ pub trait Kind: Send + Sync + 'static {
     }
 }
 
+/// A kind as resources refer to it: known at build time, or made while running.
+#[derive(Clone)]
+pub enum KindRef {
+    /// Known at build time.
+    BuiltIn(&'static dyn Kind),
+    /// Made while running, for a custom resource.
+    Shared(Arc<dyn Kind>),
+}
+
+impl Deref for KindRef {
+    type Target = dyn Kind;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::BuiltIn(kind) => *kind,
+            Self::Shared(kind) => kind.as_ref(),
+        }
+    }
+}
+
 /// A kind without rules of its own.
 #[derive(Debug)]
 pub struct GenericKind {
@@ -175,7 +210,7 @@ pub struct GenericKind {
 }
 
 impl Kind for GenericKind {
-    fn group_kind(&self) -> (&'static str, &'static str) {
+    fn group_kind(&self) -> (&str, &str) {
         (self.group, self.kind)
     }
 

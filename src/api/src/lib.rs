@@ -42,8 +42,8 @@ pub mod validation;
 pub mod value;
 pub mod versions;
 
-pub use kind::{Kind, NameRule, ScalePaths};
-pub use registry::{Group, Registry, Resource, Subresource, registry};
+pub use kind::{Kind, KindRef, NameRule, ScalePaths};
+pub use registry::{Group, LazySchema, Registry, Resource, Subresource, registry};
 
 /// Behaviour of every kind that has its own file, sorted by group and kind.
 pub fn kinds() -> Vec<&'static dyn Kind> {

@@ -1,13 +1,16 @@
 //! Every resource that the server has built in: the schema table joined with the kinds' behaviour.
 
-use crate::kind::{GenericKind, Kind, NameRule};
+use crate::kind::{GenericKind, Kind, KindRef, NameRule};
 use apimachinery::gvk::{Gvk, Gvr};
 use apimachinery::schema::SchemaRef;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use crate::versions;
+
+/// A schema that is made when it is first looked at: most custom resources' never is.
+pub type LazySchema = LazyLock<SchemaRef, Box<dyn FnOnce() -> SchemaRef + Send>>;
 
 /// A subresource such as `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +29,14 @@ pub struct Resource {
     pub gvr: Gvr,
     /// Identity as a kind.
     pub gvk: Gvk,
+    /// The kind of lists, such as `PodList`.
+    pub list_kind: String,
     /// Singular name, such as `pod`.
     pub singular: String,
     /// Short names, such as `po`.
-    pub short_names: &'static [&'static str],
+    pub short_names: Vec<String>,
     /// Categories, such as `all`.
-    pub categories: &'static [&'static str],
+    pub categories: Vec<String>,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// Verbs, as RBAC and discovery name them.
@@ -39,9 +44,9 @@ pub struct Resource {
     /// Subresources, sorted by name.
     pub subresources: Vec<Subresource>,
     /// Behaviour.
-    pub kind: &'static dyn Kind,
+    pub kind: KindRef,
     /// Form of the objects in this version.
-    pub schema: SchemaRef,
+    pub schema: LazySchema,
     /// Version that objects are stored in. See [`Resource::storage`] for the whole identity.
     pub storage_version: String,
     /// Resource under whose key and in whose version objects are stored. Differs from [`Resource::gvr`] in more
@@ -160,14 +165,15 @@ impl Registry {
                 };
                 Resource {
                     gvk: Gvk::new(gvr.group.clone(), gvr.version.clone(), kind.clone()),
+                    list_kind: format!("{kind}List"),
                     singular: kind.to_lowercase(),
-                    short_names: behaviour.short_names(),
-                    categories: behaviour.categories(),
+                    short_names: owned(behaviour.short_names()),
+                    categories: owned(behaviour.categories()),
                     namespaced,
                     verbs,
                     subresources,
-                    kind: behaviour,
-                    schema,
+                    kind: KindRef::BuiltIn(behaviour),
+                    schema: LazyLock::new(Box::new(move || schema)),
                     storage_version,
                     storage,
                     gvr,
@@ -219,6 +225,10 @@ impl Registry {
     pub fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {
         self.resources.iter().filter(move |r| r.gvr.group == group && r.gvr.version == version)
     }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// Behaviour for a kind that has none of its own. Leaked: the registry is made once and lives as long as the

@@ -200,7 +200,9 @@ fn short_names_are_those_of_kubectl() {
 fn kubectl_get_all_gets_what_it_gets_elsewhere() {
     let mut all: Vec<&str> = registry()
         .resources()
-        .filter(|r| r.categories.contains(&"all") && r.gvr.version != "v1beta1" && r.is_storage_version())
+        .filter(|r| {
+            r.categories.iter().any(|c| c == "all") && r.gvr.version != "v1beta1" && r.is_storage_version()
+        })
         .map(|r| r.gvr.resource.as_str())
         .collect();
     all.sort_unstable();

@@ -8,14 +8,14 @@ use crate::authorization::{Attributes, Authorizer, NodeAuthorizer, Rbac, Union, 
 use crate::body::Body;
 use crate::bootstrap;
 use crate::config::Config;
-use crate::discovery::Discovery;
+use crate::discovery::DiscoveryCache;
 use crate::endpoints::{Context, Health, Metrics, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
 use crate::in_process::InProcess;
 use crate::openapi::OpenApi;
 use crate::registry::core::event_expiry;
 use crate::registry::core::service::Services;
-use crate::registry::{Registry, Resources};
+use crate::registry::{LiveResources, Registry, Resources};
 use apimachinery::status::{Result, Status};
 use http::{Request, Response};
 use ipnet::IpNet;
@@ -56,7 +56,7 @@ pub struct ApiServer {
 
 struct Inner {
     registry: Registry,
-    resources: Resources,
+    resources: Arc<LiveResources>,
     services: Services,
     admission: Chain,
     authentication: Authentication,
@@ -65,7 +65,7 @@ struct Inner {
     tokens: Arc<ServiceAccountTokens>,
     oidc: OidcDocuments,
     openapi: OpenApi,
-    discovery: Discovery,
+    discovery: DiscoveryCache,
     health: Health,
     flow_control: Arc<FlowControl>,
     flow_follower: Follower,
@@ -122,14 +122,13 @@ impl ApiServer {
         )?;
         let flow_control = FlowControl::new(config.max_requests_in_flight);
         let flow_follower = Follower::start(&registry, &flow_control).await?;
-        let resources = Resources::built_in();
         let services =
             Services::new(Arc::clone(registry.storage()), config.service_cidrs.clone(), config.node_ports);
         let server = Self {
             inner: Arc::new(Inner {
-                discovery: Discovery::new(&resources),
+                discovery: DiscoveryCache::default(),
                 admission,
-                resources,
+                resources: Arc::new(LiveResources::built_in()),
                 services,
                 authentication,
                 authorizer,
@@ -210,8 +209,13 @@ impl ApiServer {
         &self.inner.registry
     }
 
-    /// Everything that is served.
-    pub fn resources(&self) -> &Resources {
+    /// Everything that is served now.
+    pub fn resources(&self) -> Arc<Resources> {
+        self.inner.resources.load()
+    }
+
+    /// What is served, also later.
+    pub fn live_resources(&self) -> &Arc<LiveResources> {
         &self.inner.resources
     }
 
@@ -247,7 +251,7 @@ impl ApiServer {
         &self.inner.openapi
     }
 
-    pub(crate) fn discovery(&self) -> &Discovery {
+    pub(crate) fn discovery(&self) -> &DiscoveryCache {
         &self.inner.discovery
     }
 

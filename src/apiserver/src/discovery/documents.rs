@@ -98,10 +98,10 @@ fn resource(served: &Served) -> Value {
         "verbs": served.verbs,
     });
     if !served.short_names.is_empty() {
-        api::value::set(&mut entry, "shortNames", served.short_names.to_vec());
+        api::value::set(&mut entry, "shortNames", served.short_names.clone());
     }
     if !served.categories.is_empty() {
-        api::value::set(&mut entry, "categories", served.categories.to_vec());
+        api::value::set(&mut entry, "categories", served.categories.clone());
     }
     if served.verbs.contains(&"list") {
         api::value::set(&mut entry, "storageVersionHash", storage_version_hash(served));
@@ -112,8 +112,8 @@ fn resource(served: &Served) -> Value {
 /// Tells clients whether what they stored is stored in another version now. Opaque.
 fn storage_version_hash(served: &Served) -> String {
     use base64::Engine;
-    let hub = &served.hub().gvk;
-    let digest = Sha256::digest(format!("{}/{}/{}", hub.group, hub.version, hub.kind));
+    let stored = &served.storage;
+    let digest = Sha256::digest(format!("{}/{}/{}", stored.group, stored.version, served.gvk.kind));
     base64::engine::general_purpose::STANDARD.encode(digest.get(..8).unwrap_or_default())
 }
 
@@ -146,10 +146,10 @@ fn aggregated_resource(served: &Served) -> Value {
         "verbs": served.verbs,
     });
     if !served.short_names.is_empty() {
-        api::value::set(&mut entry, "shortNames", served.short_names.to_vec());
+        api::value::set(&mut entry, "shortNames", served.short_names.clone());
     }
     if !served.categories.is_empty() {
-        api::value::set(&mut entry, "categories", served.categories.to_vec());
+        api::value::set(&mut entry, "categories", served.categories.clone());
     }
     let subresources: Vec<Value> = served
         .subresources

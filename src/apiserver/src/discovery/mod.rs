@@ -4,5 +4,5 @@ mod documents;
 mod serve;
 mod version;
 
-pub use serve::Discovery;
+pub use serve::{Discovery, DiscoveryCache};
 pub use version::{git_version, version};

@@ -8,9 +8,11 @@ use crate::registry::Resources;
 use apimachinery::status::{Result, Status};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The content type of an aggregated document, as clients recognise it.
 const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -23,6 +25,27 @@ pub struct Discovery {
     classic: HashMap<String, Bytes>,
     /// Aggregated documents of `api` and `apis`, in the version of discovery.
     aggregated: HashMap<(&'static str, &'static str), Aggregated>,
+}
+
+/// The documents of the last table that was asked for.
+#[derive(Default)]
+pub struct DiscoveryCache {
+    last: Mutex<Option<(Arc<Resources>, Arc<Discovery>)>>,
+}
+
+impl DiscoveryCache {
+    /// The documents of a table.
+    pub(crate) fn of(&self, resources: &Arc<Resources>) -> Arc<Discovery> {
+        let mut last = self.last.lock();
+        match &*last {
+            Some((known, documents)) if Arc::ptr_eq(known, resources) => Arc::clone(documents),
+            _ => {
+                let documents = Arc::new(Discovery::new(resources));
+                *last = Some((Arc::clone(resources), Arc::clone(&documents)));
+                documents
+            }
+        }
+    }
 }
 
 struct Aggregated {

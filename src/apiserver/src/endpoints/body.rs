@@ -3,6 +3,8 @@
 use super::context::Context;
 use super::negotiation::{self, BODY_TYPES, PROTOBUF};
 use crate::body::Body;
+use crate::registry::Served;
+use api::Resource;
 use apimachinery::gvk::Gvk;
 use apimachinery::schema::{self, SchemaRef};
 use apimachinery::status::{Result, Status};
@@ -133,10 +135,30 @@ fn from_protobuf(bytes: &[u8]) -> Result<Tree> {
 
 /// What an object is expected to be.
 pub(crate) struct Expected<'a> {
-    /// Its kind.
-    pub(crate) gvk: &'a Gvk,
-    /// Its form.
-    pub(crate) schema: &'a SchemaRef,
+    gvk: &'a Gvk,
+    form: Form<'a>,
+}
+
+enum Form<'a> {
+    Schema(&'a SchemaRef),
+    Resource(&'a Resource),
+}
+
+impl<'a> Expected<'a> {
+    /// An object of a kind, in the form of a schema.
+    pub(crate) fn new(gvk: &'a Gvk, schema: &'a SchemaRef) -> Self {
+        Self { gvk, form: Form::Schema(schema) }
+    }
+
+    /// An object of a resource, as clients see it.
+    pub(crate) fn of(served: &'a Served) -> Self {
+        Self { gvk: &served.gvk, form: Form::Resource(served) }
+    }
+
+    /// An object of a resource, in the version that the write pipeline works on.
+    pub(crate) fn hub(served: &'a Served) -> Self {
+        Self { gvk: &served.hub().gvk, form: Form::Resource(served.hub()) }
+    }
 }
 
 /// Decodes an object: the right kind, known fields, the right types, the schema's defaults.
@@ -173,7 +195,14 @@ pub(crate) fn object(
 /// # Errors
 /// 400 when a field has the wrong type.
 pub(crate) fn conform(value: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>> {
-    match schema::prune(expected.schema, value) {
+    let pruned = match expected.form {
+        Form::Schema(schema) => schema::prune(schema, value).map_err(|e| e.to_string()),
+        Form::Resource(resource) => match resource.kind.conform(value) {
+            Some(pruned) => pruned,
+            None => schema::prune(&resource.schema, value).map_err(|e| e.to_string()),
+        },
+    };
+    match pruned {
         Ok(paths) => Ok(paths.iter().map(|path| format!("unknown field \"{path}\"")).collect()),
         Err(e) => Err(Status::bad_request(format!("{}: {e}", cannot_be_handled(expected.gvk)))),
     }

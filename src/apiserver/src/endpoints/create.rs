@@ -27,7 +27,7 @@ pub(crate) async fn create(
     let presenter = Presenter::new(context, served)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
     let bytes = body::read(request_body).await?;
-    let expected = Expected { gvk: &served.gvk, schema: &served.schema };
+    let expected = Expected::of(served);
     let mut object = body::object(context, &bytes, &expected, options.validation)?;
     settle_namespace(context, served, &mut object)?;
     to_stored(served, &mut object)?;

@@ -172,7 +172,8 @@ async fn queue(
     if info.is_long_running() && info.verb != "watch" {
         return None;
     }
-    let served = server.resources().get(&info.api_group, &info.api_version, &info.resource);
+    let resources = server.resources();
+    let served = resources.get(&info.api_group, &info.api_version, &info.resource);
     let query = parts.uri.query().unwrap_or("");
     let seats = flowcontrol::seats(&**server.registry().storage(), served.map(|s| &**s), info, query).await;
     Some(server.flow_control().enter(user, info, seats, timeout).await)
@@ -195,7 +196,8 @@ fn too_many_requests() -> Response<Body> {
 
 async fn resource(server: &ApiServer, context: &Context, parts: Parts, body: Body) -> Result<Response<Body>> {
     let info = &context.info;
-    let Some(served) = server.resources().get(&info.api_group, &info.api_version, &info.resource) else {
+    let resources = server.resources();
+    let Some(served) = resources.get(&info.api_group, &info.api_version, &info.resource) else {
         return Err(Status::no_such_path());
     };
     // A namespace in the path of something that has none, or the other way round.
@@ -304,10 +306,10 @@ async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<
             Ok(response::bytes(200, kind, server.oidc().keys.clone()))
         }
         ("openapi", rest) => {
-            server.openapi().answer(server.resources(), context, rest.trim_end_matches('/')).await
+            server.openapi().answer(&server.resources(), context, rest.trim_end_matches('/')).await
         }
         _ => {
-            let answer = server.discovery().answer(context, trimmed)?;
+            let answer = server.discovery().of(&server.resources()).answer(context, trimmed)?;
             Ok(if compression::accepts_gzip(&context.headers) {
                 compression::compress(answer)
             } else {

@@ -153,7 +153,7 @@ pub(crate) async fn patch(
     }
     let writer = writer(server, context, served, &options);
     let namespace = if served.namespaced { context.info.namespace.as_str() } else { "" };
-    let expected = Expected { gvk: &served.gvk, schema: &served.schema };
+    let expected = Expected::of(served);
     let stored = writer
         .update(namespace, &context.info.name, |old| {
             let mut object = old.clone();
@@ -192,7 +192,7 @@ async fn apply(
         };
         let hub = served.hub();
         let mut object = managedfields::apply(&hub.schema, live, config.clone(), &how)?;
-        body::conform(&mut object, &Expected { gvk: &hub.gvk, schema: &hub.schema })?;
+        body::conform(&mut object, &Expected::hub(served))?;
         served.rules().default(&mut object);
         Ok(Change { object, tracked: true })
     };
@@ -237,7 +237,7 @@ fn configuration(context: &Context, served: &Served, options: &WriteOptions, pat
     settle_namespace(context, served, &mut config)?;
     // Only to find out what is unknown or of the wrong type: an apply must not come to own defaults.
     let mut probe = config.clone();
-    let unknown = body::conform(&mut probe, &Expected { gvk: &served.gvk, schema: &served.schema })?;
+    let unknown = body::conform(&mut probe, &Expected::of(served))?;
     if options.validation == FieldValidation::Strict && !(unknown.is_empty() && patch.oddities.is_empty()) {
         let oddities: Vec<String> = patch.oddities.iter().cloned().chain(unknown).collect();
         return Err(Status::bad_request(format!(

@@ -30,7 +30,7 @@ pub(crate) async fn create(
     let form = context.form(false)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
     let bytes = body::read(request_body).await?;
-    let expected = Expected { gvk: &served.gvk, schema: &served.schema };
+    let expected = Expected::of(served);
     let mut review = body::object(context, &bytes, &expected, options.validation)?;
     let authorizer = server.authorizer().as_ref();
     match served.gvr.resource.as_str() {

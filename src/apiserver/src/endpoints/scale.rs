@@ -46,7 +46,7 @@ pub(crate) async fn scale(
             wish.change(context, &mut scale)?;
             let replicas = checked_replicas(&scale, &context.info.name)?;
             let mut object = old.clone();
-            set_at(&mut object, paths.spec_replicas, Value::from(replicas));
+            set_at(&mut object, &paths.spec_replicas, Value::from(replicas));
             // Whoever read the scale read the object's revision with it.
             meta::set(&mut object, "resourceVersion", meta::resource_version(&scale));
             Ok(Change { object, tracked: false })
@@ -83,7 +83,7 @@ impl Wish {
             How::Patch(Patch::decode(patch_type, &body::read(request_body).await?)?)
         } else {
             let bytes = body::read(request_body).await?;
-            let expected = Expected { gvk: &gvk, schema: &schema };
+            let expected = Expected::new(&gvk, &schema);
             let mut scale = body::object(context, &bytes, &expected, options.validation)?;
             settle_name(context, &mut scale)?;
             How::Replace(scale)
@@ -104,7 +104,7 @@ impl Wish {
             How::Patch(patch) => {
                 patch.apply_to(&self.schema, scale)?;
                 body::identify(scale, &self.gvk)?;
-                let unknown = body::conform(scale, &Expected { gvk: &self.gvk, schema: &self.schema })?;
+                let unknown = body::conform(scale, &Expected::new(&self.gvk, &self.schema))?;
                 patch.report(context, self.options.validation, unknown)
             }
         }
@@ -130,8 +130,8 @@ fn of(object: &Value, paths: &ScalePaths) -> Value {
         }
     }
     let number = |path: &str| at(object, path).and_then(Value::as_i64).unwrap_or(0);
-    let mut status = json!({"replicas": number(paths.status_replicas)});
-    let selector = at(object, paths.selector).map(selector_text).unwrap_or_default();
+    let mut status = json!({"replicas": number(&paths.status_replicas)});
+    let selector = at(object, &paths.selector).map(selector_text).unwrap_or_default();
     if !selector.is_empty() {
         api::value::set(&mut status, "selector", selector);
     }
@@ -139,7 +139,7 @@ fn of(object: &Value, paths: &ScalePaths) -> Value {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
-        "spec": {"replicas": number(paths.spec_replicas)},
+        "spec": {"replicas": number(&paths.spec_replicas)},
         "status": status,
     })
 }

@@ -25,7 +25,7 @@ pub(crate) async fn update(
     let presenter = Presenter::new(context, served)?;
     let options = WriteOptions::parse(context, "UpdateOptions")?;
     let bytes = body::read(request_body).await?;
-    let expected = Expected { gvk: &served.gvk, schema: &served.schema };
+    let expected = Expected::of(served);
     let mut object = body::object(context, &bytes, &expected, options.validation)?;
     settle_namespace(context, served, &mut object)?;
     settle_name(context, &mut object)?;

@@ -1,6 +1,6 @@
 //! Finds labels and selectable fields in stored bytes without building the whole object.
 
-use api::Kind;
+use api::KindRef;
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ pub struct FieldExtractor {
 }
 
 struct Plan {
-    kind: &'static dyn Kind,
+    kind: KindRef,
     /// Members of the object that hold selectable fields.
     members: Vec<&'static str>,
 }
@@ -36,7 +36,7 @@ impl FieldExtractor {
             members.dedup();
             if resource.is_storage_version() {
                 let prefix = super::key::prefix(&resource.gvr.group_resource(), "");
-                by_prefix.insert(prefix, Plan { kind: resource.kind, members });
+                by_prefix.insert(prefix, Plan { kind: resource.kind.clone(), members });
             }
         }
         Self { by_prefix }

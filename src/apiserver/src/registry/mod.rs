@@ -20,6 +20,6 @@ pub(crate) use strategy::{creates_on_update, shows_deleted};
 
 pub use extractor::FieldExtractor;
 pub use key::{key, prefix};
-pub use resources::Resources;
+pub use resources::{LiveResources, Resources};
 pub use served::{Served, Source};
 pub use store::{Registry, decode};

@@ -2,6 +2,7 @@
 
 use super::served::{Served, Source};
 use api::Resource;
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,14 +23,15 @@ impl Resources {
     }
 
     /// Adds a resource, or replaces it.
-    pub fn add(&mut self, served: Served) {
+    pub fn add(&mut self, served: impl Into<Arc<Served>>) {
+        let served = served.into();
         let gvr = served.gvr.clone();
         self.by_name
             .entry(gvr.group)
             .or_default()
             .entry(gvr.version)
             .or_default()
-            .insert(gvr.resource, Arc::new(served));
+            .insert(gvr.resource, served);
     }
 
     /// A resource.
@@ -42,7 +44,7 @@ impl Resources {
         let versions = self.by_name.get(group)?;
         let mut found = None;
         for served in versions.values().filter_map(|resources| resources.get(resource)) {
-            if !served.converts() {
+            if served.is_storage_version() {
                 return Some(served);
             }
             found = Some(served);
@@ -63,6 +65,37 @@ impl Resources {
     /// Everything, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
         self.by_name.values().flat_map(HashMap::values).flat_map(HashMap::values)
+    }
+}
+
+/// The table as it is now. Readers take it as a whole and keep it for as long as their request lasts.
+pub struct LiveResources {
+    built_in: Resources,
+    now: RwLock<Arc<Resources>>,
+}
+
+impl LiveResources {
+    /// The built-in table.
+    pub fn built_in() -> Self {
+        let built_in = Resources::built_in();
+        Self { now: RwLock::new(Arc::new(built_in.clone())), built_in }
+    }
+
+    /// What is served now.
+    pub fn load(&self) -> Arc<Resources> {
+        Arc::clone(&self.now.read())
+    }
+
+    /// From now on these are served besides the built-in resources. None of them may be built in.
+    pub fn serve(&self, custom: impl IntoIterator<Item = Arc<Served>>) {
+        let mut resources = self.built_in.clone();
+        custom.into_iter().for_each(|served| resources.add(served));
+        *self.now.write() = Arc::new(resources);
+    }
+
+    /// Whether a resource is built in, in any version.
+    pub fn is_built_in(&self, group: &str, resource: &str) -> bool {
+        self.built_in.any_version(group, resource).is_some()
     }
 }
 

@@ -62,8 +62,8 @@ impl Served {
     }
 
     /// The kind's rules; they work on the stored version.
-    pub fn rules(&self) -> &'static dyn Kind {
-        self.hub.kind
+    pub fn rules(&self) -> &dyn Kind {
+        &*self.hub.kind
     }
 
     /// Group and resource under which objects are stored.
@@ -93,7 +93,7 @@ impl Served {
 
     /// The kind of its lists.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.resource.gvk.kind)
+        self.resource.list_kind.clone()
     }
 
     /// Turns a stored object into what clients see.

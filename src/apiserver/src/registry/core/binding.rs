@@ -33,7 +33,7 @@ pub(crate) async fn bind(
     let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("", "v1", "Binding");
     let schema = api::schema::schema_for(&gvk).ok_or_else(|| Status::internal("Binding has no schema"))?;
-    let expected = Expected { gvk: &gvk, schema: &schema };
+    let expected = Expected::new(&gvk, &schema);
     let mut binding = body::object(context, &bytes, &expected, options.validation)?;
     settle_namespace(context, served, &mut binding)?;
     let name = match context.info.name.as_str() {

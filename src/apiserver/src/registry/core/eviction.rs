@@ -35,7 +35,7 @@ pub(crate) async fn evict(
     let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("policy", "v1", "Eviction");
     let schema = api::schema::schema_for(&gvk).ok_or_else(|| Status::internal("Eviction has no schema"))?;
-    let expected = Expected { gvk: &gvk, schema: &schema };
+    let expected = Expected::new(&gvk, &schema);
     let mut eviction = body::object(context, &bytes, &expected, options.validation)?;
     let name = context.info.name.as_str();
     if !matches!(meta::name(&eviction), given if given.is_empty() || given == name) {

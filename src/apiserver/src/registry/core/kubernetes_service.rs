@@ -115,7 +115,8 @@ async fn put(server: &ApiServer, gvr: &Gvr, object: Value, fields: &[&str]) -> R
 }
 
 async fn write(server: &ApiServer, gvr: &Gvr, mut object: Value, update: Option<&[&str]>) -> Result<()> {
-    let Some(served) = server.resources().get(&gvr.group, &gvr.version, &gvr.resource) else {
+    let resources = server.resources();
+    let Some(served) = resources.get(&gvr.group, &gvr.version, &gvr.resource) else {
         return Err(Status::internal(format!("{gvr} is not served")));
     };
     apimachinery::schema::prune(&served.schema, &mut object).map_err(Status::internal)?;

@@ -25,7 +25,7 @@ pub(crate) async fn finalize(
     let presenter = Presenter::new(context, served)?;
     let options = WriteOptions::parse(context, "UpdateOptions")?;
     let bytes = body::read(request_body).await?;
-    let expected = Expected { gvk: &served.gvk, schema: &served.schema };
+    let expected = Expected::of(served);
     let mut wish = body::object(context, &bytes, &expected, options.validation)?;
     settle_name(context, &mut wish)?;
     let stored = writer(server, context, served, &options)

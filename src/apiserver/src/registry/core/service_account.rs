@@ -25,7 +25,7 @@ pub(crate) async fn token(
     let gvk = Gvk::new("authentication.k8s.io", "v1", "TokenRequest");
     let schema =
         api::schema::schema_for(&gvk).ok_or_else(|| Status::internal("TokenRequest has no schema"))?;
-    let expected = Expected { gvk: &gvk, schema: &schema };
+    let expected = Expected::new(&gvk, &schema);
     let mut request = body::object(context, &bytes, &expected, options.validation)?;
     let (namespace, name) = (context.info.namespace.as_str(), context.info.name.as_str());
     let writer = writer(server, context, served, &options);
