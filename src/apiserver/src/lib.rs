@@ -19,6 +19,7 @@
 //! | [`openapi`] | `/openapi/v2`, `/openapi/v3` |
 //! | [`authentication`], [`authorization`], [`admission`] | who asks, whether they may, what they may write |
 //! | `flowcontrol` | who is answered first when there is much to do |
+//! | [`encryption`] | encryption at rest |
 //! | [`audit`] | the audit log |
 //! | [`bootstrap`] | what a new cluster holds |
 
@@ -29,6 +30,7 @@ pub mod authorization;
 pub mod bootstrap;
 pub mod config;
 pub mod discovery;
+pub mod encryption;
 pub mod endpoints;
 pub mod openapi;
 pub mod registry;

@@ -107,6 +107,17 @@ pub struct Server {
     /// Run the control plane alone: no kubelet, no pods, no root needed
     #[arg(long, env = "KNARR_DISABLE_AGENT")]
     pub disable_agent: bool,
+    /// Encrypt Secrets in the datastore, with a key that is made at the first start
+    #[arg(long, env = "KNARR_SECRETS_ENCRYPTION")]
+    pub secrets_encryption: bool,
+    /// EncryptionConfiguration of the datastore; read again when it changes
+    #[arg(
+        long,
+        env = "KNARR_ENCRYPTION_PROVIDER_CONFIG",
+        value_name = "FILE",
+        conflicts_with = "secrets_encryption"
+    )]
+    pub encryption_provider_config: Option<PathBuf>,
     /// Do not enable an add-on at the first start; can be given often
     #[arg(long, env = "KNARR_DISABLE", value_name = "ADDON", value_delimiter = ',')]
     pub disable: Vec<String>,

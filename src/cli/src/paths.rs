@@ -44,6 +44,11 @@ impl Paths {
         self.root.join("knarr.log")
     }
 
+    /// The encryption configuration that `--secrets-encryption` makes.
+    pub fn encryption(&self) -> PathBuf {
+        self.pki().join("encryption-config.yaml")
+    }
+
     /// Every certificate and key.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

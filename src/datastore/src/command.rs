@@ -52,6 +52,13 @@ impl Operation {
         }
     }
 
+    pub(crate) fn object_mut(&mut self) -> Option<&mut Encoded> {
+        match self {
+            Self::Create { object, .. } | Self::Update { object, .. } => Some(object),
+            Self::Delete { .. } => None,
+        }
+    }
+
     /// The object that it stores.
     pub fn object(&self) -> Option<&Encoded> {
         match self {
@@ -82,6 +89,14 @@ impl Command {
             Self::Write(operation) => std::slice::from_ref(operation),
             Self::Transaction(operations) => operations,
             Self::Compact { .. } => &[],
+        }
+    }
+
+    pub(crate) fn operations_mut(&mut self) -> &mut [Operation] {
+        match self {
+            Self::Write(operation) => std::slice::from_mut(operation),
+            Self::Transaction(operations) => operations,
+            Self::Compact { .. } => &mut [],
         }
     }
 

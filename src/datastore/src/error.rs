@@ -55,6 +55,14 @@ pub enum OpenError {
         /// What was found.
         detail: String,
     },
+    /// An object cannot be decrypted.
+    #[error("cannot read an object of {}: {detail}; start with the encryption configuration that wrote it", path.display())]
+    Sealed {
+        /// The database file.
+        path: PathBuf,
+        /// Which object, and why not.
+        detail: String,
+    },
     /// SQLite failed.
     #[error("cannot {step} {}", path.display())]
     Sqlite {
@@ -85,13 +93,23 @@ impl OpenError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path: path.to_owned(), detail: source.to_string() }
             }
-            _ => Self::Sqlite { step, path: path.to_owned(), source },
+            _ => match source {
+                rusqlite::Error::FromSqlConversionFailure(_, _, why) if why.is::<StorageError>() => {
+                    Self::Sealed { path: path.to_owned(), detail: why.to_string() }
+                }
+                source => Self::Sqlite { step, path: path.to_owned(), source },
+            },
         }
     }
 }
 
 /// SQLite's error as readers and writers get it.
 pub(crate) fn storage_error(step: &str, error: &rusqlite::Error) -> StorageError {
+    if let rusqlite::Error::FromSqlConversionFailure(_, _, why) = error
+        && let Some(why) = why.downcast_ref::<StorageError>()
+    {
+        return why.clone();
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StorageError::fatal(format_args!("{step}: {error}; restore a backup"))

@@ -6,11 +6,13 @@ use crate::state_machine::{StateMachine, first_row, last_row, revision_of};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::{Arc, Weak};
 use storage::cache::{Change, WatchCache};
 use storage::{
-    Event, EventKind, Extractor, History, HistoryPage, List, ListOptions, Object, Scope, StorageError,
+    Encoded, Event, EventKind, Extractor, History, HistoryPage, List, ListOptions, Object, Scope, Sealer,
+    StorageError,
 };
 use tokio::sync::Semaphore;
 
@@ -25,13 +27,22 @@ const PAGE_BYTES: usize = 1 << 20;
 
 const COLUMNS: &str = "row, create_revision, previous, splice_at, key, value";
 
+/// The last of them.
+const VALUE_COLUMN: usize = 5;
+
 /// Reads what the cache does not hold.
 pub(crate) struct Reader {
     at: Location,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     cache: Weak<WatchCache>,
-    extractor: Arc<dyn Extractor>,
+    opener: Opener,
+}
+
+/// Makes objects of what is stored.
+pub(crate) struct Opener {
+    pub(crate) extractor: Arc<dyn Extractor>,
+    pub(crate) sealer: Option<Arc<dyn Sealer>>,
 }
 
 /// A row of `revisions`.
@@ -58,9 +69,9 @@ impl Stored {
 }
 
 impl Reader {
-    pub(crate) fn new(at: Location, cache: &Arc<WatchCache>, extractor: Arc<dyn Extractor>) -> Self {
+    pub(crate) fn new(at: Location, cache: &Arc<WatchCache>, opener: Opener) -> Self {
         let permits = Arc::new(Semaphore::new(CONCURRENT));
-        Self { at, idle: Mutex::new(Vec::new()), permits, cache: Arc::downgrade(cache), extractor }
+        Self { at, idle: Mutex::new(Vec::new()), permits, cache: Arc::downgrade(cache), opener }
     }
 
     /// Closes the idle connections and refuses to open more.
@@ -70,7 +81,7 @@ impl Reader {
     }
 
     /// All current objects, in the order of keys.
-    pub(crate) fn load(connection: &Connection, extractor: &dyn Extractor) -> rusqlite::Result<Vec<Object>> {
+    pub(crate) fn load(connection: &Connection, opener: &Opener) -> rusqlite::Result<Vec<Object>> {
         let mut statement = connection.prepare(
             "SELECT r.row, r.create_revision, r.previous, r.splice_at, r.key, r.value
              FROM current c CROSS JOIN revisions r ON r.row = c.row
@@ -79,7 +90,7 @@ impl Reader {
         let mut rows = statement.query([])?;
         let mut objects = Vec::new();
         while let Some(row) = rows.next()? {
-            objects.extend(object(Stored::read(row)?, extractor));
+            objects.extend(opener.object(Stored::read(row)?)?);
         }
         Ok(objects)
     }
@@ -98,7 +109,7 @@ impl Reader {
             while let Some(row) = rows.next()? {
                 let stored = Stored::read(row)?;
                 let (key, revision) = (Arc::clone(&stored.key), revision_of(stored.row));
-                changes.push(match object(stored, &*self.extractor) {
+                changes.push(match self.opener.object(stored)? {
                     Some(object) => Change::Put(object),
                     None => Change::Delete { key, revision },
                 });
@@ -172,8 +183,10 @@ impl Reader {
         if let Some(cached) = cached.filter(|cached| cached.revision == revision_of(row)) {
             return Ok(Some(cached));
         }
-        let stored = stored(connection, row)?;
-        Ok(stored.and_then(|stored| object(stored, &*self.extractor)).map(Arc::new))
+        match stored(connection, row)? {
+            Some(stored) => Ok(self.opener.object(stored)?.map(Arc::new)),
+            None => Ok(None),
+        }
     }
 
     fn events_in(
@@ -228,10 +241,24 @@ impl Reader {
         let cached = self.cache.upgrade().and_then(|cache| cache.get(&stored.key));
         let object = match cached.filter(|cached| cached.revision == revision) {
             Some(cached) => Some(cached),
-            None => object(stored, &*self.extractor).map(Arc::new),
+            None => self.opener.object(stored)?.map(Arc::new),
         };
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
         Ok(object.map(|object| Event::new(kind, object, previous)))
+    }
+
+    /// The bytes that are stored under a key now.
+    pub(crate) async fn stored(self: &Arc<Self>, key: String) -> Result<Option<Bytes>, StorageError> {
+        self.read(move |_, connection| {
+            let failed = |error: rusqlite::Error| storage_error("reading", &error);
+            let row = connection
+                .prepare_cached("SELECT row FROM current WHERE key = ?1 AND create_revision != 0")
+                .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
+                .map_err(failed)?;
+            let found = row.map_or(Ok(None), |row| stored(connection, row)).map_err(failed)?;
+            Ok(found.and_then(|found| found.value))
+        })
+        .await
     }
 
     /// Runs a job on a blocking thread, within a read transaction of a connection of the pool.
@@ -322,15 +349,37 @@ fn stored(connection: &Connection, row: i64) -> rusqlite::Result<Option<Stored>>
     connection.prepare_cached(&sql)?.query_row([row], Stored::read).optional()
 }
 
-fn object(stored: Stored, extractor: &dyn Extractor) -> Option<Object> {
-    let value = stored.value?;
-    let attrs = extractor.extract(&stored.key, &value);
-    Some(Object {
-        key: stored.key,
-        create_revision: stored.create_revision,
-        revision: revision_of(stored.row),
-        value,
-        splice_at: stored.splice_at,
-        attrs,
-    })
+impl Opener {
+    /// The object of a row; `None` for a deletion's. What is encrypted is decrypted and gets its revision.
+    fn object(&self, mut stored: Stored) -> rusqlite::Result<Option<Object>> {
+        let Some(mut value) = stored.value.take() else { return Ok(None) };
+        if value.first() != Some(&b'{') {
+            value = self.open(&stored, &value).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(VALUE_COLUMN, Type::Blob, Box::new(error))
+            })?;
+        }
+        let attrs = self.extractor.extract(&stored.key, &value);
+        Ok(Some(Object {
+            key: stored.key,
+            create_revision: stored.create_revision,
+            revision: revision_of(stored.row),
+            value,
+            splice_at: stored.splice_at,
+            attrs,
+        }))
+    }
+
+    fn open(&self, stored: &Stored, value: &Bytes) -> Result<Bytes, StorageError> {
+        let Some(sealer) = &self.sealer else {
+            let key = &stored.key;
+            return Err(StorageError::fatal(format_args!(
+                "{key} is encrypted, and no encryption is configured"
+            )));
+        };
+        let plain = sealer.open(&stored.key, value)?;
+        if plain.first() != Some(&b'{') {
+            return Err(StorageError::fatal(format_args!("{} was encrypted, but is no object", stored.key)));
+        }
+        Ok(Encoded::from_parts(plain, stored.splice_at as usize)?.spliced(revision_of(stored.row)))
+    }
 }

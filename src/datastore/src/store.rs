@@ -5,10 +5,10 @@ use crate::command::{Command, Operation};
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::log::Log;
-use crate::reader::{PastEvents, Reader};
+use crate::reader::{Opener, PastEvents, Reader};
 use crate::schema::{self, Location};
 use crate::state_machine::StateMachine;
-use crate::writer::{Answer, Counters, Proposal, Request, Writer};
+use crate::writer::{Answer, Beside, Counters, Proposal, Request, Writer};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::fmt;
@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use storage::cache::WatchCache;
 use storage::{
-    Attrs, Encoded, Extractor, List, ListOptions, ListRevision, MetadataExtractor, Object, Storage,
+    Encoded, Extractor, List, ListOptions, ListRevision, MetadataExtractor, Object, Sealer, Storage,
     StorageError, Watch, WatchFrom, resource_prefix,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -45,11 +45,17 @@ pub struct Options {
     /// After this time what was superseded is forgotten, at the latest after twice this time. None: only
     /// when [`Storage::compact`] is called.
     pub compaction_interval: Option<Duration>,
+    /// Encrypts what goes to the disk.
+    pub sealer: Option<Arc<dyn Sealer>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { extractor: Arc::new(MetadataExtractor), compaction_interval: Some(COMPACTION_INTERVAL) }
+        Self {
+            extractor: Arc::new(MetadataExtractor),
+            compaction_interval: Some(COMPACTION_INTERVAL),
+            sealer: None,
+        }
     }
 }
 
@@ -57,6 +63,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("compaction_interval", &self.compaction_interval)
+            .field("sealer", &self.sealer.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -83,6 +90,7 @@ pub struct Datastore {
     cache: Arc<WatchCache>,
     reader: Arc<Reader>,
     extractor: Arc<dyn Extractor>,
+    sealer: Option<Arc<dyn Sealer>>,
     counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -138,13 +146,14 @@ impl Datastore {
         let machine = StateMachine::load(&connection).map_err(read)?;
         let log = Log::load(&connection, machine.log_index).map_err(read)?;
         let extractor = Arc::clone(&options.extractor);
-        let objects = Reader::load(&connection, &*extractor).map_err(read)?;
+        let opener = Opener { extractor: Arc::clone(&extractor), sealer: options.sealer.clone() };
+        let objects = Reader::load(&connection, &opener).map_err(read)?;
         let cache = WatchCache::new(machine.revision, machine.compacted, objects)
             .map_err(|e| OpenError::Damaged { path: at.path().to_owned(), detail: e.to_string() })?;
         let cache = Arc::new(cache);
         let frames = Arc::default();
         Writer::watch_frames(&mut connection, &frames).map_err(read)?;
-        let reader = Arc::new(Reader::new(at.clone(), &cache, Arc::clone(&extractor)));
+        let reader = Arc::new(Reader::new(at.clone(), &cache, opener));
         let counters = Arc::<Counters>::default();
         let writer = Writer {
             connection,
@@ -164,7 +173,8 @@ impl Datastore {
             .spawn(move || writer.run(receiver))
             .map_err(|source| OpenError::Thread { source })?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(Self { requests, cache, reader, extractor, counters, thread }))
+        let sealer = options.sealer.clone();
+        Ok(Arc::new(Self { requests, cache, reader, extractor, sealer, counters, thread }))
     }
 
     /// Finishes the writes that wait, ends all watches, and closes the files. Later writes are refused.
@@ -211,7 +221,7 @@ impl Datastore {
         }
     }
 
-    async fn propose(&self, command: Command) -> Result<Answer, StorageError> {
+    async fn propose(&self, mut command: Command) -> Result<Answer, StorageError> {
         for operation in command.operations() {
             let key = operation.key();
             if resource_prefix(key)?.len() == key.len() || key.ends_with('/') {
@@ -220,14 +230,24 @@ impl Datastore {
             }
         }
         // Here and not on the writer's thread: it parses JSON.
-        let attrs = command.operations().iter().map(|operation| match operation.object() {
-            Some(object) => self.extractor.extract(operation.key(), object.bytes()),
-            None => Attrs::default(),
-        });
-        let attrs = attrs.collect();
+        let mut beside = Vec::with_capacity(command.operations().len());
+        for operation in command.operations_mut() {
+            let key = Arc::clone(operation.key());
+            let Some(object) = operation.object_mut() else {
+                beside.push(Beside::default());
+                continue;
+            };
+            let attrs = self.extractor.extract(&key, object.bytes());
+            let sealed = self.sealer.as_ref().map_or(Ok(None), |sealer| sealer.seal(&key, object.bytes()))?;
+            let plain = sealed.map(|stored| {
+                let sealed = object.sealed(stored);
+                std::mem::replace(object, sealed)
+            });
+            beside.push(Beside { attrs, plain });
+        }
         let (answer, answered) = oneshot::channel();
         self.requests
-            .send(Request::Propose(Proposal { command, attrs, answer }))
+            .send(Request::Propose(Proposal { command, beside, answer }))
             .await
             .map_err(|_| StorageError::unavailable("it is shutting down"))?;
         answered
@@ -290,6 +310,12 @@ impl Storage for Datastore {
             self.cache.wait_for(revision).await?;
         }
         self.cache.watch(prefix, from, Arc::new(PastEvents(Arc::clone(&self.reader))))
+    }
+
+    async fn is_stale(&self, key: &str) -> bool {
+        let Some(sealer) = self.sealer.clone().filter(|sealer| sealer.covers(key)) else { return false };
+        let stored = self.reader.stored(key.to_owned()).await;
+        matches!(stored, Ok(Some(stored)) if sealer.is_stale(key, &stored))
     }
 
     async fn count(&self, prefix: &str) -> Result<u64, StorageError> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::cache::{Change, WatchCache};
-use storage::{Attrs, Object, StorageError};
+use storage::{Attrs, Encoded, Object, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands in one entry: at 10 us each, about what one fsync takes on a good disk.
@@ -49,14 +49,22 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Proposal {
     pub(crate) command: Command,
-    /// For each operation. Not part of the log: a function of the object.
-    pub(crate) attrs: Vec<Attrs>,
+    /// For each operation. Not part of the log.
+    pub(crate) beside: Vec<Beside>,
     pub(crate) answer: oneshot::Sender<Result<Answer, StorageError>>,
+}
+
+/// What the cache needs of an object beside what is stored.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) attrs: Attrs,
+    /// The object, when what is stored is encrypted.
+    pub(crate) plain: Option<Encoded>,
 }
 
 /// What is left of a proposal while its command is in an entry.
 struct Waiting {
-    attrs: Vec<Attrs>,
+    beside: Vec<Beside>,
     answer: oneshot::Sender<Result<Answer, StorageError>>,
 }
 
@@ -170,9 +178,9 @@ impl Writer {
         }
         let mut entry = Entry { commands: Vec::with_capacity(group.len()) };
         let mut waiting = Vec::with_capacity(group.len());
-        for Proposal { command, attrs, answer } in group {
+        for Proposal { command, beside, answer } in group {
             entry.commands.push(command);
-            waiting.push(Waiting { attrs, answer });
+            waiting.push(Waiting { beside, answer });
         }
         let before = self.machine.revision;
         match self.transact(&entry) {
@@ -237,12 +245,12 @@ impl Writer {
         let mut compacted = None;
         let mut changes = Vec::with_capacity(outcomes.len());
         let mut results = Vec::with_capacity(outcomes.len());
-        for (outcome, Waiting { attrs, answer }) in outcomes.into_iter().zip(waiting) {
+        for (outcome, Waiting { beside, answer }) in outcomes.into_iter().zip(waiting) {
             let result = match outcome {
                 Outcome::Applied(applied) => {
                     let count = applied.len();
-                    let mut attrs = attrs.into_iter();
-                    changes.extend(applied.into_iter().map(|a| change(a, attrs.next().unwrap_or_default())));
+                    let mut beside = beside.into_iter();
+                    changes.extend(applied.into_iter().map(|a| change(a, beside.next().unwrap_or_default())));
                     Ok(count)
                 }
                 Outcome::Compacted(revision) => {
@@ -336,10 +344,12 @@ impl Writer {
     }
 }
 
-fn change(applied: Applied, attrs: Attrs) -> Change {
+fn change(applied: Applied, beside: Beside) -> Change {
     let Applied { key, create_revision, revision, value } = applied;
+    let Beside { attrs, plain } = beside;
     match value {
-        Some((value, splice_at)) => {
+        Some((stored, splice_at)) => {
+            let value = plain.map_or(stored, |plain| plain.spliced(revision));
             Change::Put(Object { key, create_revision, revision, value, splice_at, attrs })
         }
         None => Change::Delete { key, revision },

@@ -71,14 +71,27 @@ impl Encoded {
         Self::from_parts(Bytes::from(out), splice_at)
     }
 
+    /// The same object as it is to be stored: encrypted by a [`crate::Sealer`], with the place of the revision kept
+    /// for the time when it is decrypted.
+    #[must_use]
+    pub fn sealed(&self, stored: Bytes) -> Self {
+        Self { bytes: stored, splice_at: self.splice_at }
+    }
+
+    /// Whether the bytes are encrypted; JSON of an object begins with a brace.
+    pub fn is_sealed(&self) -> bool {
+        self.bytes.first() != Some(&b'{')
+    }
+
     /// From bytes that were encoded elsewhere: `splice_at` is just after `"metadata":{`, and the metadata
-    /// holds no `resourceVersion`.
+    /// holds no `resourceVersion`. Or from bytes that are encrypted.
     ///
     /// # Errors
     /// [`StorageError::InvalidObject`] when `splice_at` does not follow an opening brace.
     pub fn from_parts(bytes: Bytes, splice_at: usize) -> Result<Self, StorageError> {
+        let sealed = bytes.first().is_some_and(|first| *first != b'{');
         let opening = splice_at.checked_sub(1).and_then(|at| bytes.get(at));
-        if opening != Some(&b'{') || splice_at >= bytes.len() {
+        if !sealed && (opening != Some(&b'{') || splice_at >= bytes.len()) {
             return Err(StorageError::InvalidObject { reason: "the splice offset is not inside an object" });
         }
         let splice_at = u32::try_from(splice_at)
@@ -96,9 +109,15 @@ impl Encoded {
         self.splice_at
     }
 
-    /// The JSON with a revision as `metadata.resourceVersion`. Deterministic.
+    /// The JSON with a revision as `metadata.resourceVersion`. Deterministic. What is encrypted stays as it is: the
+    /// revision gets into it when it is read.
     pub fn spliced(&self, revision: u64) -> Bytes {
-        let (head, tail) = self.bytes.split_at(self.splice_at as usize);
+        if self.is_sealed() {
+            return self.bytes.clone();
+        }
+        let Some((head, tail)) = self.bytes.split_at_checked(self.splice_at as usize) else {
+            return self.bytes.clone();
+        };
         let digits = revision.to_string();
         let mut out = Vec::with_capacity(self.bytes.len() + MEMBER.len() + digits.len() + 2);
         out.extend_from_slice(head);
@@ -179,6 +198,16 @@ mod tests {
         assert!(Encoded::new(&json!({"metadata": 5})).is_err());
         assert!(Encoded::from_parts(Bytes::from_static(b"{}"), 0).is_err());
         assert!(Encoded::from_parts(Bytes::from_static(b"{}"), 2).is_err());
+    }
+
+    #[test]
+    fn what_is_sealed_is_left_alone_and_remembers_where_the_revision_belongs() {
+        let plain = Encoded::new(&json!({"a": "b", "metadata": {}})).unwrap();
+        let sealed = plain.sealed(Bytes::from_static(b"k8s:enc:x"));
+        assert!(sealed.is_sealed() && !plain.is_sealed());
+        assert_eq!(sealed.spliced(7), "k8s:enc:x");
+        let read = Encoded::from_parts(sealed.bytes().clone(), sealed.splice_at() as usize).unwrap();
+        assert_eq!(Encoded::from_parts(plain.bytes().clone(), read.splice_at() as usize).unwrap(), plain);
     }
 
     #[test]

@@ -138,6 +138,12 @@ pub trait Storage: Send + Sync {
     /// The oldest revision that can still be listed or watched from.
     fn compacted_revision(&self) -> u64;
 
+    /// Whether an object is stored under another encryption than it would be now, and so is to be written again even
+    /// when it does not change.
+    async fn is_stale(&self, _key: &str) -> bool {
+        false
+    }
+
     /// Forgets what was superseded before a revision. Asking for an older one than was compacted before is
     /// no error.
     ///

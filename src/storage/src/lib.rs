@@ -18,6 +18,7 @@
 //! | `encoded` | objects on their way in, and how the revision gets into them |
 //! | `object` | objects and events on their way out |
 //! | `attrs` | labels and selectable fields, extracted once |
+//! | `sealer` | encryption on the way to the disk |
 //! | `keys` | the form of keys and prefixes |
 //! | `cache` | the watch cache |
 //! | `watch` | one watch as a stream |
@@ -30,6 +31,7 @@ mod error;
 mod interface;
 mod keys;
 mod object;
+mod sealer;
 mod watch;
 
 pub use attrs::{Attrs, AttrsBuilder, Extractor, MetadataExtractor};
@@ -38,4 +40,5 @@ pub use error::StorageError;
 pub use interface::{Filter, List, ListOptions, ListRevision, Storage, WatchFrom};
 pub use keys::{Scope, resource_prefix};
 pub use object::{Event, EventKind, Object};
+pub use sealer::Sealer;
 pub use watch::{History, HistoryPage, Watch, WatchItem};

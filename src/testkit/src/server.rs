@@ -44,9 +44,19 @@ impl TestServer {
 
     /// Starts a server on what an earlier one left in a directory.
     pub async fn start_in(directory: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_sealed(directory, None, change).await
+    }
+
+    /// Starts a server whose store encrypts, on what an earlier one left in a directory.
+    pub async fn start_sealed(
+        directory: TempDir,
+        sealer: Option<Arc<dyn storage::Sealer>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let pki = Pki::load_or_create(&directory.path().join("pki"), Timestamp::now());
         let pki = Arc::new(pki.expect("certificates can be made"));
-        let options = Options { extractor: Arc::new(FieldExtractor::built_in()), compaction_interval: None };
+        let extractor = Arc::new(FieldExtractor::built_in());
+        let options = Options { extractor, compaction_interval: None, sealer };
         let datastore = Datastore::open(directory.path().join("datastore"), options).await;
         let datastore = datastore.expect("the store opens");
         let keys = pki.load_service_account_keys().expect("the keys are there");
@@ -61,13 +71,18 @@ impl TestServer {
 
     /// Stops the server and starts another on the same directory.
     pub async fn restart(self) -> Self {
+        Self::start_in(self.stop().await, |_| {}).await
+    }
+
+    /// Stops the server. Returns a directory with what it left.
+    pub async fn stop(self) -> TempDir {
         self.shutdown.cancel();
         self.server.begin_shutdown();
         self.datastore.shutdown().await;
         let directory = TempDir::new().expect("a temporary directory can be made");
         copy(self.directory.path(), directory.path());
         drop(self);
-        Self::start_in(directory, |_| {}).await
+        directory
     }
 
     /// A client with an administrator's rights.

@@ -1,12 +1,13 @@
 //! Datastore, API server, controllers, scheduler and add-ons.
 
 use super::addresses;
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use crate::commands::config::server_url;
 use crate::paths::Paths;
 use addons::engine::Engine;
 use anyhow::{Context, Result, bail};
 use apiserver::authentication::{TokenSettings, UserInfo};
+use apiserver::encryption::{self, Encryption};
 use apiserver::registry::FieldExtractor;
 use apiserver::{ApiServer, Config};
 use client::SharedInformers;
@@ -14,7 +15,7 @@ use datastore::{Datastore, Options};
 use jiff::Timestamp;
 use pki::tls::{ALPN_HTTP, ClientAuth, client_config, server_config};
 use pki::{Component, LeafRequest, Pki, ServingCertificate};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,12 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
     let now = Timestamp::now();
     let directory = paths.pki();
     let pki = tokio::task::spawn_blocking(move || Pki::load_or_create(&directory, now));
-    let options = Options { extractor: Arc::new(FieldExtractor::built_in()), ..Options::default() };
+    let encryption = encryption(settings, paths).await?;
+    let options = Options {
+        extractor: Arc::new(FieldExtractor::built_in()),
+        sealer: encryption.clone().map(|encryption| encryption as _),
+        ..Options::default()
+    };
     let store = Datastore::open(paths.root().join("datastore"), options)
         .await
         .context("cannot open the datastore")?;
@@ -85,6 +91,12 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
             () = serving.watch_addresses(addresses::watch(), Timestamp::now) => {}
         }
     });
+    if let Some(encryption) = &encryption {
+        let (until, encryption) = (stop.clone(), Arc::downgrade(encryption));
+        tasks.spawn(async move {
+            until.run_until_cancelled(Encryption::watch(encryption)).await;
+        });
+    }
     spawn_controllers(&mut tasks, settings, &api, &pki, &informers, stop);
     tasks.spawn(addons(settings.clone(), api.clone(), stop.clone()));
     Ok(ControlPlane { api, pki, informers, store, tasks, serving: serving_tasks, stop_serving })
@@ -104,6 +116,27 @@ impl ControlPlane {
         while self.serving.join_next().await.is_some() {}
         self.store.shutdown().await;
     }
+}
+
+/// The encryption of the datastore. One that knarr made itself stays in use whatever the flags say later: without
+/// its key the datastore could not be read.
+async fn encryption(settings: &Settings, paths: &Paths) -> Result<Option<Arc<Encryption>>> {
+    let path = match &settings.encryption {
+        settings::Encryption::File(path) => path.clone(),
+        other => {
+            let own = paths.encryption();
+            if *other == settings::Encryption::OwnKey && !own.exists() {
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.pki())?;
+                pki::write_private(&own, encryption::new_configuration().as_bytes())?;
+            }
+            if !own.exists() {
+                return Ok(None);
+            }
+            own
+        }
+    };
+    let loaded = Encryption::load(&path).await;
+    loaded.map(Some).with_context(|| format!("cannot use the encryption configuration {}", path.display()))
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener> {

@@ -11,6 +11,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+/// How the datastore is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// As it was at the last start.
+    AsBefore,
+    /// With a key of its own.
+    OwnKey,
+    /// As a file says.
+    File(PathBuf),
+}
+
 /// What a server runs with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -44,6 +55,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// A further kubeconfig and its mode.
     pub kubeconfig: Option<(PathBuf, u32)>,
+    /// How the datastore is encrypted.
+    pub encryption: Encryption,
     /// Whether pods run here.
     pub agent: bool,
     /// Add-ons that are not enabled by default.
@@ -125,6 +138,11 @@ impl Settings {
             kubeconfig: match &options.write_kubeconfig {
                 Some(path) => Some((path.clone(), mode(&options.write_kubeconfig_mode)?)),
                 None => None,
+            },
+            encryption: match &options.encryption_provider_config {
+                Some(path) => Encryption::File(path.clone()),
+                None if options.secrets_encryption => Encryption::OwnKey,
+                None => Encryption::AsBefore,
             },
             agent: !options.disable_agent,
             without_addons: options.disable.clone(),
