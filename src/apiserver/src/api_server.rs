@@ -1,6 +1,7 @@
 //! The server: what a request needs to be answered.
 
 use crate::admission::{AdmissionConfig, Chain, default_chain};
+use crate::audit::{Annotations, Auditor};
 use crate::authentication::{
     Authentication, AuthenticationConfig, OidcDocuments, RequestHeaderConfig, ServiceAccountTokens, UserInfo,
 };
@@ -70,6 +71,7 @@ struct Inner {
     flow_control: Arc<FlowControl>,
     flow_follower: Follower,
     metrics: Metrics,
+    auditor: Option<Arc<Auditor>>,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
     advertise: (IpAddr, u16),
@@ -140,6 +142,7 @@ impl ApiServer {
                 flow_control,
                 flow_follower,
                 metrics: Metrics::default(),
+                auditor: config.audit,
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
                 advertise: (config.advertise_address, config.https_port),
@@ -267,6 +270,11 @@ impl ApiServer {
         &self.inner.flow_control
     }
 
+    /// Tells of requests.
+    pub(crate) fn auditor(&self) -> Option<&Arc<Auditor>> {
+        self.inner.auditor.as_ref()
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
@@ -302,8 +310,20 @@ impl ApiServer {
     ///
     /// # Errors
     /// 403 when not.
-    pub(crate) async fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Result<()> {
-        self.decide(&attributes(user, info)).await
+    pub(crate) async fn authorize(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        annotations: &Annotations,
+    ) -> Result<()> {
+        let attributes = attributes(user, info);
+        let decision = self.inner.authorizer.authorize(&attributes).await;
+        if annotations.are_kept() {
+            let word = if decision.allowed() { "allow" } else { "forbid" };
+            annotations.add("authorization.k8s.io/decision", word);
+            annotations.add("authorization.k8s.io/reason", decision.reason());
+        }
+        if decision.allowed() { Ok(()) } else { Err(forbidden(&attributes, decision.reason())) }
     }
 
     /// Asks whether the caller of a request may also do this to its object.

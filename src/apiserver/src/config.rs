@@ -1,5 +1,6 @@
 //! What an API server is made of.
 
+use crate::audit::Auditor;
 use crate::authentication::{TokenFile, TokenSettings};
 use ipnet::IpNet;
 use pki::ServiceAccountKeys;
@@ -40,6 +41,8 @@ pub struct Config {
     pub token_file: Option<TokenFile>,
     /// How many requests are answered at a time; flow control divides them among its levels.
     pub max_requests_in_flight: u32,
+    /// Tells of requests, if anything is to be told.
+    pub audit: Option<Arc<Auditor>>,
     /// How kubelets are reached: the client certificate, and whom to believe. Without it there are no logs, exec
     /// and the like.
     pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
@@ -60,6 +63,7 @@ impl Config {
             tokens: TokenSettings::for_domain("cluster.local"),
             token_file: None,
             max_requests_in_flight: DEFAULT_REQUESTS_IN_FLIGHT,
+            audit: None,
             kubelet_client: None,
         }
     }

@@ -118,6 +118,21 @@ pub struct Server {
         conflicts_with = "secrets_encryption"
     )]
     pub encryption_provider_config: Option<PathBuf>,
+    /// Audit policy: which requests the audit log tells of
+    #[arg(long, env = "KNARR_AUDIT_POLICY_FILE", value_name = "FILE", requires = "audit_log_path")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Audit log; `-` is standard output
+    #[arg(long, env = "KNARR_AUDIT_LOG_PATH", value_name = "FILE", requires = "audit_policy_file")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Days that old audit logs are kept; 0 is for ever
+    #[arg(long, env = "KNARR_AUDIT_LOG_MAXAGE", default_value_t = 0, value_name = "DAYS")]
+    pub audit_log_maxage: u32,
+    /// Old audit logs that are kept; 0 is all
+    #[arg(long, env = "KNARR_AUDIT_LOG_MAXBACKUP", default_value_t = 0, value_name = "COUNT")]
+    pub audit_log_maxbackup: u32,
+    /// Megabytes after which a new audit log is begun
+    #[arg(long, env = "KNARR_AUDIT_LOG_MAXSIZE", default_value_t = 100, value_name = "MEGABYTES")]
+    pub audit_log_maxsize: u32,
     /// Do not enable an add-on at the first start; can be given often
     #[arg(long, env = "KNARR_DISABLE", value_name = "ADDON", value_delimiter = ',')]
     pub disable: Vec<String>,

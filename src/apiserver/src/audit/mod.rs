@@ -1,7 +1,28 @@
-//! The audit log: who did what, when, and what came of it.
+//! The audit log: who did what, when, and what came of it (`audit.k8s.io/v1`).
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`policy`] | the policy file: which requests are told of, and how much |
+//! | [`event`] | one event as JSON |
+//! | [`annotations`] | what parts of the server note about a request |
+//! | [`record`] | the events of one request, by stage |
+//! | [`auditor`] | policy, counts and the way to the log |
+//! | [`log`], [`rotating_file`] | the log's thread and its files |
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/audit` and `plugin/pkg/audit`.
 
 mod annotations;
+mod auditor;
+mod event;
+mod log;
+mod policy;
+mod record;
+mod rotating_file;
 
 pub use annotations::Annotations;
+pub use auditor::Auditor;
+pub use log::LogOptions;
+pub use policy::{Policy, PolicyError};
+
+pub(crate) use auditor::Sender;
+pub(crate) use record::Record;

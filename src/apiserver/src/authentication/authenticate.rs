@@ -81,12 +81,27 @@ impl Authentication {
     /// 401 when credentials are no good, or there are none and anonymous requests are refused; 403 when the
     /// caller may not impersonate whom the headers name.
     pub async fn authenticate(&self, parts: &Parts, peer: &[CertificateDer<'static>]) -> Result<UserInfo> {
-        let user = match parts.extensions.get::<UserInfo>() {
-            Some(user) => user.clone(),
-            None => self.find(&parts.headers, peer, Timestamp::now()).await?,
-        };
-        let acted = impersonated(&parts.headers, &user, self.authorizer.as_ref()).await?;
-        Ok(acted.unwrap_or(user))
+        let user = self.identify(parts, peer).await?;
+        Ok(self.impersonate(parts, &user).await?.unwrap_or(user))
+    }
+
+    /// Who sent a request, whomever they act as.
+    ///
+    /// # Errors
+    /// 401 as above.
+    pub(crate) async fn identify(&self, parts: &Parts, peer: &[CertificateDer<'static>]) -> Result<UserInfo> {
+        match parts.extensions.get::<UserInfo>() {
+            Some(user) => Ok(user.clone()),
+            None => self.find(&parts.headers, peer, Timestamp::now()).await,
+        }
+    }
+
+    /// Whom the sender of a request acts as, if it is somebody else.
+    ///
+    /// # Errors
+    /// 403 as above.
+    pub(crate) async fn impersonate(&self, parts: &Parts, sender: &UserInfo) -> Result<Option<UserInfo>> {
+        impersonated(&parts.headers, sender, self.authorizer.as_ref()).await
     }
 
     async fn find(

@@ -10,6 +10,7 @@ use apimachinery::schema::{self, SchemaRef};
 use apimachinery::status::{Result, Status};
 use apimachinery::{decode, protobuf};
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -94,6 +95,16 @@ async fn too_large(mut body: Body) -> Status {
     Status::too_large(BODY_MAX_BYTES)
 }
 
+/// What a body says, as JSON for the audit log; nothing when it cannot be read.
+pub(crate) fn told(headers: &HeaderMap, bytes: &[u8]) -> Option<Value> {
+    let media_type = negotiation::content_type(headers);
+    match media_type.as_str() {
+        PROTOBUF => from_protobuf(bytes).ok().map(|tree| tree.value),
+        yaml if yaml.ends_with("yaml") => decode::yaml(bytes).ok().map(|decoded| decoded.value),
+        _ => serde_json::from_slice(bytes).ok(),
+    }
+}
+
 /// A decoded tree and what was odd about its text.
 pub(crate) struct Tree {
     /// The tree.
@@ -173,6 +184,7 @@ pub(crate) fn object(
 ) -> Result<Value> {
     let mut tree = tree(context, bytes)?;
     identify(&mut tree.value, expected.gvk)?;
+    context.annotations.about(&tree.value);
     let unknown = conform(&mut tree.value, expected)?;
     tree.oddities.extend(unknown);
     match validation {

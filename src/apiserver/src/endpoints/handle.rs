@@ -9,20 +9,22 @@ use super::{
 };
 use crate::ApiServer;
 use crate::admission::Warnings;
-use crate::audit::Annotations;
+use crate::audit::{self, Annotations, Record};
 use crate::authentication::UserInfo;
 use crate::body::Body;
 use crate::flowcontrol::{self, Outcome};
 use crate::registry::Served;
 use crate::registry::core::{binding, component_status, eviction, namespace, service_account};
-use crate::server::PeerCertificates;
+use crate::server::{PeerAddress, PeerCertificates};
 use apimachinery::status::{Result, Status};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tracing::{debug, error};
 
@@ -39,6 +41,7 @@ const OPEN_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 /// Answers a request.
 pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Response<Body> {
     let began = tokio::time::Instant::now();
+    let received = jiff::Timestamp::now();
     let (parts, body) = request.into_parts();
     let info = RequestInfo::parse(&parts.method, &parts.uri);
     let audit_id = audit_id(&parts);
@@ -49,7 +52,9 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
     let timeout = timeout(&parts);
     let known = known(server, &info);
     let described = info.clone();
-    let work: BoxFuture<'_, Response<Body>> = Box::pin(answer(server, info, parts, body, timeout));
+    let record = OnceLock::new();
+    let begun = Begun { received, timeout, audit_id: audit_id.as_ref(), record: &record };
+    let work: BoxFuture<'_, Response<Body>> = Box::pin(answer(server, info, parts, body, begun));
     let work = AssertUnwindSafe(work).catch_unwind();
     let answered = if long_running {
         work.await
@@ -62,13 +67,14 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
             }
         }
     };
+    let panicked = answered.is_err();
     let mut response = answered.unwrap_or_else(|_| {
         error!(path = described.path, verb = described.verb, "a request panicked");
         let text = "This request caused apiserver to panic. Look in the logs for details.";
         response::status(&Status::internal(text), Media::Json)
     });
-    if let Some(audit_id) = audit_id {
-        response.headers_mut().insert(AUDIT_ID, audit_id);
+    if let Some(audit_id) = &audit_id {
+        response.headers_mut().insert(AUDIT_ID, audit_id.clone());
     }
     if head {
         *response.body_mut() = crate::body::empty();
@@ -81,7 +87,65 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
         took = ?began.elapsed(),
         "request"
     );
-    if long_running { response.map(|body| in_flight.until_end_of(body)) } else { response }
+    if let Some(record) = record.into_inner() {
+        response = tell(&record, response, long_running, panicked).await;
+    }
+    if long_running { response.map(|body| crate::body::hold(body, in_flight)) } else { response }
+}
+
+/// What is known of a request before it is known who sends it.
+struct Begun<'a> {
+    received: jiff::Timestamp,
+    timeout: Duration,
+    audit_id: Option<&'a HeaderValue>,
+    /// Where what tells of it is put once it is known who sends it.
+    record: &'a OnceLock<Record>,
+}
+
+impl Begun<'_> {
+    /// Begins to tell of a request.
+    fn tell_of(&self, server: &ApiServer, user: &UserInfo, info: &RequestInfo, parts: &Parts) -> Annotations {
+        let peer = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
+        let audit_id = self.audit_id.and_then(|id| id.to_str().ok()).unwrap_or("");
+        let sender = audit::Sender { user, peer, headers: &parts.headers };
+        let record = server
+            .auditor()
+            .and_then(|auditor| auditor.begin(audit_id, &parts.uri, &sender, info, self.received));
+        let Some(record) = record else { return Annotations::default() };
+        let annotations = record.annotations().clone();
+        // It is put there once only.
+        let _ = self.record.set(record);
+        annotations
+    }
+}
+
+/// Tells of an answer.
+async fn tell(
+    record: &Record,
+    response: Response<Body>,
+    long_running: bool,
+    panicked: bool,
+) -> Response<Body> {
+    if panicked {
+        record.panicked(&response);
+        return response;
+    }
+    if long_running {
+        record.started(&response);
+        let completion = record.completion(&response);
+        return response.map(|body| crate::body::hold(body, completion));
+    }
+    // What has no end that is known is not held up for being told.
+    if !record.wants_response() || response.body().size_hint().exact().is_none() {
+        record.complete(&response, None);
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let object = super::body::told(&parts.headers, &bytes);
+    let response = Response::from_parts(parts, crate::body::full(bytes));
+    record.complete(&response, object);
+    response
 }
 
 fn known(server: &ApiServer, info: &RequestInfo) -> bool {
@@ -113,8 +177,8 @@ async fn answer(
     server: &ApiServer,
     info: RequestInfo,
     mut parts: Parts,
-    body: Body,
-    timeout: Duration,
+    mut body: Body,
+    begun: Begun<'_>,
 ) -> Response<Body> {
     let wants_yaml = parts.headers.get(header::ACCEPT).is_some_and(|v| v == "application/yaml");
     let pretty = negotiation::wants_pretty(None, &parts.headers);
@@ -124,24 +188,59 @@ async fn answer(
         (false, false) => Media::Json,
     };
     let peer = parts.extensions.get::<PeerCertificates>().cloned().unwrap_or_default();
-    let user = match server.authentication().authenticate(&parts, &peer.0).await {
+    let user = match server.authentication().identify(&parts, &peer.0).await {
         Ok(user) => user,
+        Err(status) => {
+            begun.tell_of(server, &UserInfo::default(), &info, &parts);
+            return response::status(&status, error_media);
+        }
+    };
+    let annotations = begun.tell_of(server, &user, &info, &parts);
+    let record = begun.record.get();
+    if let Some(record) = record {
+        record.received();
+    }
+    let user = match server.authentication().impersonate(&parts, &user).await {
+        Ok(None) => user,
+        Ok(Some(other)) => {
+            if let Some(record) = record {
+                record.impersonates(&other);
+            }
+            other
+        }
         Err(status) => return response::status(&status, error_media),
     };
-    let (uids, permit) = match queue(server, &user, &info, &parts, timeout).await {
+    let (uids, permit) = match queue(server, &user, &info, &parts, begun.timeout).await {
         Some(Outcome { uids, permit: Some(permit) }) => (uids, Some(permit)),
         Some(Outcome { uids, permit: None }) => return with_uids(too_many_requests(), uids),
         None => (None, None),
     };
     let open = OPEN_PATHS.contains(&info.path.as_str());
-    if !open && let Err(status) = server.authorize(&user, &info).await {
+    if !open && let Err(status) = server.authorize(&user, &info, &annotations).await {
         return with_uids(response::status(&status, error_media), uids);
+    }
+    if let Some(record) = record {
+        if record.wants_response() {
+            // What is compressed could not be told.
+            parts.headers.remove(header::ACCEPT_ENCODING);
+        }
+        if record.wants_request() && !info.is_read_only() && !info.is_long_running() {
+            body = match super::body::read(body).await {
+                Ok(bytes) => {
+                    if let Some(object) = super::body::told(&parts.headers, &bytes) {
+                        record.request_object(object);
+                    }
+                    crate::body::full(bytes)
+                }
+                Err(status) => return with_uids(response::status(&status, error_media), uids),
+            };
+        }
     }
     let context = Context {
         query: Query::parse(parts.uri.query()),
         headers: std::mem::take(&mut parts.headers),
         warnings: Warnings::default(),
-        annotations: Annotations::default(),
+        annotations,
         now: jiff::Timestamp::now(),
         info,
         user,
@@ -296,6 +395,7 @@ async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<
             let mut text = server.metrics().render(server.registry().storage().revision());
             // Writing to a String cannot fail.
             let _ = server.flow_control().write_metrics(&mut text);
+            let _ = server.auditor().map_or(Ok(()), |auditor| auditor.write_metrics(&mut text));
             Ok(response::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text))
         }
         (".well-known", "openid-configuration") => {

@@ -1,18 +1,12 @@
 //! `/metrics`: counts and durations of requests, under upstream's names.
 
 use super::request_info::RequestInfo;
-use crate::body::{Body, BoxError};
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Upper bounds of upstream's `apiserver_request_duration_seconds`.
@@ -44,41 +38,9 @@ pub struct Metrics {
 /// Counts a request as long as it lives.
 pub(crate) struct InFlight(Arc<AtomicI64>);
 
-impl InFlight {
-    /// Goes on counting until the body has been sent, or given up.
-    pub(crate) fn until_end_of(self, body: Body) -> Body {
-        Counted { body, _in_flight: self }.boxed_unsync()
-    }
-}
-
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-struct Counted {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) fn status(status: &Status, media: Media) -> Response<Body> {
         let seconds = HeaderValue::from(details.retry_after_seconds);
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
+    // For the audit log.
+    response.extensions_mut().insert(status.clone());
     response
 }
 

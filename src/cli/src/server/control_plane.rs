@@ -6,6 +6,7 @@ use crate::commands::config::server_url;
 use crate::paths::Paths;
 use addons::engine::Engine;
 use anyhow::{Context, Result, bail};
+use apiserver::audit::{Auditor, Policy};
 use apiserver::authentication::{TokenSettings, UserInfo};
 use apiserver::encryption::{self, Encryption};
 use apiserver::registry::FieldExtractor;
@@ -67,6 +68,7 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
         client_authorities: authority.clone(),
         front_proxy_authorities: pki.front_proxy_ca().bundle()?,
         tokens: TokenSettings::for_domain(&settings.cluster_domain),
+        audit: audit(settings)?,
         kubelet_client: Some(Arc::new(client_config(&authority, Some(&kubelet_client), &[b"http/1.1"])?)),
         ..Config::new(store.clone(), pki.load_service_account_keys()?)
     };
@@ -137,6 +139,13 @@ async fn encryption(settings: &Settings, paths: &Paths) -> Result<Option<Arc<Enc
     };
     let loaded = Encryption::load(&path).await;
     loaded.map(Some).with_context(|| format!("cannot use the encryption configuration {}", path.display()))
+}
+
+fn audit(settings: &Settings) -> Result<Option<Arc<Auditor>>> {
+    let Some((policy, log)) = &settings.audit else { return Ok(None) };
+    let loaded = Policy::load(policy).with_context(|| format!("cannot use {}", policy.display()))?;
+    let auditor = Auditor::new(loaded, log.clone());
+    auditor.map(Some).with_context(|| format!("cannot write the audit log {}", log.path.display()))
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener> {

@@ -5,6 +5,7 @@ use crate::arguments::{Network, Server};
 use crate::commands::process::State;
 use anyhow::{Context, Result, bail};
 use apimachinery::validation;
+use apiserver::audit::LogOptions;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub kubeconfig: Option<(PathBuf, u32)>,
     /// How the datastore is encrypted.
     pub encryption: Encryption,
+    /// Audit policy and log.
+    pub audit: Option<(PathBuf, LogOptions)>,
     /// Whether pods run here.
     pub agent: bool,
     /// Add-ons that are not enabled by default.
@@ -144,6 +147,17 @@ impl Settings {
                 None if options.secrets_encryption => Encryption::OwnKey,
                 None => Encryption::AsBefore,
             },
+            audit: options.audit_policy_file.clone().zip(options.audit_log_path.clone()).map(
+                |(policy, path)| {
+                    let log = LogOptions {
+                        path,
+                        max_age_days: options.audit_log_maxage,
+                        max_backups: options.audit_log_maxbackup,
+                        max_size_megabytes: options.audit_log_maxsize,
+                    };
+                    (policy, log)
+                },
+            ),
             agent: !options.disable_agent,
             without_addons: options.disable.clone(),
             runtime_endpoint: options.container_runtime_endpoint.clone(),

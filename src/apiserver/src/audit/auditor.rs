@@ -1,0 +1,138 @@
+//! Policy, counts and the way to the log.
+
+use super::event::{About, Event};
+use super::log::{Log, LogOptions};
+use super::policy::{Level, Policy};
+use super::record::Record;
+use crate::authentication::UserInfo;
+use crate::endpoints::RequestInfo;
+use crate::metrics::head;
+use http::HeaderMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Longest user agent that is told in full (upstream's bound).
+const USER_AGENT_MAX_BYTES: usize = 1024;
+
+/// Decides what is told of requests, and tells it.
+pub struct Auditor {
+    policy: Policy,
+    log: Log,
+    by_level: [AtomicU64; Level::ALL.len()],
+    events: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// Who sent a request, and from where.
+pub(crate) struct Sender<'a> {
+    /// Who; not whom they act as.
+    pub(crate) user: &'a UserInfo,
+    /// The other end of the connection, if there is one.
+    pub(crate) peer: Option<IpAddr>,
+    /// What they say of themselves.
+    pub(crate) headers: &'a HeaderMap,
+}
+
+impl Auditor {
+    /// Tells what a policy says to a log.
+    ///
+    /// # Errors
+    /// When the log cannot be opened.
+    pub fn new(policy: Policy, log: LogOptions) -> std::io::Result<Arc<Self>> {
+        let (events, dropped, by_level) = Default::default();
+        Ok(Arc::new(Self { policy, log: Log::open(log)?, by_level, events, dropped }))
+    }
+
+    /// Writes what is waiting to be written. Returns when it is in the file.
+    pub async fn flush(&self) {
+        self.log.flush().await;
+    }
+
+    /// What tells of a request, if the policy wants that.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        audit_id: &str,
+        uri: &http::Uri,
+        sender: &Sender<'_>,
+        info: &RequestInfo,
+        received: jiff::Timestamp,
+    ) -> Option<Record> {
+        let Sender { user, peer, headers } = *sender;
+        let verdict = self.policy.verdict(user, info);
+        for (level, count) in Level::ALL.iter().zip(&self.by_level) {
+            if *level == verdict.level {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if verdict.level == Level::None {
+            return None;
+        }
+        let about = About {
+            level: verdict.level.as_str(),
+            audit_id: audit_id.to_owned(),
+            request_uri: uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string),
+            user: user.clone(),
+            source_ips: source_ips(headers, peer),
+            user_agent: user_agent(headers),
+            info: info.clone(),
+            received,
+        };
+        Some(Record::new(Arc::clone(self), verdict, about))
+    }
+
+    pub(super) fn send(&self, event: Event) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        if !self.log.send(event) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the metrics.
+    pub(crate) fn write_metrics(&self, out: &mut String) -> std::fmt::Result {
+        head(out, "apiserver_audit_event_total", "counter", "Audit events that were made.")?;
+        writeln!(out, "apiserver_audit_event_total {}", self.events.load(Ordering::Relaxed))?;
+        head(out, "apiserver_audit_error_total", "counter", "Audit events that were lost.")?;
+        let lost = self.dropped.load(Ordering::Relaxed) + self.log.failed();
+        writeln!(out, "apiserver_audit_error_total{{plugin=\"log\"}} {lost}")?;
+        head(out, "apiserver_audit_level_total", "counter", "Requests by what the policy says of them.")?;
+        for (level, count) in Level::ALL.iter().zip(&self.by_level) {
+            let (level, count) = (level.as_str(), count.load(Ordering::Relaxed));
+            writeln!(out, "apiserver_audit_level_total{{level=\"{level}\"}} {count}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auditor").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// Where a request came from, nearest last: only the last one is certain.
+fn source_ips(headers: &HeaderMap, peer: Option<IpAddr>) -> Vec<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let mut all: Vec<IpAddr> =
+        text("x-forwarded-for").split(',').filter_map(|part| part.trim().parse().ok()).collect();
+    if let Ok(real) = text("x-real-ip").trim().parse::<IpAddr>()
+        && !all.contains(&real)
+    {
+        all.push(real);
+    }
+    // Requests from within the process have no address.
+    let peer = peer.unwrap_or(IpAddr::from([127, 0, 0, 1])).to_canonical();
+    if all.last() != Some(&peer) {
+        all.push(peer);
+    }
+    all.iter().map(ToString::to_string).collect()
+}
+
+fn user_agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    match agent.get(..USER_AGENT_MAX_BYTES) {
+        Some(head) if agent.len() > USER_AGENT_MAX_BYTES => format!("{head}...TRUNCATED"),
+        _ => agent.to_owned(),
+    }
+}

@@ -1,0 +1,172 @@
+//! The audit events of one request, stage by stage.
+
+use super::annotations::Annotations;
+use super::auditor::Auditor;
+use super::event::{About, Event, ResponseStatus};
+use super::policy::{Level, Stage, Verdict};
+use crate::authentication::UserInfo;
+use apimachinery::status::Status;
+use http::Response;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Tells of one request. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Record {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    auditor: Arc<Auditor>,
+    verdict: Verdict,
+    about: Arc<About>,
+    annotations: Annotations,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    impersonated: Option<UserInfo>,
+    request: Option<Arc<Value>>,
+}
+
+impl Record {
+    pub(super) fn new(auditor: Arc<Auditor>, verdict: Verdict, about: About) -> Self {
+        let inner = Inner {
+            auditor,
+            verdict,
+            about: Arc::new(about),
+            annotations: Annotations::kept(),
+            state: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Where notes go.
+    pub(crate) fn annotations(&self) -> &Annotations {
+        &self.inner.annotations
+    }
+
+    /// Whether the object of the request is to be told.
+    pub(crate) fn wants_request(&self) -> bool {
+        self.inner.verdict.level >= Level::Request && self.inner.about.info.is_resource_request
+    }
+
+    /// Whether the object of the answer is to be told.
+    pub(crate) fn wants_response(&self) -> bool {
+        self.inner.verdict.level >= Level::RequestResponse && self.inner.about.info.is_resource_request
+    }
+
+    /// The request is made in somebody else's name.
+    pub(crate) fn impersonates(&self, user: &UserInfo) {
+        self.inner.state.lock().impersonated = Some(user.clone());
+    }
+
+    /// The request's object.
+    pub(crate) fn request_object(&self, mut object: Value) {
+        self.omit_managed_fields(&mut object);
+        self.inner.state.lock().request = Some(Arc::new(object));
+    }
+
+    /// The request is here.
+    pub(crate) fn received(&self) {
+        self.tell(Stage::RequestReceived, self.inner.about.received, None, None);
+    }
+
+    /// The head of the answer is sent.
+    pub(crate) fn started<B>(&self, response: &Response<B>) {
+        self.tell(Stage::ResponseStarted, jiff::Timestamp::now(), Some(status_of(response)), None);
+    }
+
+    /// All is sent; `object` is the object of the answer where it is wanted.
+    pub(crate) fn complete<B>(&self, response: &Response<B>, object: Option<Value>) {
+        self.complete_with(status_of(response), object);
+    }
+
+    /// What tells that all is sent when it is dropped.
+    pub(crate) fn completion<B>(&self, response: &Response<B>) -> Completion {
+        Completion { record: self.clone(), status: Some(status_of(response)) }
+    }
+
+    /// It was not answered as it should have been.
+    pub(crate) fn panicked<B>(&self, response: &Response<B>) {
+        self.tell(Stage::Panic, jiff::Timestamp::now(), Some(status_of(response)), None);
+    }
+
+    fn complete_with(&self, status: ResponseStatus, mut object: Option<Value>) {
+        if let Some(object) = &mut object {
+            self.omit_managed_fields(object);
+        }
+        self.tell(Stage::ResponseComplete, jiff::Timestamp::now(), Some(status), object);
+    }
+
+    fn tell(
+        &self,
+        stage: Stage,
+        at: jiff::Timestamp,
+        status: Option<ResponseStatus>,
+        response: Option<Value>,
+    ) {
+        let inner = &self.inner;
+        if inner.verdict.omit_stages.contains(&stage) {
+            return;
+        }
+        let state = inner.state.lock();
+        let event = Event {
+            about: Arc::clone(&inner.about),
+            stage: stage.as_str(),
+            at,
+            impersonated: state.impersonated.clone(),
+            status,
+            request: state.request.clone(),
+            response,
+            noted: inner.annotations.noted(),
+        };
+        drop(state);
+        inner.auditor.send(event);
+    }
+
+    fn omit_managed_fields(&self, object: &mut Value) {
+        if self.inner.verdict.omit_managed_fields {
+            strip(object);
+            for (list, inside) in [("items", None), ("rows", Some("object"))] {
+                let items = object.get_mut(list).and_then(Value::as_array_mut);
+                for item in items.into_iter().flatten() {
+                    match inside {
+                        None => strip(item),
+                        Some(field) => item.get_mut(field).map_or((), strip),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn strip(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+}
+
+/// Failures carry their status along (see `endpoints::response`).
+fn status_of<B>(response: &Response<B>) -> ResponseStatus {
+    match response.extensions().get::<Status>() {
+        Some(status) => ResponseStatus::Failure(Box::new(status.clone())),
+        None => ResponseStatus::Code(response.status().as_u16()),
+    }
+}
+
+/// Tells that an answer is complete when it is dropped: of watches, when their client is gone.
+pub(crate) struct Completion {
+    record: Record,
+    status: Option<ResponseStatus>,
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(status) = self.status.take() {
+            self.record.complete_with(status, None);
+        }
+    }
+}

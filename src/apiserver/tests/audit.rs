@@ -1,0 +1,162 @@
+//! The audit log, as it is written.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+use apiserver::audit::{Auditor, LogOptions, Policy};
+use apiserver::authentication::UserInfo;
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use testkit::TestServer;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+struct Audited {
+    server: TestServer,
+    auditor: Arc<Auditor>,
+    path: PathBuf,
+    _directory: TempDir,
+}
+
+/// A server with a policy; `jane` may do all with config maps.
+async fn start(rules: &str) -> Audited {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("logs/audit.log");
+    let policy = format!(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: None\n  users: [setup]\n{rules}"
+    );
+    let log = LogOptions { path: path.clone(), max_age_days: 0, max_backups: 0, max_size_megabytes: 0 };
+    let auditor = Auditor::new(Policy::parse(&policy).unwrap(), log).unwrap();
+    let given = Arc::clone(&auditor);
+    let server = TestServer::start_with(|config| config.audit = Some(given)).await;
+    let setup = || Some(UserInfo::new("setup", &["system:masters"]));
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "maps"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "maps"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "maps"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"}]});
+    for (plural, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        let uri = format!("/apis/rbac.authorization.k8s.io/v1/{plural}");
+        server.request_as(setup(), "POST", &uri, &[], object.to_string()).await.expect(201);
+    }
+    Audited { server, auditor, path, _directory: directory }
+}
+
+impl Audited {
+    async fn jane(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &Value) -> testkit::Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.server.request_as(Some(UserInfo::new("jane", &[])), method, uri, headers, body).await
+    }
+
+    async fn events(&self) -> Vec<Value> {
+        self.auditor.flush().await;
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "b"}})
+}
+
+#[tokio::test]
+async fn metadata_tells_who_did_what_and_why_they_may() {
+    let audited = start("- level: Metadata\n").await;
+    let headers = [("user-agent", "tester/1"), ("x-forwarded-for", "192.0.2.9, 192.0.2.8")];
+    let answer = audited.jane("POST", MAPS, &headers, &map("a")).await;
+    answer.expect(201);
+    let events = audited.events().await;
+    let stages: Vec<_> = events.iter().map(|event| event["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseComplete"]);
+    let event = &events[1];
+    assert_eq!(event["auditID"], answer.headers["audit-id"].to_str().unwrap());
+    assert_eq!((&event["kind"], &event["apiVersion"]), (&json!("Event"), &json!("audit.k8s.io/v1")));
+    assert_eq!((&event["level"], &event["verb"]), (&json!("Metadata"), &json!("create")));
+    assert_eq!((&event["requestURI"], &event["userAgent"]), (&json!(MAPS), &json!("tester/1")));
+    assert_eq!(event["user"], json!({"username": "jane", "groups": ["system:authenticated"]}));
+    assert_eq!(event["sourceIPs"], json!(["192.0.2.9", "192.0.2.8", "127.0.0.1"]));
+    let object = json!({"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"});
+    assert_eq!(event["objectRef"], object);
+    assert_eq!(event["responseStatus"], json!({"metadata": {}, "code": 201}));
+    assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow");
+    let reason = "RBAC: allowed by ClusterRoleBinding \"maps\" of ClusterRole \"maps\" to User \"jane\"";
+    assert_eq!(event["annotations"]["authorization.k8s.io/reason"], reason);
+    assert!(event.get("requestObject").is_none() && event.get("responseObject").is_none());
+    assert_eq!(events[0]["requestReceivedTimestamp"], events[0]["stageTimestamp"]);
+    assert!(events[0].get("responseStatus").is_none());
+}
+
+#[tokio::test]
+async fn objects_are_told_by_level_with_or_without_managed_fields() {
+    let audited = start(
+        "- {level: Request, verbs: [create], omitStages: [RequestReceived]}\n\
+         - {level: RequestResponse, omitStages: [RequestReceived], omitManagedFields: true}\n",
+    )
+    .await;
+    audited.jane("POST", MAPS, &[], &map("a")).await.expect(201);
+    let patch = json!({"data": {"c": "d"}});
+    let merge = [("content-type", "application/merge-patch+json")];
+    let uri = format!("{MAPS}/a");
+    audited.jane("PATCH", &uri, &merge, &patch).await.expect(200);
+    let gzip = [("accept-encoding", "gzip")];
+    let list = audited.jane("GET", MAPS, &gzip, &Value::Null).await.expect(200);
+    assert!(list["items"][0]["metadata"]["managedFields"].is_array());
+    let events = audited.events().await;
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[0]["requestObject"], map("a"));
+    assert!(events[0].get("responseObject").is_none());
+    assert_eq!(events[1]["requestObject"], patch);
+    assert_eq!(events[1]["responseObject"]["data"], json!({"a": "b", "c": "d"}));
+    assert!(events[1]["responseObject"]["metadata"].get("managedFields").is_none());
+    assert_eq!(events[2]["responseObject"]["kind"], "ConfigMapList");
+    assert!(events[2]["responseObject"]["items"][0]["metadata"].get("managedFields").is_none());
+}
+
+#[tokio::test]
+async fn failures_are_told_with_their_status() {
+    let audited = start("- {level: Metadata, omitStages: [RequestReceived]}\n").await;
+    audited.jane("GET", &format!("{MAPS}/none"), &[], &Value::Null).await.expect(404);
+    audited.jane("GET", "/api/v1/nodes", &[], &Value::Null).await.expect(403);
+    let bad = [("authorization", "Bearer nonsense")];
+    assert_eq!(audited.server.request_as(None, "GET", "/api/v1/nodes", &bad, "").await.code, 401);
+    let events = audited.events().await;
+    assert_eq!(events[0]["responseStatus"]["reason"], "NotFound");
+    assert_eq!(events[0]["responseStatus"]["message"], "configmaps \"none\" not found");
+    assert_eq!(events[1]["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!(events[1]["responseStatus"]["code"], 403);
+    assert_eq!((&events[2]["responseStatus"]["code"], &events[2]["user"]), (&json!(401), &json!({})));
+}
+
+#[tokio::test]
+async fn who_acts_as_somebody_else_is_told_with_them() {
+    let audited = start("- {level: Metadata, users: [admin], omitStages: [RequestReceived]}\n").await;
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    let headers = [("impersonate-user", "jane")];
+    audited.server.request_as(Some(admin), "GET", MAPS, &headers, "").await.expect(200);
+    let event = &audited.events().await[0];
+    assert_eq!(event["user"]["username"], "admin");
+    assert_eq!(event["impersonatedUser"]["username"], "jane");
+}
+
+#[tokio::test]
+async fn a_watch_is_told_when_it_begins_and_when_it_ends() {
+    let audited = start("- {level: Metadata, verbs: [watch]}\n").await;
+    // Something to be told at the beginning.
+    audited.jane("POST", MAPS, &[], &map("a")).await.expect(201);
+    let jane = Some(UserInfo::new("jane", &[]));
+    let response = audited.server.open(jane, "GET", &format!("{MAPS}?watch=1"), &[], "").await;
+    let stages = async || {
+        let events = audited.events().await;
+        events.iter().map(|event| event["stage"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(stages().await, ["RequestReceived", "ResponseStarted"]);
+    let mut body = response.into_body().into_data_stream();
+    assert!(body.next().await.is_some());
+    drop(body);
+    assert_eq!(stages().await, ["RequestReceived", "ResponseStarted", "ResponseComplete"]);
+    let metrics = audited.server.get("/metrics").await.text();
+    assert!(metrics.contains("apiserver_audit_event_total"), "{metrics}");
+}
