@@ -10,9 +10,10 @@ use crate::body::Body;
 use crate::bootstrap;
 use crate::config::Config;
 use crate::discovery::DiscoveryCache;
-use crate::endpoints::{Context, Health, Metrics, RequestInfo};
+use crate::endpoints::{Context, Health, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
 use crate::in_process::InProcess;
+use crate::metrics::{Metered, Metrics, StorageMetrics};
 use crate::openapi::OpenApi;
 use crate::registry::core::event_expiry;
 use crate::registry::core::service::Services;
@@ -71,6 +72,7 @@ struct Inner {
     flow_control: Arc<FlowControl>,
     flow_follower: Follower,
     metrics: Metrics,
+    storage_metrics: Arc<StorageMetrics>,
     auditor: Option<Arc<Auditor>>,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
@@ -84,7 +86,8 @@ impl ApiServer {
     /// # Errors
     /// When the store cannot be read or written, or a certificate cannot be used.
     pub async fn new(config: Config) -> std::result::Result<Self, NewError> {
-        let registry = Registry::new(config.storage);
+        let storage_metrics = Arc::<StorageMetrics>::default();
+        let registry = Registry::new(Arc::new(Metered::new(config.storage, Arc::clone(&storage_metrics))));
         let rbac = Rbac::start(&registry).await?;
         let node: Arc<dyn Authorizer> = NodeAuthorizer::new(registry.clone());
         let authorizer: Arc<dyn Authorizer> =
@@ -142,6 +145,7 @@ impl ApiServer {
                 flow_control,
                 flow_follower,
                 metrics: Metrics::default(),
+                storage_metrics,
                 auditor: config.audit,
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
@@ -160,13 +164,33 @@ impl ApiServer {
     ) -> std::result::Result<(), NewError> {
         let failed = |what| move |status| NewError::Bootstrap { what, status: Box::new(status) };
         bootstrap::reconcile(self.registry(), extension).await.map_err(failed("what a new cluster holds"))?;
+        self.pass(&[
+            "poststarthook/priority-and-fairness-config-producer",
+            "poststarthook/rbac/bootstrap-roles",
+            "poststarthook/scheduling/bootstrap-system-priority-classes",
+            "poststarthook/start-cluster-authentication-info-controller",
+            "poststarthook/start-system-namespaces-controller",
+        ]);
         self.inner.flow_follower.catch_up();
+        self.pass(&[
+            "poststarthook/priority-and-fairness-config-consumer",
+            "poststarthook/priority-and-fairness-filter",
+        ]);
         crate::registry::core::kubernetes_service::ensure(self)
             .await
             .map_err(failed("the kubernetes Service"))?;
+        self.pass(&["poststarthook/bootstrap-controller"]);
         self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
+        self.pass(&["poststarthook/start-service-ip-repair-controllers"]);
         tokio::spawn(self.clone().keep_house());
         Ok(())
+    }
+
+    /// Tells health checks, under upstream's names, what has been done.
+    fn pass(&self, checks: &[&str]) {
+        for check in checks {
+            self.health().add(*check).set(true);
+        }
     }
 
     /// What is done from time to time, until the server ends.
@@ -277,6 +301,10 @@ impl ApiServer {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    pub(crate) fn storage_metrics(&self) -> &StorageMetrics {
+        &self.inner.storage_metrics
     }
 
     pub(crate) fn kubelet_client(&self) -> Option<&Arc<rustls::ClientConfig>> {

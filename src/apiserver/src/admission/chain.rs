@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::metrics::{self, Durations, Step};
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
 
@@ -117,13 +118,22 @@ pub trait Plugin: Send + Sync {
 /// The ordered plugins.
 #[derive(Clone, Default)]
 pub struct Chain {
-    plugins: Vec<Arc<dyn Plugin>>,
+    plugins: Vec<Measured>,
+    steps: Arc<Durations>,
+}
+
+/// A plugin, and how long it takes.
+#[derive(Clone)]
+struct Measured {
+    plugin: Arc<dyn Plugin>,
+    durations: Arc<Durations>,
 }
 
 impl Chain {
     /// A chain of these plugins, in this order.
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
-        Self { plugins }
+        let measured = |plugin| Measured { plugin, durations: Arc::default() };
+        Self { plugins: plugins.into_iter().map(measured).collect(), steps: Arc::default() }
     }
 
     /// Lets every plugin change the object, in order.
@@ -131,9 +141,16 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
-        for plugin in &self.plugins {
-            plugin.admit(request, object).await?;
+        let mut step = Step::begin(request.operation, false);
+        for measured in &self.plugins {
+            let result = measured.plugin.admit(request, object).await;
+            step.done(&measured.durations, result.is_err());
+            if result.is_err() {
+                step.end(&self.steps, true);
+                return result;
+            }
         }
+        step.end(&self.steps, false);
         Ok(())
     }
 
@@ -142,14 +159,27 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        for plugin in &self.plugins {
-            plugin.validate(request, object).await?;
+        let mut step = Step::begin(request.operation, true);
+        for measured in &self.plugins {
+            let result = measured.plugin.validate(request, object).await;
+            step.done(&measured.durations, result.is_err());
+            if result.is_err() {
+                step.end(&self.steps, true);
+                return result;
+            }
         }
+        step.end(&self.steps, false);
         Ok(())
     }
 
     /// The names of the plugins, in order.
     pub fn names(&self) -> Vec<&'static str> {
-        self.plugins.iter().map(|plugin| plugin.name()).collect()
+        self.plugins.iter().map(|measured| measured.plugin.name()).collect()
+    }
+
+    /// Writes how long plugins take.
+    pub(crate) fn write_metrics(&self, out: &mut String) -> std::fmt::Result {
+        let plugins = self.plugins.iter().map(|measured| (measured.plugin.name(), &*measured.durations));
+        metrics::write(out, &self.steps, plugins)
     }
 }

@@ -13,6 +13,7 @@ mod default_toleration_seconds;
 mod defaults;
 mod limit_ranger;
 mod limits;
+mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_restriction_rules;

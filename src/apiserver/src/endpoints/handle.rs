@@ -5,7 +5,8 @@ use super::negotiation::{self, Media};
 use super::query::Query;
 use super::request_info::RequestInfo;
 use super::{
-    compression, connect, create, delete, get, health, list, patch, response, reviews, scale, update, watch,
+    compression, connect, create, delete, get, health, list, metrics, patch, response, reviews, scale,
+    update, watch,
 };
 use crate::ApiServer;
 use crate::admission::Warnings;
@@ -46,14 +47,18 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
     let info = RequestInfo::parse(&parts.method, &parts.uri);
     let audit_id = audit_id(&parts);
     // Counted until it is dropped; a watch until its body is.
-    let in_flight = server.metrics().begin(&info);
     let head = parts.method == Method::HEAD;
     let long_running = info.is_long_running();
-    let timeout = timeout(&parts);
+    let timeout = timeout(&parts, long_running);
     let known = known(server, &info);
+    let in_flight = server.metrics().begin(&info, known);
     let described = info.clone();
     let record = OnceLock::new();
-    let begun = Begun { received, timeout, audit_id: audit_id.as_ref(), record: &record };
+    let (timeout, refused) = match timeout {
+        Ok(timeout) => (timeout, None),
+        Err(status) => (REQUEST_TIMEOUT, Some(status)),
+    };
+    let begun = Begun { received, timeout, refused, audit_id: audit_id.as_ref(), record: &record };
     let work: BoxFuture<'_, Response<Body>> = Box::pin(answer(server, info, parts, body, begun));
     let work = AssertUnwindSafe(work).catch_unwind();
     let answered = if long_running {
@@ -79,7 +84,8 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
     if head {
         *response.body_mut() = crate::body::empty();
     }
-    server.metrics().observe(&described, known, response.status().as_u16(), began.elapsed());
+    let size = response.body().size_hint().exact();
+    server.metrics().observe(&described, known, response.status().as_u16(), began.elapsed(), size);
     debug!(
         verb = described.verb,
         path = described.path,
@@ -97,6 +103,8 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
 struct Begun<'a> {
     received: jiff::Timestamp,
     timeout: Duration,
+    /// What is wrong with its head.
+    refused: Option<Status>,
     audit_id: Option<&'a HeaderValue>,
     /// Where what tells of it is put once it is known who sends it.
     record: &'a OnceLock<Record>,
@@ -162,15 +170,26 @@ fn audit_id(parts: &Parts) -> Option<HeaderValue> {
     }
 }
 
-/// What the client asks for with `timeout`, at most what we allow.
-fn timeout(parts: &Parts) -> Duration {
-    let asked = parts.uri.query().filter(|q| q.contains("timeout=")).and_then(|query| {
-        Query::parse(Some(query)).get("timeout").and_then(|text| {
-            // Go's form of durations is a part of what jiff reads ("34s", "1m30s").
-            text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok())
-        })
-    });
-    asked.filter(|d| !d.is_zero()).map_or(REQUEST_TIMEOUT, |d| d.min(REQUEST_TIMEOUT))
+/// What the client asks for with `timeout`, at most what we allow. Watches have a parameter of their own.
+///
+/// # Errors
+/// 400 when it is no duration.
+fn timeout(parts: &Parts, long_running: bool) -> Result<Duration> {
+    let query = parts.uri.query().filter(|query| !long_running && query.contains("timeout="));
+    let Some(query) = query.map(|query| Query::parse(Some(query))) else { return Ok(REQUEST_TIMEOUT) };
+    let text = query.text("timeout");
+    if matches!(text, "" | "0") {
+        return Ok(REQUEST_TIMEOUT);
+    }
+    // Go's form of durations is a part of what jiff reads ("34s", "1m30s").
+    let asked = text.parse::<jiff::SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
+    match asked {
+        Some(Duration::ZERO) => Ok(REQUEST_TIMEOUT),
+        Some(asked) => Ok(asked.min(REQUEST_TIMEOUT)),
+        None => Err(Status::bad_request(format!(
+            "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+        ))),
+    }
 }
 
 async fn answer(
@@ -210,6 +229,9 @@ async fn answer(
         }
         Err(status) => return response::status(&status, error_media),
     };
+    if let Some(status) = &begun.refused {
+        return response::status(status, error_media);
+    }
     let (uids, permit) = match queue(server, &user, &info, &parts, begun.timeout).await {
         Some(Outcome { uids, permit: Some(permit) }) => (uids, Some(permit)),
         Some(Outcome { uids, permit: None }) => return with_uids(too_many_requests(), uids),
@@ -392,10 +414,7 @@ async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<
             Ok(response::text(200, text))
         }
         ("metrics", "") => {
-            let mut text = server.metrics().render(server.registry().storage().revision());
-            // Writing to a String cannot fail.
-            let _ = server.flow_control().write_metrics(&mut text);
-            let _ = server.auditor().map_or(Ok(()), |auditor| auditor.write_metrics(&mut text));
+            let text = metrics::render(server).await;
             Ok(response::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text))
         }
         (".well-known", "openid-configuration") => {

@@ -67,6 +67,10 @@ impl Health {
     pub(crate) fn findings(&self, endpoint: &str, storage_fine: bool) -> Vec<Finding> {
         let finding = |name: &str, fine: bool| Finding { name: name.to_owned(), fine };
         let mut findings = vec![finding("ping", true), finding("log", true), finding("etcd", storage_fine)];
+        if endpoint == "readyz" {
+            // Caches are filled before the server is made.
+            findings.extend([finding("etcd-readiness", storage_fine), finding("informer-sync", true)]);
+        }
         let gates = self.gates.read();
         findings.extend(gates.iter().map(|(name, gate)| finding(name, gate.is_set())));
         if endpoint == "readyz" {
@@ -102,6 +106,15 @@ pub(crate) fn answer(endpoint: &str, check: &str, query: &Query, findings: &[Fin
         // Writing to a String cannot fail.
         let _ = line;
     }
+    let unknown: Vec<String> = excluded
+        .iter()
+        .filter(|name| !findings.iter().any(|finding| finding.name == **name))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(",");
+        let _ = writeln!(text, "warn: some health checks cannot be excluded: no matches for {unknown}");
+    }
     text.push_str(endpoint);
     text.push_str(if failed { " check failed\n" } else { " check passed\n" });
     response::text(if failed { 500 } else { 200 }, text)
@@ -130,7 +143,13 @@ mod tests {
         assert_eq!(ask(&health, "readyz", "", "exclude=poststarthook/x").await.0, 200);
         gate.set(true);
         assert_eq!(ask(&health, "readyz", "", "").await, (200, "ok".to_owned()));
-        assert!(ask(&health, "readyz", "", "verbose").await.1.ends_with("readyz check passed\n"));
+        let text = ask(&health, "readyz", "", "verbose&exclude=etcd&exclude=nope").await.1;
+        assert!(text.contains("[+]etcd excluded: ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n"), "{text}");
+        assert!(
+            text.contains("warn: some health checks cannot be excluded: no matches for \"nope\"\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("readyz check passed\n"));
         assert_eq!(ask(&health, "livez", "ping", "").await, (200, "ok".to_owned()));
         assert_eq!(ask(&health, "livez", "nope", "").await.0, 404);
     }

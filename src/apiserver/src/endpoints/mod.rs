@@ -32,7 +32,6 @@ mod watch_frame;
 mod write_options;
 
 pub use health::{Gate, Health};
-pub use metrics::Metrics;
 pub use request_info::RequestInfo;
 
 pub(crate) use compression::accepts_gzip;

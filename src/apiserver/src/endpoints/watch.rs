@@ -105,8 +105,11 @@ async fn start(
         WatchFrom::Revision(rv) => rv,
         WatchFrom::Now => 0,
     };
+    let served = &presenter.served;
+    let (gvr, kind) = (&served.gvr, &served.gvk.kind);
+    let sent = server.metrics().watch_events(&gvr.group, &gvr.version, &gvr.resource, kind);
     Ok(WatchStream {
-        encoder: Encoder::new(presenter),
+        encoder: Encoder::new(presenter, sent),
         selection,
         initial: initial.into_iter(),
         mark_initial_end: mark_end.then_some(state_revision),

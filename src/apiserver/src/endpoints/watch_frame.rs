@@ -7,6 +7,8 @@ use apimachinery::meta;
 use apimachinery::status::{Result, Status};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Event, EventKind, Object};
 
 /// Marks the bookmark that ends the initial events of a watch list (KEP-3157).
@@ -42,18 +44,21 @@ pub(crate) fn error(status: &Status) -> Bytes {
 pub(crate) struct Encoder {
     presenter: Presenter,
     columns_sent: bool,
+    /// Where events are counted.
+    sent: Arc<AtomicU64>,
 }
 
 impl Encoder {
     /// An encoder for one watch.
-    pub(crate) fn new(presenter: Presenter) -> Self {
-        Self { presenter, columns_sent: false }
+    pub(crate) fn new(presenter: Presenter, sent: Arc<AtomicU64>) -> Self {
+        Self { presenter, columns_sent: false, sent }
     }
 
     /// A change, as this watch sees it: an object that begins to match was added, whatever happened to it.
     /// Stored forms are encoded once for all watches.
     pub(crate) fn event(&mut self, seen_as: EventKind, event: &Event) -> Result<Bytes> {
         if self.presenter.is_stored() && seen_as == event.kind {
+            self.sent.fetch_add(1, Ordering::Relaxed);
             return Ok(event.frame(|event| frame(type_name(event.kind), &event.object.value)));
         }
         self.object(seen_as, &event.object)
@@ -61,6 +66,7 @@ impl Encoder {
 
     /// An object as an event.
     pub(crate) fn object(&mut self, kind: EventKind, object: &Object) -> Result<Bytes> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         if let Shape::Table(version) = self.presenter.form.shape {
             let tree = present::stored_tree(&object.value)?;
             let meta = json!({"resourceVersion": meta::resource_version(&tree)});
