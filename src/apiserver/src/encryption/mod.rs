@@ -9,12 +9,15 @@
 //! | [`ciphers`] | AES-CBC, AES-GCM, secretbox |
 //! | [`providers`] | the providers of a resource, by prefix |
 //! | [`sealer`] | which resource has which providers; reading the file again |
-//! | [`kms`] | keys that a plugin holds (KMS v2) |
+//! | [`kms`], [`kms_client`], [`kms_messages`] | keys that a plugin holds (KMS v2) |
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/storage/value`.
 
 mod ciphers;
 mod configuration;
+mod kms;
+mod kms_client;
+mod kms_messages;
 mod providers;
 mod sealer;
 

@@ -1,7 +1,8 @@
 //! The providers of a resource: the first writes, all of them read.
 
 use super::ciphers::Cipher;
-use super::configuration::{ConfigurationError, Keys, ProviderConfiguration, invalid};
+use super::configuration::{ConfigurationError, Keys, KmsConfiguration, ProviderConfiguration, invalid};
+use super::kms::Kms;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -22,6 +23,7 @@ enum Provider {
     /// Objects as they are.
     Identity,
     Key(Arc<Keyed>),
+    Kms(Arc<Kms>),
 }
 
 struct Keyed {
@@ -31,10 +33,18 @@ struct Keyed {
 
 impl Providers {
     /// Reads providers; `at` is where they stand in the configuration.
-    pub(super) fn new(configured: &[ProviderConfiguration], at: &str) -> Result<Self, ConfigurationError> {
+    pub(super) async fn new(
+        configured: &[ProviderConfiguration],
+        at: &str,
+    ) -> Result<Self, ConfigurationError> {
         let mut providers = Self::default();
         for (n, one) in configured.iter().enumerate() {
-            providers.add(one, &format!("{at}.providers[{n}]"))?;
+            let at = format!("{at}.providers[{n}]");
+            providers.add(one, &at)?;
+            if let Some(kms) = &one.kms {
+                check(kms, &at)?;
+                providers.list.push(Provider::Kms(Kms::start(kms).await?));
+            }
         }
         if providers.list.is_empty() {
             return Err(invalid(
@@ -73,9 +83,6 @@ impl Providers {
         if let Some(keys) = secretbox {
             self.keys("secretbox", keys, at, "expected 32 bytes", Cipher::secretbox)?;
         }
-        if kms.is_some() {
-            return Err(invalid(format!("{at}.kms"), "KMS plugins are not supported by this version"));
-        }
         Ok(())
     }
 
@@ -112,7 +119,11 @@ impl Providers {
 
     /// What is to be stored; `None` when that is the object as it is.
     pub(super) fn seal(&self, key: &str, object: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let Some(Provider::Key(first)) = self.list.first() else { return Ok(None) };
+        let first = match self.list.first() {
+            None | Some(Provider::Identity) => return Ok(None),
+            Some(Provider::Kms(kms)) => return kms.seal(key, object).map(Some),
+            Some(Provider::Key(first)) => first,
+        };
         /// Room for an initial vector and padding or a tag.
         const OVERHEAD_BYTES: usize = 64;
         let mut out = Vec::with_capacity(first.prefix.len() + object.len() + OVERHEAD_BYTES);
@@ -126,7 +137,14 @@ impl Providers {
     pub(super) fn open(&self, key: &str, stored: &[u8]) -> Result<Bytes, StorageError> {
         let mut tried = None;
         for provider in &self.list {
-            let Provider::Key(keyed) = provider else { continue };
+            let keyed = match provider {
+                Provider::Identity => continue,
+                Provider::Kms(kms) => match stored.strip_prefix(kms.prefix()) {
+                    Some(text) => return kms.open(key, text),
+                    None => continue,
+                },
+                Provider::Key(keyed) => keyed,
+            };
             let Some(text) = stored.strip_prefix(keyed.prefix.as_slice()) else { continue };
             match keyed.cipher.open(text, key) {
                 Ok(plain) => return Ok(Bytes::from(plain)),
@@ -150,6 +168,20 @@ impl Providers {
         match self.list.first() {
             None | Some(Provider::Identity) => stored.starts_with(ENCRYPTED),
             Some(Provider::Key(first)) => !stored.starts_with(&first.prefix),
+            Some(Provider::Kms(kms)) => {
+                stored.strip_prefix(kms.prefix()).is_none_or(|text| kms.is_stale(text))
+            }
         }
     }
+}
+
+fn check(kms: &KmsConfiguration, at: &str) -> Result<(), ConfigurationError> {
+    if kms.api_version != "v2" {
+        let reason = format!("Invalid value: {:?}: only v2 is supported", kms.api_version);
+        return Err(invalid(format!("{at}.kms.apiVersion"), reason));
+    }
+    if kms.name.is_empty() || kms.name.contains(':') {
+        return Err(invalid(format!("{at}.kms.name"), "Required value: a name without colons"));
+    }
+    Ok(())
 }

@@ -69,7 +69,7 @@ impl Encryption {
     /// # Errors
     /// When it says something that cannot be done.
     pub async fn apply(&self, text: &str) -> Result<(), ConfigurationError> {
-        let table = Table::new(text)?;
+        let table = Table::new(text).await?;
         *self.state.write() = State { text: text.to_owned(), table: Arc::new(table) };
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Encryption {
 }
 
 impl Table {
-    fn new(text: &str) -> Result<Self, ConfigurationError> {
+    async fn new(text: &str) -> Result<Self, ConfigurationError> {
         let mut table = Self::default();
         for (n, entry) in configuration::parse(text)?.resources.iter().enumerate() {
             let at = format!("resources[{n}]");
@@ -108,7 +108,7 @@ impl Table {
                     "Required value: at least one resource is needed",
                 ));
             }
-            let providers = Providers::new(&entry.providers, &at)?;
+            let providers = Providers::new(&entry.providers, &at).await?;
             for (m, name) in entry.resources.iter().enumerate() {
                 check_name(name, &format!("{at}.resources[{m}]"))?;
                 table.0.entry(name.clone()).or_default().extend(providers.clone());
