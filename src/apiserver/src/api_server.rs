@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::discovery::DiscoveryCache;
 use crate::endpoints::{Context, Health, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
+use crate::identity::{self, Identity};
 use crate::in_process::InProcess;
 use crate::metrics::{Metered, Metrics, StorageMetrics};
 use crate::openapi::OpenApi;
@@ -77,6 +78,7 @@ struct Inner {
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
     advertise: (IpAddr, u16),
+    identity: Identity,
     shutdown: CancellationToken,
 }
 
@@ -150,6 +152,7 @@ impl ApiServer {
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
                 advertise: (config.advertise_address, config.https_port),
+                identity: Identity::new(&config.hostname),
                 shutdown: CancellationToken::new(),
                 registry,
             }),
@@ -182,6 +185,7 @@ impl ApiServer {
         self.pass(&["poststarthook/bootstrap-controller"]);
         self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
         self.pass(&["poststarthook/start-service-ip-repair-controllers"]);
+        self.inner.identity.renew(self, jiff::Timestamp::now()).await.map_err(failed("its identity"))?;
         tokio::spawn(self.clone().keep_house());
         Ok(())
     }
@@ -198,9 +202,13 @@ impl ApiServer {
         let mut repair = tokio::time::interval_at(Instant::now() + REPAIR_INTERVAL, REPAIR_INTERVAL);
         let expiry = event_expiry::INTERVAL;
         let mut expire = tokio::time::interval_at(Instant::now() + expiry, expiry);
+        let mut renew = tokio::time::interval_at(Instant::now() + identity::RENEW, identity::RENEW);
+        let mut collect = tokio::time::interval_at(Instant::now() + identity::COLLECT, identity::COLLECT);
         loop {
             let result = tokio::select! {
                 () = self.inner.shutdown.cancelled() => return,
+                _ = renew.tick() => self.inner.identity.renew(&self, jiff::Timestamp::now()).await,
+                _ = collect.tick() => identity::collect(self.registry(), jiff::Timestamp::now()).await,
                 _ = repair.tick() => self.services().repair(jiff::Timestamp::now()).await,
                 _ = expire.tick() => event_expiry::expire(self.registry(), jiff::Timestamp::now()).await,
             };

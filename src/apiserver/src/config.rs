@@ -29,6 +29,8 @@ pub struct Config {
     pub advertise_address: IpAddr,
     /// The port under which the cluster reaches this server.
     pub https_port: u16,
+    /// The machine's name, by which servers of one cluster know each other (KEP-1965).
+    pub hostname: String,
     /// Authorities of client certificates.
     pub client_authorities: Vec<CertificateDer<'static>>,
     /// Authorities of front proxies' certificates; none are believed when empty.
@@ -57,6 +59,7 @@ impl Config {
             node_ports: DEFAULT_NODE_PORTS,
             advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             https_port: 6443,
+            hostname: hostname(),
             client_authorities: Vec::new(),
             front_proxy_authorities: Vec::new(),
             service_account_keys,
@@ -67,6 +70,13 @@ impl Config {
             kubelet_client: None,
         }
     }
+}
+
+/// The kernel's name of this machine.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
 /// `10.152.183.0/24`, as MicroK8s has it.

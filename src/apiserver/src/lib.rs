@@ -40,6 +40,7 @@ mod api_server;
 mod body;
 mod cached;
 mod flowcontrol;
+mod identity;
 mod in_process;
 mod metrics;
 

@@ -104,3 +104,41 @@ async fn an_update_may_leave_the_address_out() {
     let updated = server.put(&format!("{SERVICES}/s"), &service("s", &json!({"selector": {"a": "b"}}))).await;
     assert_eq!(updated.expect(200)["spec"]["clusterIP"], created["spec"]["clusterIP"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_service_cidr_adds_addresses_as_soon_as_it_is_ready() {
+    let tiny =
+        |config: &mut apiserver::Config| config.service_cidrs = vec!["10.152.183.0/30".parse().unwrap()];
+    let server = TestServer::start_with(tiny).await;
+    // Of the two addresses the kubernetes Service has one.
+    server.post(SERVICES, &service("one", &json!({}))).await.expect(201);
+    assert_eq!(server.post(SERVICES, &service("two", &json!({}))).await.code, 500);
+    let cidrs = "/apis/networking.k8s.io/v1/servicecidrs";
+    let more = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "more"},
+        "spec": {"cidrs": ["10.99.0.0/24"]}});
+    server.post(cidrs, &more).await.expect(201);
+    assert_eq!(server.post(SERVICES, &service("two", &json!({}))).await.code, 500);
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    server.patch("merge", &format!("{cidrs}/more/status"), &ready).await.expect(200);
+    let made = server.post(SERVICES, &service("two", &json!({}))).await.expect(201);
+    let ip = made["spec"]["clusterIP"].as_str().unwrap();
+    assert!(ip.starts_with("10.99.0."), "{ip}");
+    let record = server.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{ip}")).await.expect(200);
+    assert_eq!(
+        record["spec"]["parentRef"],
+        json!({"group": "", "resource": "services", "namespace": "default", "name": "two"})
+    );
+    server.post(SERVICES, &service("three", &json!({"clusterIP": "10.99.0.7"}))).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_says_that_it_is_there() {
+    let server = TestServer::start_with(|config| config.hostname = "n1".to_owned()).await;
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=apiserver.kubernetes.io/identity%3Dkube-apiserver";
+    let found = server.get(path).await.expect(200);
+    let lease = &found["items"][0];
+    assert_eq!(lease["metadata"]["name"], "apiserver-m5vyxocm44th3vja33feqeoi6e");
+    assert_eq!(lease["metadata"]["labels"]["kubernetes.io/hostname"], "n1");
+    assert_eq!(lease["spec"]["leaseDurationSeconds"], 3600);
+}

@@ -27,6 +27,7 @@ mod pods;
 mod revision;
 mod service_pods;
 
+mod bootstrap_tokens;
 mod certificates;
 mod clusterrole_aggregation;
 mod cronjob;
@@ -46,6 +47,7 @@ mod replicaset;
 mod replicationcontroller;
 mod resource_quota;
 mod root_ca_publisher;
+mod service_cidrs;
 mod serviceaccount;
 mod statefulset;
 mod taint_eviction;

@@ -68,6 +68,7 @@ async fn run_all(config: Config, stop: CancellationToken) {
 
 /// Every controller there is. One that is built but not listed is an unused variable, which does not compile.
 fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
+    let bootstrap_signer = crate::bootstrap_tokens::BootstrapSigner::new(context);
     let certificate_approver = crate::certificates::CertificateApprover::new(context);
     let certificate_cleaner = crate::certificates::CertificateCleaner::new(context);
     let certificate_signer = crate::certificates::CertificateSigner::new(context, config);
@@ -90,12 +91,15 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let replicationcontroller = crate::replicationcontroller::ReplicationManager::new(context);
     let resource_quota = crate::resource_quota::ResourceQuotaController::new(context);
     let root_ca_publisher = crate::root_ca_publisher::RootCaPublisher::new(context, config);
+    let service_cidrs = crate::service_cidrs::ServiceCidrs::new(context);
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
     let statefulset = crate::statefulset::StatefulSetController::new(context);
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
+    let token_cleaner = crate::bootstrap_tokens::TokenCleaner::new(context);
     let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
     let volume_protection = crate::volume_protection::VolumeProtection::new(context);
     vec![
+        Arc::new(bootstrap_signer),
         Arc::new(certificate_approver),
         Arc::new(certificate_cleaner),
         Arc::new(certificate_signer),
@@ -118,9 +122,11 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(replicationcontroller),
         Arc::new(resource_quota),
         Arc::new(root_ca_publisher),
+        Arc::new(service_cidrs),
         Arc::new(serviceaccount),
         Arc::new(statefulset),
         Arc::new(taint_eviction),
+        Arc::new(token_cleaner),
         Arc::new(ttl_after_finished),
         Arc::new(volume_protection),
     ]

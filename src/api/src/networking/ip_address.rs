@@ -2,7 +2,9 @@
 
 use crate::Kind;
 use crate::columns;
+use crate::validation::{Errors, immutable, required_text};
 use crate::value;
+use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -21,6 +23,26 @@ impl Kind for IPAddress {
 
     fn name_rule(&self) -> crate::NameRule {
         crate::NameRule::Custom(apimachinery::validation::ip_address)
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("spec").child("parentRef");
+        let parent = value::at(object, &["spec", "parentRef"]);
+        if parent.is_null() {
+            errors.required(&path, "");
+            return errors;
+        }
+        required_text(parent, "resource", &path, &mut errors);
+        required_text(parent, "name", &path, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors = self.validate(object);
+        let (new, old) = (value::field(object, "spec"), value::field(old, "spec"));
+        immutable(new, old, "parentRef", &Path::new("spec"), &mut errors);
+        errors
     }
 
     fn columns(&self) -> Vec<Column> {

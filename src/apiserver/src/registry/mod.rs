@@ -9,6 +9,7 @@ mod error;
 mod extractor;
 mod key;
 mod meta_rules;
+pub(crate) mod own;
 mod resources;
 mod served;
 mod store;

@@ -65,6 +65,7 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
         node_ports: settings.node_ports.clone(),
         advertise_address: settings.address,
         https_port: settings.port,
+        hostname: settings.node_name.clone(),
         client_authorities: authority.clone(),
         front_proxy_authorities: pki.front_proxy_ca().bundle()?,
         tokens: TokenSettings::for_domain(&settings.cluster_domain),

@@ -2,9 +2,10 @@
 
 use super::service;
 use super::service_families::Family;
-use crate::registry::meta_rules;
+use crate::cached::Memo;
 use crate::registry::store::{decode, encode};
-use crate::registry::{key, prefix, status_of};
+use crate::registry::{Registry, key, meta_rules, prefix, status_of};
+use api::value;
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{Result, Status};
 use apimachinery::{meta, time};
@@ -86,7 +87,10 @@ impl Taken {
 #[derive(Clone)]
 pub(super) struct Allocator {
     storage: Arc<dyn Storage>,
+    /// What the server was started with.
     networks: Arc<[IpNet]>,
+    /// ServiceCIDRs add to that (KEP-1880).
+    cidrs: Arc<Memo<Value>>,
     node_ports: RangeInclusive<u16>,
 }
 
@@ -96,11 +100,28 @@ impl Allocator {
         networks: Vec<IpNet>,
         node_ports: RangeInclusive<u16>,
     ) -> Self {
-        Self { storage, networks: networks.into(), node_ports }
+        let cidrs = Memo::new(Registry::new(Arc::clone(&storage)), "networking.k8s.io", "servicecidrs");
+        Self { storage, networks: networks.into(), cidrs: Arc::new(cidrs), node_ports }
     }
 
+    /// The networks that the server was started with; they decide about the families of Services.
     pub(super) fn networks(&self) -> &[IpNet] {
         &self.networks
+    }
+
+    /// Every network that addresses come from now.
+    async fn all_networks(&self) -> Result<Vec<IpNet>> {
+        let mut all = self.networks.to_vec();
+        for cidr in self.cidrs.list("").await?.iter().filter(|cidr| is_ready(cidr)) {
+            let networks =
+                value::texts(value::field(cidr, "spec"), "cidrs").filter_map(|text| text.parse().ok());
+            for network in networks {
+                if !all.contains(&network) {
+                    all.push(network);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Takes something for a Service.
@@ -108,7 +129,7 @@ impl Allocator {
     /// # Errors
     /// 400 when it is out of range or taken; above 500 when the store fails.
     pub(super) async fn take(&self, what: &Taken, service: &Value) -> Result<()> {
-        self.check_range(what)?;
+        self.check_range(what).await?;
         let record = encode(&what.record(service, Timestamp::now()))?;
         match self.storage.create(&what.key(), record).await {
             Ok(_) => Ok(()),
@@ -122,7 +143,7 @@ impl Allocator {
     /// # Errors
     /// As [`Allocator::take`].
     pub(super) async fn check(&self, what: &Taken) -> Result<()> {
-        self.check_range(what)?;
+        self.check_range(what).await?;
         match self.storage.get(&what.key()).await {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(taken(what)),
@@ -141,9 +162,9 @@ impl Allocator {
         }
     }
 
-    fn check_range(&self, what: &Taken) -> Result<()> {
+    async fn check_range(&self, what: &Taken) -> Result<()> {
         match what {
-            Taken::Address(ip) => match self.networks.iter().find(|n| n.contains(ip)) {
+            Taken::Address(ip) => match self.all_networks().await?.iter().find(|n| n.contains(ip)) {
                 None => Err(Status::bad_request("the provided network does not match the current range")),
                 Some(network) if usable(network).contains(&number(*ip)) => Ok(()),
                 Some(network) => Err(Status::bad_request(format!(
@@ -162,25 +183,15 @@ impl Allocator {
     /// Addresses that nobody had a moment ago, in random order; those that people choose by hand last
     /// (KEP-3070).
     pub(super) async fn free_addresses(&self, family: Family) -> Result<Vec<IpAddr>> {
-        let Some(network) = self.networks.iter().find(|n| Family::of(n.addr()) == family) else {
-            return Ok(Vec::new());
-        };
-        let used = self.used(&Taken::Address(network.addr()).resource()).await?;
-        let usable = usable(network);
-        let (first, last) = (*usable.start(), *usable.end());
-        let size = last.saturating_sub(first).saturating_add(1);
-        // Of a /24 the first 16, of larger ranges at most 256 addresses.
-        let by_hand = (size / 16).clamp(16, 256).min(size);
-        let all = first..=last.min(first.saturating_add(WINDOW));
-        let free = |range: RangeInclusive<u128>| {
-            range.map(|n| address(n, family)).filter(|ip| !used.contains(&ip.to_string())).collect::<Vec<_>>()
-        };
-        let mut candidates = free((first + by_hand)..=*all.end());
-        shuffle(&mut candidates);
-        let mut last_resort = free(first..=(first + by_hand).saturating_sub(1));
-        shuffle(&mut last_resort);
-        candidates.extend(last_resort);
-        Ok(candidates)
+        let used = self.used(&Taken::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).resource()).await?;
+        let mut all = Vec::new();
+        for network in self.all_networks().await?.iter().filter(|n| Family::of(n.addr()) == family) {
+            // The next one is for when this one is full.
+            if all.len() < CANDIDATES {
+                all.extend(free_in(network, family, &used));
+            }
+        }
+        Ok(all)
     }
 
     /// Node ports that nobody had a moment ago, in random order; those that people choose by hand last.
@@ -247,6 +258,32 @@ impl Allocator {
         }
         Ok(())
     }
+}
+
+/// Addresses of a network that are not used, in random order; those that people choose by hand last.
+fn free_in(network: &IpNet, family: Family, used: &HashSet<String>) -> Vec<IpAddr> {
+    let usable = usable(network);
+    let (first, last) = (*usable.start(), *usable.end());
+    let size = last.saturating_sub(first).saturating_add(1);
+    // Of a /24 the first 16, of larger ranges at most 256 addresses.
+    let by_hand = (size / 16).clamp(16, 256).min(size);
+    let all = first..=last.min(first.saturating_add(WINDOW));
+    let free = |range: RangeInclusive<u128>| {
+        range.map(|n| address(n, family)).filter(|ip| !used.contains(&ip.to_string())).collect::<Vec<_>>()
+    };
+    let mut candidates = free((first + by_hand)..=*all.end());
+    shuffle(&mut candidates);
+    let mut last_resort = free(first..=(first + by_hand).saturating_sub(1));
+    shuffle(&mut last_resort);
+    candidates.extend(last_resort);
+    candidates
+}
+
+/// Whether addresses of a ServiceCIDR may be given out: its controller has taken it up, and it is not going.
+fn is_ready(cidr: &Value) -> bool {
+    let conditions = value::list_at(cidr, &["status", "conditions"]);
+    let ready = |c: &Value| value::text(c, "type") == "Ready" && value::text(c, "status") == "True";
+    !meta::is_terminating(cidr) && conditions.iter().any(ready)
 }
 
 fn taken(what: &Taken) -> Status {
