@@ -1,0 +1,76 @@
+//! What a custom resource of one version goes through: decoding and validation.
+
+use std::sync::Arc;
+
+use apimachinery::field::{ErrorList, FieldError, Path};
+use serde_json::Value;
+
+use crate::object_meta::{self, ObjectMeta};
+use crate::schema::StructuralSchema;
+use crate::{defaulting, list_type, pruning};
+
+/// The rules for custom resources of one version. Made once per version, shared by all requests.
+#[derive(Clone, Debug)]
+pub struct CustomResourceValidator {
+    schema: Arc<StructuralSchema>,
+    object_meta: ObjectMeta,
+}
+
+impl CustomResourceValidator {
+    /// The rules that a schema makes.
+    pub fn new(schema: Arc<StructuralSchema>, object_meta: ObjectMeta) -> Self {
+        Self { schema, object_meta }
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &Arc<StructuralSchema> {
+        &self.schema
+    }
+
+    /// Takes a decoded object to its stored form: unknown fields pruned, nulls that mean nothing dropped, metadata of
+    /// embedded objects in form, defaults filled in. The object's own `metadata` is the caller's affair.
+    ///
+    /// Returns the paths of unknown fields, as `spec.containers[0].foo`.
+    ///
+    /// # Errors
+    /// Where an embedded object is none.
+    pub fn decode(&self, object: &mut Value) -> Result<Vec<String>, FieldError> {
+        let mut unknown = pruning::prune(&self.schema, object, true);
+        defaulting::drop_nulls(&self.schema, object);
+        unknown.extend(object_meta::coerce(&self.schema, object, &self.object_meta)?);
+        defaulting::default(&self.schema, object);
+        Ok(unknown)
+    }
+
+    /// What is wrong with a new object, besides its metadata.
+    pub fn validate_create(&self, object: &Value) -> ErrorList {
+        let root = Path::default();
+        let mut errors = object_meta::validate(&self.schema, object, &root, false, &self.object_meta);
+        errors.extend(list_type::validate(&self.schema, object, &root));
+        errors
+    }
+
+    /// What is wrong with an update, besides its metadata. What was wrong before and has not changed is let pass
+    /// (KEP-4008).
+    pub fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors =
+            object_meta::validate(&self.schema, object, &Path::default(), false, &self.object_meta);
+        errors.extend(self.list_types_of_update(object, old));
+        errors
+    }
+
+    /// What is wrong with an update of the status.
+    pub fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
+        self.list_types_of_update(object, old)
+    }
+
+    fn list_types_of_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let root = Path::default();
+        let errors = list_type::validate(&self.schema, object, &root);
+        // Objects that broke the rule before may go on doing so.
+        if !errors.is_empty() && !list_type::validate(&self.schema, old, &root).is_empty() {
+            return ErrorList::new();
+        }
+        errors
+    }
+}
