@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::object_meta::{self, ObjectMeta};
 use crate::schema::StructuralSchema;
-use crate::{defaulting, list_type, pruning};
+use crate::{defaulting, list_type, pruning, validation};
 
 /// The rules for custom resources of one version. Made once per version, shared by all requests.
 #[derive(Clone, Debug)]
@@ -45,7 +45,8 @@ impl CustomResourceValidator {
     /// What is wrong with a new object, besides its metadata.
     pub fn validate_create(&self, object: &Value) -> ErrorList {
         let root = Path::default();
-        let mut errors = object_meta::validate(&self.schema, object, &root, false, &self.object_meta);
+        let mut errors = validation::validate(&self.schema, object, &root);
+        errors.extend(object_meta::validate(&self.schema, object, &root, false, &self.object_meta));
         errors.extend(list_type::validate(&self.schema, object, &root));
         errors
     }
@@ -53,15 +54,22 @@ impl CustomResourceValidator {
     /// What is wrong with an update, besides its metadata. What was wrong before and has not changed is let pass
     /// (KEP-4008).
     pub fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors =
-            object_meta::validate(&self.schema, object, &Path::default(), false, &self.object_meta);
+        let root = Path::default();
+        let mut errors = validation::validate_update(&self.schema, object, old, &root);
+        errors.extend(object_meta::validate(&self.schema, object, &root, false, &self.object_meta));
         errors.extend(self.list_types_of_update(object, old));
         errors
     }
 
     /// What is wrong with an update of the status.
     pub fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
-        self.list_types_of_update(object, old)
+        let mut errors = ErrorList::new();
+        if let (Some(schema), Some(status)) = (self.schema.property("status"), object.get("status")) {
+            let old = old.get("status").unwrap_or(&Value::Null);
+            errors = validation::validate_update(schema, status, old, &Path::new("status"));
+        }
+        errors.extend(self.list_types_of_update(object, old));
+        errors
     }
 
     fn list_types_of_update(&self, object: &Value, old: &Value) -> ErrorList {

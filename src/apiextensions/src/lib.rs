@@ -16,18 +16,22 @@
 //! | [`structural`] | the rules by which a schema is structural |
 //! | [`pruning`], [`defaulting`] | what a decoded object goes through |
 //! | [`object_meta`], [`list_type`] | rules of embedded objects; sets and maps in lists |
+//! | [`validation`] | values against a schema, with ratcheting |
+//! | [`formats`] | formats of texts |
 //! | [`pattern`] | regular expressions of Go's syntax |
 //! | [`engine`] | a schema as the engine's own type |
 
 mod custom_resource;
 pub mod defaulting;
 pub mod engine;
+pub mod formats;
 pub mod list_type;
 pub mod object_meta;
 mod parse;
 pub mod pattern;
 pub mod pruning;
 pub mod schema;
+pub mod validation;
 
 pub use custom_resource::CustomResourceValidator;
 pub use defaulting::{default, drop_nulls};

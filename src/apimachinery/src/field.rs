@@ -156,7 +156,8 @@ impl FieldError {
 
     /// A string longer than `max` bytes.
     pub fn too_long(field: &Path, max: usize) -> Self {
-        Self::new(ErrorType::TooLong, field, None, format!("may not be more than {max} bytes"))
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        Self::new(ErrorType::TooLong, field, None, format!("may not be more than {max} {unit}"))
     }
 
     /// A list with more than `max` items.
