@@ -12,6 +12,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`definition`] | what is wrong with a definition |
 //! | [`schema`] | [`StructuralSchema`]: the type and its reading from JSON |
 //! | [`structural`] | the rules by which a schema is structural |
 //! | [`pruning`], [`defaulting`] | what a decoded object goes through |
@@ -23,18 +24,25 @@
 
 mod custom_resource;
 pub mod defaulting;
+pub mod definition;
 pub mod engine;
 pub mod formats;
+mod json;
 pub mod list_type;
 pub mod object_meta;
 mod parse;
 pub mod pattern;
 pub mod pruning;
 pub mod schema;
+pub mod structural;
 pub mod validation;
 
 pub use custom_resource::CustomResourceValidator;
 pub use defaulting::{default, drop_nulls};
+pub use definition::{
+    validate_create as validate_crd_create, validate_status_update as validate_crd_status_update,
+    validate_update as validate_crd_update,
+};
 pub use engine::to_engine_schema;
 pub use object_meta::ObjectMeta;
 pub use parse::SchemaError;
