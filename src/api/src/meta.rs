@@ -4,14 +4,47 @@ use crate::kind::NameRule;
 use crate::validation::{self as rules, Errors, immutable};
 use crate::value::{boolean, entries, field, list, same, text};
 use apimachinery::field::{ErrorList, Path};
+use apimachinery::schema::{SchemaRef, SchemaSet};
 use apimachinery::{gvk, meta, validation};
 use serde_json::Value;
+use std::sync::{Arc, LazyLock};
 
 /// All annotations of an object together: enough for tools to keep a manifest in, too little to be a database.
 pub const TOTAL_ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
 
 /// Finalizers without a domain that Kubernetes itself uses.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// What custom resources have to know of `ObjectMeta`.
+pub fn object_meta() -> apiextensions::ObjectMeta {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        crate::schema::schema_named("apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap_or_else(|| {
+            // The table is part of the program, and a test looks the name up.
+            tracing::error!("the built-in schema table has no ObjectMeta");
+            SchemaRef::new(Arc::new(SchemaSet::default()), SchemaSet::default().reserve())
+        })
+    });
+    apiextensions::ObjectMeta { schema: SCHEMA.clone(), validate: validate_embedded_object_meta }
+}
+
+/// What is wrong with the metadata of an object within another: it may have any name that a path can hold.
+fn validate_embedded_object_meta(metadata: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (name, check) in [
+        ("generateName", validation::path_segment as fn(&str) -> Vec<String>),
+        ("name", validation::path_segment),
+        ("namespace", validation::dns1123_label),
+    ] {
+        let value = text(metadata, name);
+        if !value.is_empty() {
+            errors.check(path, name, value, check(value));
+        }
+    }
+    rules::non_negative(metadata, "generation", path, &mut errors);
+    validate_common(metadata, path, &mut errors);
+    validate_finalizers(metadata, path, &mut errors);
+    errors
+}
 
 /// What is wrong with the metadata of a new object.
 pub fn validate_object_meta(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {

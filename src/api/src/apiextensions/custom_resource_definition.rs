@@ -1,15 +1,12 @@
-//! CustomResourceDefinition: its own rules. Serving what it defines is the engine's affair.
+//! CustomResourceDefinition. What is wrong with one is told by `apiextensions`; serving what it defines is the
+//! engine's affair.
 
 use crate::Kind;
-use crate::columns;
-use crate::validation::Errors;
-use crate::{validation, value};
-use apimachinery::field::{ErrorList, Path};
-use apimachinery::meta;
+use crate::{columns, meta, value};
+use apimachinery::field::ErrorList;
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// CustomResourceDefinition.
 pub struct CustomResourceDefinition;
@@ -75,76 +72,15 @@ impl Kind for CustomResourceDefinition {
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(object);
-        let (path, spec, old_spec) =
-            (Path::new("spec"), value::field(object, "spec"), value::field(old, "spec"));
-        validation::immutable(spec, old_spec, "group", &path, &mut errors);
-        let established = columns::last_condition(old, "Established")
-            .is_some_and(|condition| value::text(condition, "status") == "True");
-        if established {
-            validation::immutable(spec, old_spec, "scope", &path, &mut errors);
-            let (names, old_names) = (value::field(spec, "names"), value::field(old_spec, "names"));
-            for name in ["kind", "plural"] {
-                validation::immutable(names, old_names, name, &path.child("names"), &mut errors);
-            }
-        }
-        errors
+        apiextensions::validate_crd_update(object, old, &meta::object_meta())
     }
 
     fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let path = Path::new("status").child("storedVersions");
-        let stored: Vec<&str> = value::texts(value::field(object, "status"), "storedVersions").collect();
-        if stored.is_empty() {
-            errors.invalid(&path, Vec::<Value>::new(), "must have at least one stored version");
-        }
-        for version in value::list_at(object, &["spec", "versions"]) {
-            let name = value::text(version, "name");
-            if value::is_true(version, "storage") && !stored.contains(&name) {
-                let detail = format!("must have the storage version {name}");
-                errors.invalid(&path, stored.clone(), detail);
-            }
-        }
-        for (index, name) in stored.iter().enumerate() {
-            let known = value::list_at(object, &["spec", "versions"])
-                .iter()
-                .any(|version| value::text(version, "name") == *name);
-            if !known {
-                errors.invalid(&path.index(index), *name, "must appear in spec.versions");
-            }
-        }
-        errors
+        apiextensions::validate_crd_status_update(object)
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
-        let (names, group) = (value::field(spec, "names"), value::text(spec, "group"));
-        let expected = format!("{}.{group}", value::text(names, "plural"));
-        if meta::name(object) != expected {
-            let detail = "must be spec.names.plural+\".\"+spec.group";
-            errors.invalid(&Path::new("metadata").child("name"), meta::name(object), detail);
-        }
-        if validation::required_text(spec, "group", &path, &mut errors) {
-            errors.check(&path, "group", group, apimachinery::validation::dns1123_subdomain(group));
-            if group.split('.').count() < 2 {
-                errors.invalid(&path.child("group"), group, "should be a domain with at least one dot");
-            }
-        }
-        validation::required_one_of(spec, "scope", &path, &["Cluster", "Namespaced"], &mut errors);
-        for name in ["plural", "kind"] {
-            validation::required_text(names, name, &path.child("names"), &mut errors);
-        }
-        for name in ["plural", "singular"] {
-            validation::text_form(
-                names,
-                name,
-                &path.child("names"),
-                apimachinery::validation::dns1035_label,
-                &mut errors,
-            );
-        }
-        versions(spec, &path, &mut errors);
-        errors
+        apiextensions::validate_crd_create(object, &meta::object_meta())
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -153,28 +89,5 @@ impl Kind for CustomResourceDefinition {
 
     fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
         columns::created_at_row(object)
-    }
-}
-
-fn versions(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let (path, versions) = (path.child("versions"), value::list(spec, "versions"));
-    let mut names = BTreeSet::new();
-    for (index, version) in versions.iter().enumerate() {
-        let path = path.index(index);
-        let name = value::text(version, "name");
-        if validation::required_text(version, "name", &path, errors) {
-            errors.check(&path, "name", name, apimachinery::validation::dns1035_label(name));
-        }
-        if !names.insert(name) {
-            errors.duplicate(&path.child("name"), name);
-        }
-        if !value::has(value::field(version, "schema"), "openAPIV3Schema") {
-            errors.required(&path.child("schema").child("openAPIV3Schema"), "schemas are required");
-        }
-    }
-    let stored = versions.iter().filter(|version| value::is_true(version, "storage")).count();
-    if stored != 1 {
-        let detail = "must have exactly one version marked as storage version";
-        errors.invalid(&path, Value::Array(versions.to_vec()), detail);
     }
 }
