@@ -225,6 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn embedded_metadata_has_the_rules_of_all_metadata() {
+        let meta = object_meta();
+        assert!(meta.schema.field("ownerReferences").is_some());
+        let path = Path::new("spec").child("metadata");
+        let wrong = (meta.validate)(&json!({"name": "a/b", "labels": {"": "x"}}), &path);
+        assert_eq!(wrong[0].to_string(), "spec.metadata.name: Invalid value: \"a/b\": may not contain '/'");
+        assert!(
+            wrong[1]
+                .to_string()
+                .starts_with("spec.metadata.labels: Invalid value: \"\": name part must be non-empty")
+        );
+        assert!((meta.validate)(&json!({}), &path).is_empty());
+    }
+
+    #[test]
     fn a_name_is_required_and_has_a_form() {
         assert_eq!(
             errors(json!({"namespace": "n"})),

@@ -1,11 +1,12 @@
 //! What a custom resource of one version goes through: decoding and validation.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use apimachinery::field::{ErrorList, FieldError, Path};
+use apimachinery::field::{ErrorList, ErrorType, FieldError, Path};
 use serde_json::Value;
 
 use crate::object_meta::{self, ObjectMeta};
+use crate::rules::Rules;
 use crate::schema::StructuralSchema;
 use crate::{defaulting, list_type, pruning, validation};
 
@@ -14,12 +15,14 @@ use crate::{defaulting, list_type, pruning, validation};
 pub struct CustomResourceValidator {
     schema: Arc<StructuralSchema>,
     object_meta: ObjectMeta,
+    /// Compiled for the first object that is validated.
+    rules: Arc<OnceLock<Option<Rules>>>,
 }
 
 impl CustomResourceValidator {
     /// The rules that a schema makes.
     pub fn new(schema: Arc<StructuralSchema>, object_meta: ObjectMeta) -> Self {
-        Self { schema, object_meta }
+        Self { schema, object_meta, rules: Arc::default() }
     }
 
     /// The schema.
@@ -48,6 +51,7 @@ impl CustomResourceValidator {
         let mut errors = validation::validate(&self.schema, object, &root);
         errors.extend(object_meta::validate(&self.schema, object, &root, false, &self.object_meta));
         errors.extend(list_type::validate(&self.schema, object, &root));
+        self.run_rules(object, None, &mut errors);
         errors
     }
 
@@ -58,6 +62,7 @@ impl CustomResourceValidator {
         let mut errors = validation::validate_update(&self.schema, object, old, &root);
         errors.extend(object_meta::validate(&self.schema, object, &root, false, &self.object_meta));
         errors.extend(self.list_types_of_update(object, old));
+        self.run_rules(object, Some(old), &mut errors);
         errors
     }
 
@@ -69,7 +74,36 @@ impl CustomResourceValidator {
             errors = validation::validate_update(schema, status, old, &Path::new("status"));
         }
         errors.extend(self.list_types_of_update(object, old));
+        self.run_rules(object, Some(old), &mut errors);
         errors
+    }
+
+    /// Rules run on objects that are else right, so that they need not look for what the schema says.
+    fn run_rules(&self, object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+        let Some(rules) = self.rules.get_or_init(|| Rules::new(self.schema.clone(), true)) else { return };
+        let blocking = errors.iter().any(|error| {
+            matches!(
+                error.kind,
+                ErrorType::NotSupported
+                    | ErrorType::Required
+                    | ErrorType::TooLong
+                    | ErrorType::TooMany
+                    | ErrorType::TypeInvalid
+            )
+        });
+        if blocking {
+            errors.push(FieldError {
+                kind: ErrorType::Invalid,
+                field: "<nil>".to_owned(),
+                bad_value: Some(Value::from("null")),
+                detail: "some validation rules were not checked because the object was invalid; correct the \
+                         existing errors to complete validation"
+                    .to_owned(),
+            });
+            return;
+        }
+        let mut budget = cel::Budget::default();
+        errors.extend(rules.validate(object, old, &Path::default(), &mut budget, true));
     }
 
     fn list_types_of_update(&self, object: &Value, old: &Value) -> ErrorList {

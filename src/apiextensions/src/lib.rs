@@ -18,6 +18,7 @@
 //! | [`pruning`], [`defaulting`] | what a decoded object goes through |
 //! | [`object_meta`], [`list_type`] | rules of embedded objects; sets and maps in lists |
 //! | [`validation`] | values against a schema, with ratcheting |
+//! | [`rules`] | `x-kubernetes-validations`: rules in CEL |
 //! | [`formats`] | formats of texts |
 //! | [`pattern`] | regular expressions of Go's syntax |
 //! | [`engine`] | a schema as the engine's own type |
@@ -33,6 +34,7 @@ pub mod object_meta;
 mod parse;
 pub mod pattern;
 pub mod pruning;
+pub mod rules;
 pub mod schema;
 pub mod structural;
 pub mod validation;

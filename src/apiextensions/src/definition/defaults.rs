@@ -1,10 +1,13 @@
 //! Defaults are valid themselves, and hold no field that pruning would drop.
 
+use std::sync::Arc;
+
 use apimachinery::field::{ErrorList, FieldError, Path};
 use serde_json::{Map, Value, json};
 
 use crate::object_meta::{self, ObjectMeta};
 use crate::pruning::META_FIELDS;
+use crate::rules::{Rules, has_rules};
 use crate::schema::StructuralSchema;
 use crate::{pruning, validation};
 
@@ -90,7 +93,7 @@ impl<'a> Check<'a, '_> {
             Ok(_) => {
                 let wrong = object_meta::validate(schema, default, path, whole, self.object_meta);
                 if wrong.is_empty() {
-                    errors.extend(validation::validate(schema, default, path));
+                    errors.extend(valid(schema, root, default, path));
                 } else {
                     errors.extend(wrong);
                 }
@@ -128,13 +131,25 @@ impl<'a> Check<'a, '_> {
         let root = Path::default();
         let wrong = object_meta::validate(place.whole, &object, &root, true, self.object_meta);
         match wrong.as_slice() {
-            [] => validation::validate(schema, default, path),
+            [] => valid(schema, false, default, path),
             [one] => invalid(one.to_string()),
             many => {
                 let all: Vec<String> = many.iter().map(ToString::to_string).collect();
                 invalid(format!("[{}]", all.join(", ")))
             }
         }
+    }
+}
+
+/// What is wrong with a default as a value, by its schema and then by the schema's rules.
+fn valid(schema: &StructuralSchema, root: bool, default: &Value, path: &Path) -> ErrorList {
+    let errors = validation::validate(schema, default, path);
+    if !errors.is_empty() || !has_rules(schema) {
+        return errors;
+    }
+    match Rules::new(Arc::new(schema.clone()), root || schema.embedded) {
+        Some(rules) => rules.validate(default, Some(default), path, &mut cel::Budget::default(), false),
+        None => errors,
     }
 }
 

@@ -6,7 +6,7 @@
 //! | [`hub`] | what all versions have in common, which Kubernetes tells of once |
 //! | [`spec`], [`names`], [`conversion`], [`approval`] | group, scope, versions; names; webhooks; `*.k8s.io` |
 //! | [`columns`], [`field_path`] | printer columns, selectable fields, subresources; paths in a schema |
-//! | [`schema`], [`keywords`], [`defaults`] | the schemas |
+//! | [`schema`], [`keywords`], [`defaults`], [`rules`] | the schemas |
 
 mod approval;
 mod columns;
@@ -16,6 +16,7 @@ pub(crate) mod field_path;
 mod hub;
 mod keywords;
 mod names;
+mod rules;
 mod schema;
 mod spec;
 

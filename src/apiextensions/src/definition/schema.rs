@@ -3,7 +3,7 @@
 use apimachinery::field::{ErrorList, FieldError, Path};
 use serde_json::Value;
 
-use super::{defaults, hub, keywords};
+use super::{defaults, hub, keywords, rules};
 use crate::json::{field, is_true, is_zero, some};
 use crate::object_meta::ObjectMeta;
 use crate::schema::StructuralSchema;
@@ -35,7 +35,7 @@ const AT_ROOT: [(&str, &str); 22] = [
     ("x-kubernetes-validations", "XValidations"),
 ];
 
-pub(super) fn validate(spec: &Value, old: Option<&Value>, object_meta: &ObjectMeta, errors: &mut ErrorList) {
+pub(super) fn validate(spec: &Value, object_meta: &ObjectMeta, errors: &mut ErrorList) {
     for part in hub::parts(spec, "schema", "validation") {
         let schema = field(part.version, "schema");
         let Some(json) = some(schema, "openAPIV3Schema") else { continue };
@@ -74,6 +74,8 @@ fn one(json: &Value, path: &Path, status: bool, object_meta: &ObjectMeta, errors
     }
     keywords::validate(json, parsed.as_ref().ok(), path, errors);
     match parsed {
+        // What is wrong with the schema mostly makes rules wrong too.
+        Ok(schema) if errors.len() == before => rules::validate(&schema, path, errors),
         // Mostly the same is told of the keyword itself, and better.
         Err(err) if errors.len() == before => errors.push(FieldError::invalid(path, "", err.to_string())),
         _ => {}

@@ -325,3 +325,44 @@ fn hostile_schemas_are_refused() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn rules_that_do_not_compile_are_told() {
+    const AT: &str = "spec.validation.openAPIV3Schema.properties[spec]";
+    let of = |schema: Value| create(&with("/spec/versions/0/schema/openAPIV3Schema/properties/spec", schema));
+    let errors = of(json!({"type": "object", "properties": {"x": {"type": "string"}},
+        "x-kubernetes-validations": [{"rule": "self.y == 'a'"}]}));
+    assert!(
+        errors[0].starts_with(&format!("{AT}.x-kubernetes-validations[0].rule: Invalid value: {{\"")),
+        "{errors:?}"
+    );
+    assert!(errors[0].contains("compilation failed: ERROR: <input>:1:5: undefined field 'y'"), "{errors:?}");
+    for (rule, wanted) in [
+        (json!({"rule": "self.x"}), "rule: Invalid value: ... cel expression must evaluate to a bool"),
+        (
+            json!({"rule": "true", "messageExpression": "1"}),
+            "messageExpression: Invalid value: ... messageExpression must evaluate to a string",
+        ),
+        (
+            json!({"rule": "true", "optionalOldSelf": true}),
+            "optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule",
+        ),
+    ] {
+        let errors = of(json!({"type": "object", "properties": {"x": {"type": "string"}},
+            "x-kubernetes-validations": [rule]}));
+        let (start, end) = wanted.split_once(" ... ").unwrap_or((wanted, ""));
+        let at = format!("{AT}.x-kubernetes-validations[0].{start}");
+        assert!(errors.len() == 1 && errors[0].starts_with(&at) && errors[0].ends_with(end), "{errors:?}");
+    }
+    let errors = of(json!({"type": "array", "items": {"type": "string",
+        "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}));
+    assert_eq!(
+        errors,
+        [format!(
+            "{AT}.items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within {AT}"
+        )]
+    );
+    let errors = of(json!({"type": "object", "default": {"x": "b"}, "properties": {"x": {"type": "string"}},
+        "x-kubernetes-validations": [{"rule": "self.x == 'a'", "message": "must be a"}]}));
+    assert_eq!(errors, [format!("{AT}.default: Invalid value: \"object\": must be a")]);
+}
