@@ -16,13 +16,14 @@ use crate::identity::{self, Identity};
 use crate::in_process::InProcess;
 use crate::metrics::{Metered, Metrics, StorageMetrics};
 use crate::openapi::OpenApi;
+use crate::outbound::Outbound;
 use crate::registry::core::event_expiry;
 use crate::registry::core::service::Services;
 use crate::registry::{LiveResources, Registry, Resources};
 use apimachinery::status::{Result, Status};
 use http::{Request, Response};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -62,6 +63,7 @@ struct Inner {
     resources: Arc<LiveResources>,
     services: Services,
     admission: Chain,
+    outbound: Outbound,
     authentication: Authentication,
     authorizer: Arc<dyn Authorizer>,
     rbac: Arc<Rbac>,
@@ -101,6 +103,8 @@ impl ApiServer {
         );
         let tokens =
             Arc::new(ServiceAccountTokens::new(config.tokens, config.service_account_keys, registry.clone()));
+        let outbound =
+            Outbound::new(registry.clone(), SocketAddr::new(config.advertise_address, config.https_port));
         let admission = default_chain(&AdmissionConfig {
             registry: registry.clone(),
             authorizer: Arc::clone(&authorizer),
@@ -136,6 +140,7 @@ impl ApiServer {
                 discovery: DiscoveryCache::default(),
                 admission,
                 resources: Arc::new(LiveResources::built_in()),
+                outbound,
                 services,
                 authentication,
                 authorizer,
@@ -305,6 +310,11 @@ impl ApiServer {
     /// Tells of requests.
     pub(crate) fn auditor(&self) -> Option<&Arc<Auditor>> {
         self.inner.auditor.as_ref()
+    }
+
+    /// Calls webhooks and aggregated servers.
+    pub fn outbound(&self) -> &Outbound {
+        &self.inner.outbound
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -21,6 +21,7 @@
 //! | `flowcontrol` | who is answered first when there is much to do |
 //! | [`encryption`] | encryption at rest |
 //! | [`audit`] | the audit log |
+//! | [`outbound`] | calls to webhooks and aggregated servers |
 //! | [`bootstrap`] | what a new cluster holds |
 
 pub mod admission;
@@ -33,6 +34,7 @@ pub mod discovery;
 pub mod encryption;
 pub mod endpoints;
 pub mod openapi;
+pub mod outbound;
 pub mod registry;
 pub mod server;
 

@@ -15,14 +15,17 @@
 //! |---|---|
 //! | [`server`] | [`TestServer`]: the server, clients of it, raw requests to it |
 //! | [`answer`] | [`Answer`]: a response as tests look at it |
+//! | [`https`] | [`HttpsServer`]: what the server calls, as a test wants it to answer |
 //! | [`wait`] | waiting for a condition |
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod answer;
+pub mod https;
 pub mod server;
 pub mod wait;
 
 pub use answer::Answer;
+pub use https::{HttpsServer, json_response};
 pub use server::TestServer;
 pub use wait::eventually;

@@ -6,11 +6,7 @@ use crate::body::Body;
 use apimachinery::status::{Result, Status};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use std::sync::{Arc, OnceLock};
+use rustls_pki_types::ServerName;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -35,7 +31,7 @@ async fn connect(server: &ApiServer, target: Target) -> Result<SendRequest<Body>
     stream.set_nodelay(true).map_err(|e| unreachable(target, e))?;
     let config = match target.scheme {
         Scheme::Http => return handshake(stream, target).await,
-        Scheme::Https => unchecked()?,
+        Scheme::Https => crate::outbound::unchecked().map_err(Status::internal)?,
         Scheme::Kubelet => server.kubelet_client().cloned().ok_or_else(|| {
             Status::service_unavailable("this server has no client certificate for kubelets")
         })?,
@@ -67,65 +63,4 @@ fn unreachable(target: Target, why: impl std::fmt::Display) -> Status {
         "error trying to reach service: dial tcp {}: connect: {why}",
         target.address
     ))
-}
-
-/// TLS that believes any certificate: the proxy to pods and Services, whose certificates nobody can know (as
-/// upstream's transport does).
-fn unchecked() -> Result<Arc<rustls::ClientConfig>> {
-    static CONFIG: OnceLock<Option<Arc<rustls::ClientConfig>>> = OnceLock::new();
-    CONFIG
-        .get_or_init(|| {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
-            rustls::ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .ok()
-                .map(|builder| {
-                    Arc::new(
-                        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth(),
-                    )
-                })
-        })
-        .clone()
-        .ok_or_else(|| Status::internal("TLS is not available"))
-}
-
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
