@@ -1,15 +1,16 @@
 //! The server: what a request needs to be answered.
 
 use crate::admission::{AdmissionConfig, Chain, default_chain};
+use crate::aggregation::Aggregator;
 use crate::audit::{Annotations, Auditor};
 use crate::authentication::{
-    Authentication, AuthenticationConfig, OidcDocuments, RequestHeaderConfig, ServiceAccountTokens, UserInfo,
+    Authentication, AuthenticationConfig, OidcDocuments, ServiceAccountTokens, UserInfo,
 };
-use crate::authorization::{Attributes, Authorizer, NodeAuthorizer, Rbac, Union, forbidden};
+use crate::authorization::{Attributes, Authorizer, Builtin, NodeAuthorizer, Rbac, forbidden};
 use crate::body::Body;
 use crate::bootstrap;
 use crate::config::Config;
-use crate::discovery::DiscoveryCache;
+use crate::discovery::{Discovery, DiscoveryCache};
 use crate::endpoints::{Context, Health, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
 use crate::identity::{self, Identity};
@@ -20,6 +21,7 @@ use crate::outbound::Outbound;
 use crate::registry::core::event_expiry;
 use crate::registry::core::service::Services;
 use crate::registry::{LiveResources, Registry, Resources};
+use crate::settings_file::ConfigurationError;
 use apimachinery::status::{Result, Status};
 use http::{Request, Response};
 use ipnet::IpNet;
@@ -39,9 +41,9 @@ pub enum NewError {
     /// The store cannot be read.
     #[error("cannot read the store")]
     Storage(#[from] storage::StorageError),
-    /// A certificate or key cannot be used.
-    #[error("cannot use a certificate")]
-    Pki(#[from] pki::PkiError),
+    /// A configuration cannot be used.
+    #[error("cannot use the configuration")]
+    Configuration(#[from] ConfigurationError),
     /// What a cluster has from the start could not be written.
     #[error("cannot write {what}: {status}")]
     Bootstrap {
@@ -70,6 +72,7 @@ struct Inner {
     tokens: Arc<ServiceAccountTokens>,
     oidc: OidcDocuments,
     openapi: OpenApi,
+    aggregator: Aggregator,
     discovery: DiscoveryCache,
     health: Health,
     flow_control: Arc<FlowControl>,
@@ -94,8 +97,10 @@ impl ApiServer {
         let registry = Registry::new(Arc::new(Metered::new(config.storage, Arc::clone(&storage_metrics))));
         let rbac = Rbac::start(&registry).await?;
         let node: Arc<dyn Authorizer> = NodeAuthorizer::new(registry.clone());
-        let authorizer: Arc<dyn Authorizer> =
-            Arc::new(Union::new(vec![node, Arc::clone(&rbac) as Arc<dyn Authorizer>]));
+        let outbound =
+            Outbound::new(registry.clone(), SocketAddr::new(config.advertise_address, config.https_port));
+        let builtin = Builtin { node, rbac: Arc::clone(&rbac) as _, outbound: outbound.clone() };
+        let authorizer: Arc<dyn Authorizer> = config.authorization.start(builtin)?;
         let oidc = OidcDocuments::new(
             &config.tokens.issuer,
             &format!("https://{}", authority(config.advertise_address, config.https_port)),
@@ -103,40 +108,41 @@ impl ApiServer {
         );
         let tokens =
             Arc::new(ServiceAccountTokens::new(config.tokens, config.service_account_keys, registry.clone()));
-        let outbound =
-            Outbound::new(registry.clone(), SocketAddr::new(config.advertise_address, config.https_port));
         let admission = default_chain(&AdmissionConfig {
             registry: registry.clone(),
             authorizer: Arc::clone(&authorizer),
             rbac: Arc::clone(&rbac),
         });
-        let mut extension = bootstrap::ExtensionAuthentication {
+        let request_header = config.request_header;
+        let front_proxies = request_header.as_ref().map(|header| header.authorities.as_slice());
+        let extension = bootstrap::ExtensionAuthentication {
             client_ca_pem: pem(&config.client_authorities),
-            request_header_ca_pem: pem(&config.front_proxy_authorities),
-            request_header: None,
+            request_header_ca_pem: pem(front_proxies.unwrap_or_default()),
+            request_header: request_header.clone(),
         };
-        let request_header = (!config.front_proxy_authorities.is_empty()).then(|| {
-            RequestHeaderConfig::new(config.front_proxy_authorities, vec!["front-proxy-client".to_owned()])
-        });
-        extension.request_header.clone_from(&request_header);
         let authentication = Authentication::new(
             AuthenticationConfig {
                 client_authorities: config.client_authorities,
                 request_header,
                 service_accounts: Some(Arc::clone(&tokens)),
                 token_file: config.token_file,
-                bootstrap_tokens: true,
-                anonymous: true,
+                bootstrap_tokens: config.bootstrap_tokens,
+                anonymous: config.anonymous,
+                issuers: config.issuers,
+                webhook: config.token_webhook,
             },
             registry.clone(),
             Arc::clone(&authorizer),
+            &outbound,
         )?;
         let flow_control = FlowControl::new(config.max_requests_in_flight);
         let flow_follower = Follower::start(&registry, &flow_control).await?;
+        let aggregator = Aggregator::start(&registry, outbound.clone(), config.front_proxy_client).await?;
         let services =
             Services::new(Arc::clone(registry.storage()), config.service_cidrs.clone(), config.node_ports);
         let server = Self {
             inner: Arc::new(Inner {
+                aggregator,
                 discovery: DiscoveryCache::default(),
                 admission,
                 resources: Arc::new(LiveResources::built_in()),
@@ -171,7 +177,15 @@ impl ApiServer {
         extension: &bootstrap::ExtensionAuthentication,
     ) -> std::result::Result<(), NewError> {
         let failed = |what| move |status| NewError::Bootstrap { what, status: Box::new(status) };
-        bootstrap::reconcile(self.registry(), extension).await.map_err(failed("what a new cluster holds"))?;
+        // Both write much at once: the store commits it together.
+        let resources = self.resources();
+        let (objects, services) = tokio::join!(
+            bootstrap::reconcile(self.registry(), extension),
+            self.aggregator().register(&resources)
+        );
+        objects.map_err(failed("what a new cluster holds"))?;
+        services.map_err(failed("APIServices"))?;
+        self.aggregator().run(self.ended());
         self.pass(&[
             "poststarthook/priority-and-fairness-config-producer",
             "poststarthook/rbac/bootstrap-roles",
@@ -291,8 +305,14 @@ impl ApiServer {
         &self.inner.openapi
     }
 
-    pub(crate) fn discovery(&self) -> &DiscoveryCache {
-        &self.inner.discovery
+    pub(crate) fn aggregator(&self) -> &Aggregator {
+        &self.inner.aggregator
+    }
+
+    /// The documents of discovery, as of now.
+    pub(crate) fn discovery(&self) -> Arc<Discovery> {
+        let overlay = || self.aggregator().overlay();
+        self.inner.discovery.of(&self.resources(), self.aggregator().generation(), overlay)
     }
 
     pub(crate) fn services(&self) -> &Services {
@@ -362,7 +382,7 @@ impl ApiServer {
         info: &RequestInfo,
         annotations: &Annotations,
     ) -> Result<()> {
-        let attributes = attributes(user, info);
+        let attributes = Attributes::of(user, info);
         let decision = self.inner.authorizer.authorize(&attributes).await;
         if annotations.are_kept() {
             let word = if decision.allowed() { "allow" } else { "forbid" };
@@ -377,31 +397,12 @@ impl ApiServer {
     /// # Errors
     /// 403 when not.
     pub(crate) async fn authorize_verb(&self, context: &Context, verb: &str) -> Result<()> {
-        self.decide(&Attributes { verb, ..attributes(&context.user, &context.info) }).await
+        self.decide(&Attributes { verb, ..Attributes::of(&context.user, &context.info) }).await
     }
 
     async fn decide(&self, attributes: &Attributes<'_>) -> Result<()> {
         let decision = self.inner.authorizer.authorize(attributes).await;
         if decision.allowed() { Ok(()) } else { Err(forbidden(attributes, decision.reason())) }
-    }
-}
-
-fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'a> {
-    if !info.is_resource_request {
-        return Attributes::non_resource(user, &info.verb, &info.path);
-    }
-    Attributes {
-        user,
-        verb: &info.verb,
-        namespace: &info.namespace,
-        api_group: &info.api_group,
-        api_version: &info.api_version,
-        resource: &info.resource,
-        subresource: &info.subresource,
-        name: &info.name,
-        path: &info.path,
-        field_selector: &info.field_selector,
-        resource_request: true,
     }
 }
 

@@ -1,9 +1,13 @@
 //! What an API server is made of.
 
 use crate::audit::Auditor;
-use crate::authentication::{TokenFile, TokenSettings};
+use crate::authentication::{
+    IssuerOptions, RequestHeaderConfig, TokenFile, TokenSettings, TokenWebhookOptions,
+};
+use crate::authorization::AuthorizationOptions;
 use ipnet::IpNet;
 use pki::ServiceAccountKeys;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -33,8 +37,10 @@ pub struct Config {
     pub hostname: String,
     /// Authorities of client certificates.
     pub client_authorities: Vec<CertificateDer<'static>>,
-    /// Authorities of front proxies' certificates; none are believed when empty.
-    pub front_proxy_authorities: Vec<CertificateDer<'static>>,
+    /// Front proxies, and how they name users; none are believed when absent.
+    pub request_header: Option<RequestHeaderConfig>,
+    /// As what this server shows itself to aggregated servers.
+    pub front_proxy_client: Option<Arc<CertifiedKey>>,
     /// Keys of service account tokens.
     pub service_account_keys: ServiceAccountKeys,
     /// How service account tokens are issued and accepted.
@@ -45,6 +51,16 @@ pub struct Config {
     pub max_requests_in_flight: u32,
     /// Tells of requests, if anything is to be told.
     pub audit: Option<Arc<Auditor>>,
+    /// Whether requests without credentials are let in as `system:anonymous`.
+    pub anonymous: bool,
+    /// Whether bootstrap tokens are accepted.
+    pub bootstrap_tokens: bool,
+    /// Issuers of further tokens.
+    pub issuers: IssuerOptions,
+    /// Who is asked about tokens that nobody else knows.
+    pub token_webhook: Option<TokenWebhookOptions>,
+    /// Who decides about requests.
+    pub authorization: AuthorizationOptions,
     /// How kubelets are reached: the client certificate, and whom to believe. Without it there are no logs, exec
     /// and the like.
     pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
@@ -61,12 +77,18 @@ impl Config {
             https_port: 6443,
             hostname: hostname(),
             client_authorities: Vec::new(),
-            front_proxy_authorities: Vec::new(),
+            request_header: None,
+            front_proxy_client: None,
             service_account_keys,
             tokens: TokenSettings::for_domain("cluster.local"),
             token_file: None,
             max_requests_in_flight: DEFAULT_REQUESTS_IN_FLIGHT,
             audit: None,
+            anonymous: true,
+            bootstrap_tokens: true,
+            issuers: IssuerOptions::default(),
+            token_webhook: None,
+            authorization: AuthorizationOptions::default(),
             kubelet_client: None,
         }
     }

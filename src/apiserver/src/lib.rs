@@ -17,6 +17,7 @@
 //! | [`registry`] | the write pipeline and access to stored objects; kinds with verbs of their own |
 //! | [`discovery`] | `/api`, `/apis`, `/version` |
 //! | [`openapi`] | `/openapi/v2`, `/openapi/v3` |
+//! | `aggregation` | groups and versions that other servers serve |
 //! | [`authentication`], [`authorization`], [`admission`] | who asks, whether they may, what they may write |
 //! | `flowcontrol` | who is answered first when there is much to do |
 //! | [`encryption`] | encryption at rest |
@@ -25,6 +26,7 @@
 //! | [`bootstrap`] | what a new cluster holds |
 
 pub mod admission;
+mod aggregation;
 pub mod audit;
 pub mod authentication;
 pub mod authorization;
@@ -45,9 +47,12 @@ mod flowcontrol;
 mod identity;
 mod in_process;
 mod metrics;
+mod remote;
+mod settings_file;
 
 pub use api_server::{ApiServer, NewError};
 pub use body::{Body, BoxError};
 pub use config::Config;
 pub use in_process::InProcess;
 pub use registry::Registry;
+pub use settings_file::{ConfigurationError, GoDuration};

@@ -191,7 +191,7 @@ async fn impersonation_is_for_those_who_may() {
     let refused = server.request_as(Some(jim), "POST", uri, &headers, review.to_string()).await.expect(403);
     assert_eq!(
         refused["message"],
-        "users \"jane\" is forbidden: User \"jim\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+        "selfsubjectreviews.authentication.k8s.io is forbidden: User \"jim\" cannot impersonate-on:user-info:create resource \"selfsubjectreviews\" in API group \"authentication.k8s.io\" at the cluster scope"
     );
 }
 

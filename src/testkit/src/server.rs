@@ -1,7 +1,7 @@
 //! The server, clients of it, and raw requests to it.
 
 use crate::answer::Answer;
-use apiserver::authentication::UserInfo;
+use apiserver::authentication::{RequestHeaderConfig, UserInfo};
 use apiserver::registry::FieldExtractor;
 use apiserver::{ApiServer, Config};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use datastore::{Datastore, Options};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
-use pki::{Component, Pki, ServingCertificate};
+use pki::{Component, LeafRequest, Pki, ServingCertificate};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -62,6 +62,14 @@ impl TestServer {
         let keys = pki.load_service_account_keys().expect("the keys are there");
         let mut config = Config::new(Arc::clone(&datastore) as Arc<dyn storage::Storage>, keys);
         config.client_authorities = pki.cluster_ca().bundle().expect("the authority is readable");
+        config.request_header = Some(RequestHeaderConfig::new(
+            pki.front_proxy_ca().bundle().expect("the authority is readable"),
+            vec!["front-proxy-client".to_owned()],
+        ));
+        let front_proxy =
+            pki.leaf(&LeafRequest::client(Component::FrontProxyClient, "test"), Timestamp::now());
+        let front_proxy = front_proxy.expect("a certificate can be made");
+        config.front_proxy_client = Some(front_proxy.certified_key().expect("it has a key"));
         // Nothing is there (RFC 5737), but it is no loopback address, which Endpoints may not hold.
         config.advertise_address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         change(&mut config);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::chain::{Operation, Plugin, Request};
 use super::support::{forbidden, text};
 use crate::authentication::GROUP_MASTERS;
-use crate::authorization::{Attributes, Authorizer, Rbac, Rule, covers, describe_missing};
+use crate::authorization::{Attributes, Authorizer, Rbac, ResolvedRules, Rule, covers, describe_missing};
 use crate::registry::Registry;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -47,8 +47,7 @@ impl RbacEscalation {
 
     /// Refuses unless the user holds all these rules, in the namespace of the request.
     fn check_held(&self, request: &Request<'_>, object: &Value, wanted: &[Rule]) -> Result<(), Status> {
-        self.rbac.catch_up();
-        let (held, errors) = self.rbac.rules_for(request.user, request.namespace);
+        let ResolvedRules { rules: held, errors } = self.rbac.rules_for(request.user, request.namespace);
         let missing = covers(&held, wanted);
         if missing.is_empty() {
             return Ok(());

@@ -55,8 +55,10 @@ async fn fixture(anonymous: bool) -> Fixture {
         token_file: Some(TokenFile::parse("secret,boss,1,managers").unwrap()),
         bootstrap_tokens: true,
         anonymous,
+        ..AuthenticationConfig::default()
     };
-    let authentication = Authentication::new(config, registry, Arc::new(Boss)).unwrap();
+    let outbound = Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into());
+    let authentication = Authentication::new(config, registry, Arc::new(Boss), &outbound).unwrap();
     let token = request["status"]["token"].as_str().unwrap().to_owned();
     Fixture { authentication, pki, _directory: directory, token }
 }
@@ -74,7 +76,9 @@ impl Fixture {
         let chain = peer.map(|component| {
             self.pki.leaf(&LeafRequest::client(component, "n1"), Timestamp::now()).unwrap().chain
         });
-        self.authentication.authenticate(&parts(headers), &chain.unwrap_or_default()).await
+        let parts = parts(headers);
+        let info = RequestInfo::parse(&parts.method, &parts.uri);
+        self.authentication.authenticate(&parts, &info, &chain.unwrap_or_default()).await
     }
 }
 
@@ -140,7 +144,7 @@ async fn impersonation_needs_permission_for_each_part() {
                 boss,
                 ("impersonate-user", "jane"),
                 ("impersonate-group", "g"),
-                ("impersonate-extra-K%3a", "v"),
+                ("impersonate-extra-a.io%2fK", "v"),
                 ("impersonate-uid", "7"),
             ],
             None,
@@ -149,7 +153,7 @@ async fn impersonation_needs_permission_for_each_part() {
         .unwrap();
     assert_eq!((jane.name.as_str(), jane.uid.as_str()), ("jane", "7"));
     assert_eq!(jane.groups, ["g", "system:authenticated"]);
-    assert_eq!(jane.extra["k:"], ["v"]);
+    assert_eq!(jane.extra["a.io/k"], ["v"]);
     let account =
         fixture.ask(&[boss, ("impersonate-user", "system:serviceaccount:ns:sa")], None).await.unwrap();
     assert_eq!(account, UserInfo::service_account("ns", "sa", ""));
@@ -161,7 +165,7 @@ async fn impersonation_needs_permission_for_each_part() {
         .unwrap_err();
     assert_eq!(
         refused.message,
-        "groups \"forbidden\" is forbidden: User \"boss\" cannot impersonate resource \"groups\" in API group \"\" at the cluster scope: /groups/"
+        "groups.authentication.k8s.io \"forbidden\" is forbidden: User \"boss\" cannot impersonate:user-info resource \"groups\" in API group \"authentication.k8s.io\" at the cluster scope: authentication.k8s.io/groups/"
     );
     assert_eq!(fixture.ask(&[("impersonate-user", "jane")], None).await.unwrap_err().code, 403);
     assert_eq!(fixture.ask(&[boss, ("impersonate-group", "g")], None).await.unwrap_err().code, 500);
@@ -172,7 +176,8 @@ async fn callers_in_process_are_believed() {
     let fixture = fixture(false).await;
     let mut parts = parts(&[]);
     parts.extensions.insert(UserInfo::new("system:kube-scheduler", &[]));
-    let user = fixture.authentication.authenticate(&parts, &[]).await.unwrap();
+    let info = RequestInfo::parse(&parts.method, &parts.uri);
+    let user = fixture.authentication.authenticate(&parts, &info, &[]).await.unwrap();
     assert_eq!(user.name, "system:kube-scheduler");
 }
 

@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use super::user_info::{GROUP_AUTHENTICATED, UserInfo};
 
 /// Extra key that tells credentials of one user apart in audit logs.
-const EXTRA_CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
+pub(super) const EXTRA_CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 /// The subject attribute that holds a user's uid (Kubernetes' own arc, as dotted text).
 const UID_ATTRIBUTE: &str = "1.3.6.1.4.1.57683.2";
 /// Certificates that are remembered. All are forgotten when there are more.

@@ -1,4 +1,4 @@
-//! JSON Web Tokens in compact form (RFC 7515, 7519), signed with ES256. Nothing else is accepted.
+//! JSON Web Tokens in compact form (RFC 7515, 7519). Our own are signed with ES256.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,11 +22,19 @@ pub(super) enum JwtError {
 }
 
 #[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
+pub(super) struct Header {
+    pub(super) alg: String,
+    pub(super) kid: Option<String>,
     /// Extensions that must be understood (RFC 7515, section 4.1.11); none are.
     crit: Option<Value>,
+}
+
+/// A token taken apart.
+pub(super) struct Parts<'a> {
+    pub(super) header: Header,
+    pub(super) signed: &'a str,
+    pub(super) payload: &'a str,
+    pub(super) signature: Vec<u8>,
 }
 
 /// Signs claims.
@@ -55,6 +63,19 @@ pub(super) fn unverified<T: DeserializeOwned>(token: &str) -> Result<T, JwtError
 
 /// The claims of a token that one of these keys signed. The times in them are not looked at.
 pub(super) fn verify<T: DeserializeOwned>(keys: &[PublicKey], token: &str) -> Result<T, JwtError> {
+    let Parts { header, signed, payload, signature } = split(token)?;
+    if header.alg != "ES256" {
+        return Err(JwtError::Algorithm);
+    }
+    let candidates = keys.iter().filter(|key| header.kid.as_deref().is_none_or(|id| id == key.id()));
+    if !candidates.into_iter().any(|key| key.verifies(signed.as_bytes(), &signature)) {
+        return Err(JwtError::Signature);
+    }
+    read(payload)
+}
+
+/// Takes a token apart.
+pub(super) fn split(token: &str) -> Result<Parts<'_>, JwtError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
     let (header, payload) = signed.split_once('.').ok_or(JwtError::Malformed)?;
     if payload.contains('.') {
@@ -64,18 +85,11 @@ pub(super) fn verify<T: DeserializeOwned>(keys: &[PublicKey], token: &str) -> Re
     if header.crit.is_some() {
         return Err(JwtError::Malformed);
     }
-    if header.alg != "ES256" {
-        return Err(JwtError::Algorithm);
-    }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| JwtError::Malformed)?;
-    let candidates = keys.iter().filter(|key| header.kid.as_deref().is_none_or(|id| id == key.id()));
-    if !candidates.into_iter().any(|key| key.verifies(signed.as_bytes(), &signature)) {
-        return Err(JwtError::Signature);
-    }
-    read(payload)
+    Ok(Parts { header, signed, payload, signature })
 }
 
-fn read<T: DeserializeOwned>(part: &str) -> Result<T, JwtError> {
+pub(super) fn read<T: DeserializeOwned>(part: &str) -> Result<T, JwtError> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| JwtError::Malformed)
 }

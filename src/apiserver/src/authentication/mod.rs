@@ -1,5 +1,5 @@
-//! Who is asking: client certificates, service account tokens, static tokens, request headers, anonymous;
-//! and impersonation on top of them.
+//! Who is asking: client certificates, tokens of service accounts, files, other issuers and webhooks, request
+//! headers, anonymous; and impersonation on top of them.
 //!
 //! ```text
 //!  Authentication::authenticate
@@ -13,23 +13,35 @@ mod authenticate;
 mod bearer;
 mod bootstrap_token;
 mod certificate;
+mod configuration;
+mod configuration_check;
+mod expressions;
 mod impersonation;
+mod jwk;
 mod jwt;
+mod jwt_issuer;
 mod oidc;
 mod request_header;
 mod review;
 mod service_account;
 mod token_file;
 mod token_request;
+mod token_webhook;
 mod user_info;
 
-pub use authenticate::{Authentication, AuthenticationConfig};
+pub use authenticate::{Authentication, AuthenticationConfig, IssuerOptions};
+pub use configuration::{
+    AnonymousCondition, AnonymousConfiguration, AuthenticationConfiguration, Claim, ClaimMappings,
+    ClaimValidationRule, ExtraMapping, Issuer, JwtConfiguration, PrefixedClaim, UserValidationRule,
+};
+pub use impersonation::Impersonated;
 pub use oidc::OidcDocuments;
 pub use request_header::RequestHeaderConfig;
 pub use review::{self_subject_review, token_review};
 pub use service_account::{ServiceAccountTokens, TokenSettings};
 pub use token_file::{TokenFile, TokenFileError};
 pub(crate) use token_request::PROJECTED_LIFETIME;
+pub use token_webhook::TokenWebhookOptions;
 pub use user_info::{
     ANONYMOUS, GROUP_AUTHENTICATED, GROUP_MASTERS, GROUP_NODES, GROUP_SERVICE_ACCOUNTS,
     GROUP_UNAUTHENTICATED, NODE_USER_PREFIX, SERVICE_ACCOUNT_USER_PREFIX, UserInfo,

@@ -26,9 +26,9 @@ const REMEMBERED: usize = 10_000;
 
 /// Extra keys of users who came with a token.
 const EXTRA_CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
-const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+pub(super) const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const EXTRA_POD_UID: &str = "authentication.kubernetes.io/pod-uid";
-const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+pub(super) const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const EXTRA_NODE_UID: &str = "authentication.kubernetes.io/node-uid";
 
 /// How tokens are issued and accepted.
@@ -36,6 +36,8 @@ const EXTRA_NODE_UID: &str = "authentication.kubernetes.io/node-uid";
 pub struct TokenSettings {
     /// The `iss` claim, a URL.
     pub issuer: String,
+    /// Further issuers whose tokens are accepted, while the issuer is changed.
+    pub accepted_issuers: Vec<String>,
     /// Audiences of the API server; tokens get them when none are asked for.
     pub api_audiences: Vec<String>,
     /// The longest a token may be valid, where the administrator limits it.
@@ -53,9 +55,15 @@ impl TokenSettings {
             // The short name is what clients written for other clusters ask for.
             api_audiences: vec![issuer.clone()],
             issuer,
+            accepted_issuers: Vec::new(),
             max_expiration: None,
             extend_expiration: true,
         }
+    }
+
+    /// Whether tokens of this issuer are ours.
+    fn accepts(&self, issuer: &str) -> bool {
+        self.issuer == issuer || self.accepted_issuers.iter().any(|accepted| accepted == issuer)
     }
 }
 
@@ -161,6 +169,11 @@ impl ServiceAccountTokens {
         }
     }
 
+    /// Issuers whose tokens are ours.
+    pub(super) fn issuers(&self) -> impl Iterator<Item = String> {
+        std::iter::once(&self.settings.issuer).chain(&self.settings.accepted_issuers).cloned()
+    }
+
     /// The audiences of the API server.
     pub fn api_audiences(&self) -> &[String] {
         &self.settings.api_audiences
@@ -181,7 +194,7 @@ impl ServiceAccountTokens {
             Ok(issuer) => issuer,
             Err(_) => return Ok(None),
         };
-        if issuer.iss.as_deref() != Some(self.settings.issuer.as_str()) {
+        if !issuer.iss.is_some_and(|issuer| self.settings.accepts(&issuer)) {
             return Ok(None);
         }
         let claims = self.verify(token)?;
@@ -213,7 +226,7 @@ impl ServiceAccountTokens {
         let claims: Claims = jwt::verify(self.keys.accepted(), token).map_err(|error| error.to_string())?;
         let account = &claims.kubernetes;
         let subject = format!("system:serviceaccount:{}:{}", account.namespace, account.serviceaccount.name);
-        if claims.iss != self.settings.issuer || claims.sub != subject {
+        if !self.settings.accepts(&claims.iss) || claims.sub != subject {
             return Err("sub and namespace/name claims do not match".into());
         }
         let claims = Arc::new(claims);

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
+use super::rule::Rule;
 use crate::authentication::UserInfo;
+use crate::endpoints::RequestInfo;
 
 /// An authorizer's answer. The string is the reason, for audit logs and error messages; may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Attributes<'a> {
     pub path: &'a str,
     /// Field selector of a list, watch or deletecollection, as given: the Node authorizer goes by it.
     pub field_selector: &'a str,
+    /// Label selector of a list, watch or deletecollection, as given.
+    pub label_selector: &'a str,
     /// Is it a request for an API resource, rather than for a path such as /healthz?
     pub resource_request: bool,
 }
@@ -70,7 +74,29 @@ impl<'a> Attributes<'a> {
             name: "",
             path,
             field_selector: "",
+            label_selector: "",
             resource_request: false,
+        }
+    }
+
+    /// Attributes of a request.
+    pub fn of(user: &'a UserInfo, info: &'a RequestInfo) -> Self {
+        if !info.is_resource_request {
+            return Self::non_resource(user, &info.verb, &info.path);
+        }
+        Self {
+            user,
+            verb: &info.verb,
+            namespace: &info.namespace,
+            api_group: &info.api_group,
+            api_version: &info.api_version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            name: &info.name,
+            path: &info.path,
+            field_selector: &info.field_selector,
+            label_selector: &info.label_selector,
+            resource_request: true,
         }
     }
 
@@ -80,9 +106,23 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// What a user may do in a namespace, as far as an authorizer can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvedRules {
+    /// What is allowed.
+    pub rules: Vec<Rule>,
+    /// Why there may be more than that; empty when the rules are complete.
+    pub errors: Vec<String>,
+}
+
 /// Decides whether a request may proceed.
 #[async_trait]
 pub trait Authorizer: Send + Sync {
     /// Decides on one request. Never fails: an error inside is `NoOpinion` with the error as its reason.
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// What it allows a user in a namespace and cluster-wide, for SelfSubjectRulesReview.
+    fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> ResolvedRules {
+        ResolvedRules::default()
+    }
 }

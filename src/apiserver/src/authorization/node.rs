@@ -6,9 +6,10 @@ use apimachinery::fields::FieldSelector;
 use apimachinery::status::Result;
 use async_trait::async_trait;
 
-use super::attributes::{Attributes, Authorizer, Decision};
+use super::attributes::{Attributes, Authorizer, Decision, ResolvedRules};
 use super::node_graph::NodeGraph;
 use super::rule::Rule;
+use crate::authentication::UserInfo;
 use crate::bootstrap;
 use crate::registry::Registry;
 
@@ -133,6 +134,14 @@ impl Authorizer for NodeAuthorizer {
             Ok(None) => no(""),
             Err(error) => no(error.message),
         }
+    }
+
+    fn rules_for(&self, user: &UserInfo, _: &str) -> ResolvedRules {
+        let mut resolved = ResolvedRules::default();
+        if user.node_name().is_some() {
+            resolved.errors.push("node authorizer does not support user rule resolution".into());
+        }
+        resolved
     }
 }
 

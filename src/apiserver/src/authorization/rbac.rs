@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use storage::{Object, StorageError};
 
-use super::attributes::{Attributes, Authorizer, Decision};
+use super::attributes::{Attributes, Authorizer, Decision, ResolvedRules};
 use super::policy::{Kind, Policy, RoleRef, Visit};
 use super::rule::Rule;
 use crate::authentication::UserInfo;
@@ -47,20 +47,6 @@ impl Rbac {
     pub fn catch_up(&self) -> bool {
         // All of them, whatever the first says.
         self.feeds.iter().fold(false, |any, feed| feed.catch_up() | any)
-    }
-
-    /// All rules a user has in a namespace and cluster-wide (only cluster-wide when it is empty), and what
-    /// could not be resolved.
-    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Rule>, Vec<String>) {
-        let (mut all, mut errors) = (Vec::new(), Vec::new());
-        self.policy.read().visit(user, namespace, |step| {
-            match step {
-                Visit::Granted { rules, .. } => all.extend_from_slice(rules),
-                Visit::Missing { binding } => errors.push(binding.missing_role()),
-            }
-            true
-        });
-        (all, errors)
     }
 
     /// The rules of the role that a binding refers to, seen from the binding's namespace.
@@ -111,6 +97,21 @@ impl Authorizer for Rbac {
             return self.decide(attributes);
         }
         decision
+    }
+
+    /// All rules a user has in a namespace and cluster-wide (only cluster-wide when it is empty), and what
+    /// could not be resolved.
+    fn rules_for(&self, user: &UserInfo, namespace: &str) -> ResolvedRules {
+        self.catch_up();
+        let mut all = ResolvedRules::default();
+        self.policy.read().visit(user, namespace, |step| {
+            match step {
+                Visit::Granted { rules, .. } => all.rules.extend_from_slice(rules),
+                Visit::Missing { binding } => all.errors.push(binding.missing_role()),
+            }
+            true
+        });
+        all
     }
 }
 

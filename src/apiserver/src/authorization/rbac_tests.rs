@@ -151,8 +151,8 @@ async fn a_binding_that_moves_to_another_subject_leaves_the_first() {
 #[tokio::test]
 async fn rules_for_a_user_are_those_of_all_bindings() {
     let (_registry, rbac) = policy().await;
-    let (rules, errors) = rbac.rules_for(&UserInfo::new("jane", &["readers"]), "ns");
+    let ResolvedRules { rules, errors } = rbac.rules_for(&UserInfo::new("jane", &["readers"]), "ns");
     assert_eq!((rules.len(), errors.len()), (2, 0));
-    let (rules, errors) = rbac.rules_for(&UserInfo::new("joe", &[]), "ns");
+    let ResolvedRules { rules, errors } = rbac.rules_for(&UserInfo::new("joe", &[]), "ns");
     assert_eq!((rules.len(), errors.len()), (0, 2));
 }

@@ -5,9 +5,8 @@ use apimachinery::gvk::Gvk;
 use apimachinery::status::{Result, Status};
 use serde_json::{Value, json};
 
-use super::attributes::{Attributes, Authorizer, Decision};
-use super::rbac::Rbac;
-use crate::authentication::{GROUP_MASTERS, UserInfo};
+use super::attributes::{Attributes, Authorizer, Decision, ResolvedRules};
+use crate::authentication::UserInfo;
 
 /// SubjectAccessReview: may that user do this?
 ///
@@ -69,19 +68,18 @@ pub async fn self_subject_access_review(
 ///
 /// # Errors
 /// 400 without a namespace.
-pub fn self_subject_rules_review(rbac: &Rbac, user: &UserInfo, review: &mut Value) -> Result<()> {
+pub fn self_subject_rules_review(
+    authorizer: &dyn Authorizer,
+    user: &UserInfo,
+    review: &mut Value,
+) -> Result<()> {
     let namespace = review.pointer("/spec/namespace").and_then(Value::as_str).unwrap_or("").to_owned();
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    rbac.catch_up();
-    let (rules, mut errors) = rbac.rules_for(user, &namespace);
+    let ResolvedRules { rules, errors } = authorizer.rules_for(user, &namespace);
     let mut resource_rules = Vec::new();
     let mut non_resource_rules = Vec::new();
-    if user.in_group(GROUP_MASTERS) {
-        resource_rules.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-        non_resource_rules.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    }
     for rule in rules {
         if !rule.resources.is_empty() {
             let mut entry =
@@ -96,9 +94,6 @@ pub fn self_subject_rules_review(rbac: &Rbac, user: &UserInfo, review: &mut Valu
         if !rule.non_resource_urls.is_empty() {
             non_resource_rules.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
-    }
-    if user.node_name().is_some() {
-        errors.push("node authorizer does not support user rule resolution".into());
     }
     let mut status = json!({
         "resourceRules": resource_rules,
@@ -124,6 +119,7 @@ async fn decide(authorizer: &dyn Authorizer, user: &UserInfo, spec: &Value, revi
     let (name, path) = (text("name"), text("path"));
     let (plural, subresource) = (text("resource"), text("subresource"));
     let field_selector = field_selector(resource);
+    let label_selector = label_selector(resource);
     let attributes = Attributes {
         user,
         verb: &verb,
@@ -136,6 +132,7 @@ async fn decide(authorizer: &dyn Authorizer, user: &UserInfo, spec: &Value, revi
         name: &name,
         path: &path,
         field_selector: &field_selector,
+        label_selector: &label_selector,
         resource_request: resource.is_some(),
     };
     let decision = authorizer.authorize(&attributes).await;
@@ -165,6 +162,30 @@ fn field_selector(resource: Option<&Value>) -> String {
             match term.get("operator")?.as_str()? {
                 "In" => Some(format!("{key}={value}")),
                 "NotIn" => Some(format!("{key}!={value}")),
+                _ => None,
+            }
+        })
+        .collect();
+    terms.join(",")
+}
+
+/// The label selector of the review in query syntax.
+fn label_selector(resource: Option<&Value>) -> String {
+    let Some(selector) = resource.and_then(|what| what.get("labelSelector")) else { return String::new() };
+    if let Some(raw) = selector.get("rawSelector").and_then(Value::as_str) {
+        return raw.to_owned();
+    }
+    let requirements = selector.get("requirements").and_then(Value::as_array).into_iter().flatten();
+    let terms: Vec<String> = requirements
+        .filter_map(|term| {
+            let key = term.get("key")?.as_str()?;
+            let values = term.get("values").and_then(Value::as_array).into_iter().flatten();
+            let values = values.filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+            match term.get("operator")?.as_str()? {
+                "In" => Some(format!("{key} in ({values})")),
+                "NotIn" => Some(format!("{key} notin ({values})")),
+                "Exists" => Some(key.to_owned()),
+                "DoesNotExist" => Some(format!("!{key}")),
                 _ => None,
             }
         })

@@ -37,6 +37,16 @@ pub(super) fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) 
 }
 
 impl Rule {
+    /// The rules that allow all there is.
+    pub(super) fn everything() -> [Self; 2] {
+        let all = || vec![ALL.to_owned()];
+        let verbs = Self { verbs: all(), ..Self::default() };
+        [
+            Self { api_groups: all(), resources: all(), ..verbs.clone() },
+            Self { non_resource_urls: all(), ..verbs },
+        ]
+    }
+
     /// Does it allow this request?
     pub fn allows(&self, attributes: &Attributes<'_>) -> bool {
         if !has(&self.verbs, attributes.verb) {

@@ -1,5 +1,6 @@
 //! The documents of discovery, from the table of what is served.
 
+use crate::aggregation::Overlay;
 use crate::registry::{Resources, Served};
 use api::versions;
 use serde_json::{Value, json};
@@ -13,37 +14,64 @@ pub(super) struct Group {
     pub(super) versions: Vec<Version>,
 }
 
-/// A version of a group with its resources, sorted by name.
+/// A version of a group.
 pub(super) struct Version {
     pub(super) name: String,
-    pub(super) resources: Vec<Arc<Served>>,
+    pub(super) content: Content,
+    /// Its rank in the group.
+    rank: i64,
+    /// What it says of the rank of the group.
+    group_rank: i64,
 }
 
-/// Everything that is served, in the order of discovery; the core group comes first.
-pub(super) fn groups(resources: &Resources) -> Vec<Group> {
-    let mut sorted: BTreeMap<String, BTreeMap<String, Vec<Arc<Served>>>> = BTreeMap::new();
+/// What is in a version.
+pub(super) enum Content {
+    /// Resources that are served here, sorted by name.
+    Local(Vec<Arc<Served>>),
+    /// Resources of another server, as `APIGroupDiscovery` has them.
+    Remote { resources: Vec<Value>, fresh: bool },
+}
+
+/// Everything that is served here and elsewhere, in the order of discovery; the core group comes first.
+pub(super) fn groups(resources: &Resources, overlay: &Overlay) -> Vec<Group> {
+    let mut sorted: BTreeMap<String, BTreeMap<String, Content>> = BTreeMap::new();
     for served in resources.iter() {
         let versions = sorted.entry(served.gvr.group.clone()).or_default();
-        versions.entry(served.gvr.version.clone()).or_default().push(Arc::clone(served));
+        let content =
+            versions.entry(served.gvr.version.clone()).or_insert_with(|| Content::Local(Vec::new()));
+        if let Content::Local(resources) = content {
+            resources.push(Arc::clone(served));
+        }
+    }
+    for remote in &overlay.versions {
+        let content = Content::Remote { resources: remote.resources.clone(), fresh: remote.fresh };
+        sorted.entry(remote.group.clone()).or_default().insert(remote.version.clone(), content);
     }
     let mut groups: Vec<Group> = sorted
         .into_iter()
         .map(|(name, all)| {
-            let mut versions: Vec<Version> = all
-                .into_iter()
-                .map(|(name, mut resources)| {
-                    resources.sort_by(|a, b| a.gvr.resource.cmp(&b.gvr.resource));
-                    Version { name, resources }
-                })
-                .collect();
-            versions.sort_by(|a, b| versions::compare(&b.name, &a.name));
+            let mut versions: Vec<Version> =
+                all.into_iter().map(|(version, content)| ranked(&name, version, content, overlay)).collect();
+            versions.sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| versions::compare(&b.name, &a.name)));
             Group { name, versions }
         })
         .collect();
     groups.sort_by_key(|group| {
-        (!group.name.is_empty(), std::cmp::Reverse(versions::group_priority(&group.name)), group.name.clone())
+        let rank = group.versions.iter().map(|version| version.group_rank).max();
+        (!group.name.is_empty(), std::cmp::Reverse(rank), group.name.clone())
     });
     groups
+}
+
+fn ranked(group: &str, name: String, mut content: Content, overlay: &Overlay) -> Version {
+    if let Content::Local(resources) = &mut content {
+        resources.sort_by(|a, b| a.gvr.resource.cmp(&b.gvr.resource));
+    }
+    let said = overlay.ranks.get(&(group.to_owned(), name.clone())).copied();
+    let (group_rank, rank) = said.unwrap_or_else(|| {
+        (versions::group_priority(group).into(), versions::version_priority(&name).into())
+    });
+    Version { name, content, rank, group_rank }
 }
 
 /// `APIGroup`, without kind and version where it is part of a list.
@@ -56,10 +84,10 @@ pub(super) fn group(group: &Group) -> Value {
     })
 }
 
-/// `APIResourceList`.
-pub(super) fn resource_list(group: &str, version: &Version) -> Value {
+/// `APIResourceList` of a version that is served here.
+pub(super) fn resource_list(group: &str, version: &str, served: &[Arc<Served>]) -> Value {
     let mut resources = Vec::new();
-    for served in &version.resources {
+    for served in served {
         if !served.verbs.is_empty() {
             resources.push(resource(served));
         }
@@ -71,7 +99,7 @@ pub(super) fn resource_list(group: &str, version: &Version) -> Value {
                 "kind": sub.gvk.kind,
                 "verbs": sub.verbs,
             });
-            if (sub.gvk.group.as_str(), sub.gvk.version.as_str()) != (group, version.name.as_str()) {
+            if (sub.gvk.group.as_str(), sub.gvk.version.as_str()) != (group, version) {
                 api::value::set(&mut entry, "group", sub.gvk.group.as_str());
                 api::value::set(&mut entry, "version", sub.gvk.version.as_str());
                 if sub.gvk.group.is_empty() {
@@ -84,7 +112,7 @@ pub(super) fn resource_list(group: &str, version: &Version) -> Value {
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": apimachinery::gvk::api_version(group, &version.name),
+        "groupVersion": apimachinery::gvk::api_version(group, version),
         "resources": resources,
     })
 }
@@ -123,8 +151,16 @@ pub(super) fn aggregated(group: &Group) -> Value {
         .versions
         .iter()
         .map(|version| {
-            let resources: Vec<Value> = version.resources.iter().map(|s| aggregated_resource(s)).collect();
-            json!({"version": version.name, "resources": resources, "freshness": "Current"})
+            let (resources, fresh) = match &version.content {
+                Content::Local(all) => (all.iter().map(|s| aggregated_resource(s)).collect(), true),
+                Content::Remote { resources, fresh } => (resources.clone(), *fresh),
+            };
+            let freshness = if fresh { "Current" } else { "Stale" };
+            let mut entry = json!({"version": version.name, "freshness": freshness});
+            if !resources.is_empty() {
+                api::value::set(&mut entry, "resources", resources);
+            }
+            entry
         })
         .collect();
     let metadata = if group.name.is_empty() {

@@ -1,7 +1,8 @@
 //! Answering requests for discovery from documents that are made once.
 
-use super::documents;
+use super::documents::{self, Content};
 use super::version;
+use crate::aggregation::Overlay;
 use crate::body::Body;
 use crate::endpoints::{Context, Media, clauses, response};
 use crate::registry::Resources;
@@ -27,21 +28,36 @@ pub struct Discovery {
     aggregated: HashMap<(&'static str, &'static str), Aggregated>,
 }
 
-/// The documents of the last table that was asked for.
+/// The documents of what was last asked for.
 #[derive(Default)]
 pub struct DiscoveryCache {
-    last: Mutex<Option<(Arc<Resources>, Arc<Discovery>)>>,
+    last: Mutex<Option<Cached>>,
+}
+
+struct Cached {
+    resources: Arc<Resources>,
+    /// Of aggregation.
+    generation: u64,
+    documents: Arc<Discovery>,
 }
 
 impl DiscoveryCache {
-    /// The documents of a table.
-    pub(crate) fn of(&self, resources: &Arc<Resources>) -> Arc<Discovery> {
+    /// The documents of a table and a generation of aggregation, which has the overlay.
+    pub(crate) fn of(
+        &self,
+        resources: &Arc<Resources>,
+        generation: u64,
+        overlay: impl FnOnce() -> Overlay,
+    ) -> Arc<Discovery> {
         let mut last = self.last.lock();
         match &*last {
-            Some((known, documents)) if Arc::ptr_eq(known, resources) => Arc::clone(documents),
+            Some(cached) if Arc::ptr_eq(&cached.resources, resources) && cached.generation == generation => {
+                Arc::clone(&cached.documents)
+            }
             _ => {
-                let documents = Arc::new(Discovery::new(resources));
-                *last = Some((Arc::clone(resources), Arc::clone(&documents)));
+                let documents = Arc::new(Discovery::new(resources, &overlay()));
+                let resources = Arc::clone(resources);
+                *last = Some(Cached { resources, generation, documents: Arc::clone(&documents) });
                 documents
             }
         }
@@ -54,9 +70,9 @@ struct Aggregated {
 }
 
 impl Discovery {
-    /// The documents of what is served.
-    pub fn new(resources: &Resources) -> Self {
-        let groups = documents::groups(resources);
+    /// The documents of what is served, here and elsewhere.
+    pub(crate) fn new(resources: &Resources, overlay: &Overlay) -> Self {
+        let groups = documents::groups(resources, overlay);
         let mut classic = HashMap::new();
         let mut add = |path: String, document: Value| {
             classic.insert(path, Bytes::from(document.to_string()));
@@ -75,7 +91,10 @@ impl Discovery {
             let root = if group.name.is_empty() { "api".to_owned() } else { format!("apis/{}", group.name) };
             for version in &group.versions {
                 let path = format!("{root}/{}", version.name);
-                add(path.clone(), documents::resource_list(&group.name, version));
+                // That of another server is asked for there.
+                if let Content::Local(served) = &version.content {
+                    add(path.clone(), documents::resource_list(&group.name, &version.name, served));
+                }
                 paths.push(format!("/{path}"));
             }
             if group.name.is_empty() {

@@ -207,7 +207,7 @@ async fn answer(
         (false, false) => Media::Json,
     };
     let peer = parts.extensions.get::<PeerCertificates>().cloned().unwrap_or_default();
-    let user = match server.authentication().identify(&parts, &peer.0).await {
+    let user = match server.authentication().identify(&parts, &info, &peer.0).await {
         Ok(user) => user,
         Err(status) => {
             begun.tell_of(server, &UserInfo::default(), &info, &parts);
@@ -219,13 +219,13 @@ async fn answer(
     if let Some(record) = record {
         record.received();
     }
-    let user = match server.authentication().impersonate(&parts, &user).await {
+    let user = match server.authentication().impersonate(&parts, &info, &user).await {
         Ok(None) => user,
         Ok(Some(other)) => {
             if let Some(record) = record {
-                record.impersonates(&other);
+                record.impersonates(&other.user);
             }
-            other
+            other.user
         }
         Err(status) => return response::status(&status, error_media),
     };
@@ -267,7 +267,9 @@ async fn answer(
         info,
         user,
     };
-    let result = if context.info.is_resource_request {
+    let result = if let Some(service) = server.aggregator().remote(&context.info.path) {
+        Ok(server.aggregator().pass_on(&service, &context, parts, body).await)
+    } else if context.info.is_resource_request {
         resource(server, &context, parts, body).await
     } else {
         path(server, &context, &parts.method).await
@@ -425,10 +427,12 @@ async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<
             Ok(response::bytes(200, kind, server.oidc().keys.clone()))
         }
         ("openapi", rest) => {
-            server.openapi().answer(&server.resources(), context, rest.trim_end_matches('/')).await
+            let elsewhere = || server.aggregator().openapi();
+            let rest = rest.trim_end_matches('/');
+            server.openapi().answer(&server.resources(), elsewhere, context, rest).await
         }
         _ => {
-            let answer = server.discovery().of(&server.resources()).answer(context, trimmed)?;
+            let answer = server.discovery().answer(context, trimmed)?;
             Ok(if compression::accepts_gzip(&context.headers) {
                 compression::compress(answer)
             } else {

@@ -35,6 +35,7 @@ pub use health::{Gate, Health};
 pub use request_info::RequestInfo;
 
 pub(crate) use compression::accepts_gzip;
+pub(crate) use connect::tunnel;
 pub(crate) use context::Context;
 pub(crate) use handle::handle;
 pub(crate) use negotiation::{Clause, MEDIA_TYPES, Media, clauses};

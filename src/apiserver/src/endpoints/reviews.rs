@@ -43,7 +43,7 @@ pub(crate) async fn create(
         "selfsubjectaccessreviews" => {
             self_subject_access_review(authorizer, &context.user, &mut review).await?;
         }
-        "selfsubjectrulesreviews" => self_subject_rules_review(server.rbac(), &context.user, &mut review)?,
+        "selfsubjectrulesreviews" => self_subject_rules_review(authorizer, &context.user, &mut review)?,
         _ => return Err(Status::no_such_path()),
     }
     super::response::value(201, &review, form.media)

@@ -21,7 +21,7 @@ use jiff::SignedDuration;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use parking_lot::Mutex;
 use serde_json::{Map, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 /// Bytes of compressed documents that are kept. Those that people ask for most fit in; all documents together are
@@ -68,19 +68,21 @@ struct Document {
 }
 
 impl OpenApi {
-    /// Answers a request for a path, as it is behind `/openapi/`.
+    /// Answers a request for a path, as it is behind `/openapi/`. `elsewhere` knows the documents of v3 that other
+    /// servers have: their URLs by path.
     ///
     /// # Errors
     /// 404 when there is no such document, 406 when the client accepts none of its forms.
     pub(crate) async fn answer(
         &self,
         resources: &Resources,
+        elsewhere: impl FnOnce() -> BTreeMap<String, String>,
         context: &Context,
         path: &str,
     ) -> Result<Response<Body>> {
         match path.split_once('/').unwrap_or((path, "")) {
             ("v2", "") => self.v2(resources, context).await,
-            ("v3", "") => Ok(index(resources, context)),
+            ("v3", "") => Ok(index(resources, elsewhere(), context)),
             ("v3", path) => self.v3(resources, context, path).await,
             _ => Err(Status::no_such_path()),
         }
@@ -211,14 +213,15 @@ fn make(name: &Name, resources: &Resources) -> io::Result<Bytes> {
 }
 
 /// Which documents of v3 there are. Clients find them by the URLs in it.
-fn index(resources: &Resources, context: &Context) -> Response<Body> {
-    let paths: Map<String, serde_json::Value> = Section::all(resources)
+fn index(resources: &Resources, elsewhere: BTreeMap<String, String>, context: &Context) -> Response<Body> {
+    let mut paths: Map<String, serde_json::Value> = Section::all(resources)
         .iter()
         .map(|section| {
             let url = url(section, &section.hash(resources));
             (section.path(), json!({"serverRelativeURL": url}))
         })
         .collect();
+    paths.extend(elsewhere.into_iter().map(|(path, url)| (path, json!({"serverRelativeURL": url}))));
     let text = json!({"paths": paths}).to_string();
     let etag = etag(&document::hash_of_text(&text));
     let mut response = if has(context, &etag) { unchanged(JSON) } else { response::bytes(200, JSON, text) };

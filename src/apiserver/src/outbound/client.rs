@@ -7,9 +7,9 @@ use super::resolve::Resolver;
 use super::trust;
 use crate::body::{self, Body};
 use crate::registry::Registry;
-use bytes::Bytes;
-use http::{Method, Request, Response, Uri};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
@@ -126,11 +126,25 @@ impl Outbound {
     ) -> Result<Response<Bytes>, OutboundError> {
         let (method, url) = (request.method().clone(), request.uri().clone());
         let response = self.send(endpoint, request.map(body::full)).await?;
-        let (parts, body) = response.into_parts();
-        match Limited::new(body, max_bytes).collect().await {
-            Ok(collected) => Ok(Response::from_parts(parts, collected.to_bytes())),
-            Err(e) => Err(read_error(&method, &url, e.as_ref(), max_bytes)),
+        let (parts, mut body) = response.into_parts();
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let cause = match frame {
+                Ok(frame) => {
+                    bytes.extend_from_slice(frame.data_ref().map_or(&[], Bytes::as_ref));
+                    if bytes.len() <= max_bytes {
+                        continue;
+                    }
+                    Cause::TooLarge(max_bytes)
+                }
+                Err(error) => match error.downcast_ref::<hyper::Error>() {
+                    Some(error) => Cause::Lost(hyper_cause(error)),
+                    None => Cause::Lost(error.to_string()),
+                },
+            };
+            return Err(OutboundError::new(&method, &url, cause));
         }
+        Ok(Response::from_parts(parts, bytes.freeze()))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client<Connector, Body>, String> {
@@ -165,20 +179,4 @@ impl Outbound {
         clients.by_profile.insert(profile, (now, client.clone()));
         Ok(client)
     }
-}
-
-fn read_error(
-    method: &Method,
-    url: &Uri,
-    error: &(dyn std::error::Error + 'static),
-    limit: usize,
-) -> OutboundError {
-    let cause = if error.is::<LengthLimitError>() {
-        Cause::TooLarge(limit)
-    } else if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        Cause::Lost(hyper_cause(error))
-    } else {
-        Cause::Lost(error.to_string())
-    };
-    OutboundError::new(method, url, cause)
 }

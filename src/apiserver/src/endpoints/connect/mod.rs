@@ -11,7 +11,7 @@ mod pod;
 mod proxy;
 mod service;
 mod target;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use super::context::Context;
 use crate::ApiServer;

@@ -37,10 +37,7 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 pub(crate) fn passed_on(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
     let mut out = headers.clone();
     if !upgrade {
-        for name in &HOP_BY_HOP {
-            out.remove(name);
-        }
-        out.remove(header::UPGRADE);
+        remove_hop_by_hop(&mut out);
     }
     let private: Vec<HeaderName> = out
         .keys()
@@ -89,7 +86,12 @@ pub(crate) async fn upgrade(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response.map(boxed));
     }
-    let backend = hyper::upgrade::on(&mut response);
+    relay(client, hyper::upgrade::on(&mut response));
+    Ok(response.map(|_| body::empty()))
+}
+
+/// Passes bytes both ways between two connections that change protocols, until one side has had enough.
+pub(crate) fn relay(client: OnUpgrade, backend: OnUpgrade) {
     tokio::spawn(async move {
         let (client, backend) = match tokio::try_join!(client, backend) {
             Ok(both) => both,
@@ -103,7 +105,14 @@ pub(crate) async fn upgrade(
             debug!(%error, "an upgraded connection ended");
         }
     });
-    Ok(response.map(|_| body::empty()))
+}
+
+/// Takes out what belongs to one connection.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(header::UPGRADE);
 }
 
 fn boxed(incoming: hyper::body::Incoming) -> Body {

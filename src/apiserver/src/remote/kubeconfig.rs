@@ -1,0 +1,228 @@
+//! Kubeconfig files (`v1` Config): where a webhook is, whom to believe there, and what to show.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+/// What is wrong with a kubeconfig file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KubeconfigError {
+    /// It, or a file it names, cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no kubeconfig.
+    #[error("cannot parse {path}: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Something is not in it.
+    #[error("invalid kubeconfig {path}: {reason}")]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        reason: String,
+    },
+}
+
+/// What the current context of a kubeconfig says.
+#[derive(Clone, Default)]
+pub(super) struct Kubeconfig {
+    /// The server's URL.
+    pub(super) server: String,
+    /// Authorities of the server (PEM); empty for those of the system.
+    pub(super) authority_pem: String,
+    /// Whether the server's certificate is not checked.
+    pub(super) insecure: bool,
+    /// The name that the server's certificate must have; empty for that of the URL.
+    pub(super) server_name: String,
+    /// The client's certificate (PEM); empty for none.
+    pub(super) certificate_pem: String,
+    /// Its key (PEM).
+    pub(super) key_pem: String,
+    /// The `Authorization` header.
+    pub(super) authorization: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct File {
+    current_context: String,
+    clusters: Vec<Named>,
+    users: Vec<Named>,
+    contexts: Vec<Named>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Named {
+    name: String,
+    cluster: Cluster,
+    user: User,
+    context: Context,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Cluster {
+    server: String,
+    certificate_authority: String,
+    certificate_authority_data: String,
+    insecure_skip_tls_verify: bool,
+    tls_server_name: String,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct User {
+    client_certificate: String,
+    client_certificate_data: String,
+    client_key: String,
+    client_key_data: String,
+    token: String,
+    #[serde(rename = "tokenFile")]
+    token_file: String,
+    username: String,
+    password: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Context {
+    cluster: String,
+    user: String,
+}
+
+impl Kubeconfig {
+    /// Reads the current context of a file. Paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// [`KubeconfigError`] with the file.
+    pub(super) fn load(path: &Path) -> Result<Self, KubeconfigError> {
+        let text = read(path)?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, KubeconfigError> {
+        let parse = |reason: String| KubeconfigError::Parse { path: path.to_owned(), reason };
+        let value = apimachinery::decode::yaml(text.as_bytes()).map_err(|e| parse(e.to_string()))?.value;
+        let file: File = serde_json::from_value(value).map_err(|e| parse(e.to_string()))?;
+        let incomplete = |reason: String| KubeconfigError::Incomplete { path: path.to_owned(), reason };
+        let find = |list: &[Named], name: &str| list.iter().position(|item| item.name == name);
+        let context = find(&file.contexts, &file.current_context)
+            .and_then(|at| file.contexts.get(at))
+            .ok_or_else(|| incomplete(format!("context {:?} does not exist", file.current_context)))?;
+        let cluster = find(&file.clusters, &context.context.cluster)
+            .and_then(|at| file.clusters.get(at))
+            .map(|named| named.cluster.clone())
+            .ok_or_else(|| incomplete(format!("cluster {:?} does not exist", context.context.cluster)))?;
+        // A server that asks for nothing needs no user.
+        let user = find(&file.users, &context.context.user).and_then(|at| file.users.get(at));
+        let user = user.map(|named| named.user.clone()).unwrap_or_default();
+        if cluster.server.is_empty() {
+            return Err(incomplete("no server found for the cluster of the current context".into()));
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let pem = |file: &str, data: &str, what: &str| match (file, data) {
+            ("", "") => Ok(String::new()),
+            (_, "") => read(&folder.join(file)),
+            (_, data) => {
+                let bytes = STANDARD.decode(data.trim()).map_err(|e| parse(format!("{what}: {e}")))?;
+                String::from_utf8(bytes).map_err(|e| parse(format!("{what}: {e}")))
+            }
+        };
+        let token = match user.token_file.as_str() {
+            "" => user.token.clone(),
+            file => read(&folder.join(file))?.trim().to_owned(),
+        };
+        let authorization = match (token.as_str(), user.username.as_str()) {
+            ("", "") => None,
+            ("", name) => Some(format!("Basic {}", STANDARD.encode(format!("{name}:{}", user.password)))),
+            (token, _) => Some(format!("Bearer {token}")),
+        };
+        Ok(Self {
+            authority_pem: pem(
+                &cluster.certificate_authority,
+                &cluster.certificate_authority_data,
+                "certificate-authority-data",
+            )?,
+            certificate_pem: pem(
+                &user.client_certificate,
+                &user.client_certificate_data,
+                "client-certificate-data",
+            )?,
+            key_pem: pem(&user.client_key, &user.client_key_data, "client-key-data")?,
+            server: cluster.server,
+            insecure: cluster.insecure_skip_tls_verify,
+            server_name: cluster.tls_server_name,
+            authorization,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<String, KubeconfigError> {
+    std::fs::read_to_string(path).map_err(|source| KubeconfigError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "
+apiVersion: v1
+kind: Config
+current-context: hook
+clusters:
+- name: other
+  cluster: {server: https://wrong}
+- name: remote
+  cluster: {server: 'https://hook.example/check', certificate-authority-data: Q0E=, tls-server-name: hook}
+users:
+- name: me
+  user: {tokenFile: token}
+contexts:
+- name: hook
+  context: {cluster: remote, user: me}
+";
+
+    #[test]
+    fn the_current_context_counts_and_paths_are_relative_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token"), "secret\n").unwrap();
+        let path = folder.path().join("config");
+        std::fs::write(&path, TEXT).unwrap();
+        let config = Kubeconfig::load(&path).unwrap();
+        assert_eq!(config.server, "https://hook.example/check");
+        assert_eq!((config.authority_pem.as_str(), config.server_name.as_str()), ("CA", "hook"));
+        assert_eq!(config.authorization.as_deref(), Some("Bearer secret"));
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let path = Path::new("/x/config");
+        for (text, told) in [
+            (TEXT.to_owned(), "cannot read /x/token"),
+            (
+                TEXT.replace("current-context: hook", "current-context: none"),
+                "context \"none\" does not exist",
+            ),
+            (TEXT.replace("cluster: remote", "cluster: lost"), "cluster \"lost\" does not exist"),
+            (TEXT.replace("Q0E=", "'*'").replace("tokenFile", "token"), "certificate-authority-data"),
+            ("[".to_owned(), "cannot parse"),
+        ] {
+            let error = Kubeconfig::parse(&text, path).map(drop).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Webhooks that kubeconfig files describe: reviews are posted, and come back with their status.
+
+mod kubeconfig;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use rand::Rng;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+
+use crate::outbound::{Endpoint, Limits, Outbound, Target, Trust};
+
+use kubeconfig::Kubeconfig;
+
+/// Upstream's limit for answers of webhooks.
+const MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Upstream's backoff of webhooks: so many attempts, the first pause, and by what pauses grow.
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const GROWTH: f64 = 1.5;
+const JITTER: f64 = 0.2;
+
+/// A webhook.
+pub(crate) struct Remote {
+    outbound: Outbound,
+    endpoint: Endpoint,
+    url: Uri,
+    authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+/// Why a review has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoteError {
+    /// Nobody answered.
+    #[error("{0}")]
+    Call(String),
+    /// The answer was an error.
+    #[error("the server answered {code}: {message}")]
+    Refused {
+        /// The status code.
+        code: u16,
+        /// The message of the Status in it, or the beginning of the text.
+        message: String,
+    },
+    /// The answer was no review.
+    #[error("the answer cannot be read: {0}")]
+    Answer(String),
+}
+
+impl Remote {
+    /// The webhook of a kubeconfig file's current context.
+    ///
+    /// # Errors
+    /// A sentence, when the file cannot be used.
+    pub(crate) fn load(outbound: &Outbound, path: &Path, timeout: Duration) -> Result<Self, String> {
+        let config = Kubeconfig::load(path).map_err(|error| chain(&error))?;
+        Self::new(outbound, &config, timeout).map_err(|why| format!("{}: {why}", path.display()))
+    }
+
+    fn new(outbound: &Outbound, config: &Kubeconfig, timeout: Duration) -> Result<Self, String> {
+        let url: Uri = config.server.parse().map_err(|e| format!("server {:?}: {e}", config.server))?;
+        if url.scheme_str() != Some("https") {
+            return Err(format!("server {:?}: must be an https URL", config.server));
+        }
+        if !config.server_name.is_empty() && Some(config.server_name.as_str()) != url.host() {
+            return Err("tls-server-name is not supported: name the host in the URL so".to_owned());
+        }
+        let trust = match (config.insecure, config.authority_pem.as_str()) {
+            (true, _) => Trust::Any,
+            (false, "") => Trust::System,
+            (false, pem) => Trust::Bundle(Bytes::from(pem.to_owned())),
+        };
+        let identity = match (config.certificate_pem.as_str(), config.key_pem.as_str()) {
+            ("", "") => None,
+            (certificate, key) => Some(Arc::new(certified(certificate, key)?)),
+        };
+        let authorization = match &config.authorization {
+            None => None,
+            Some(text) => Some(HeaderValue::from_str(text).map_err(|e| format!("credentials: {e}"))?),
+        };
+        let endpoint = Endpoint { target: Target::Url(url.clone()), trust, identity, http2: false };
+        Ok(Self { outbound: outbound.clone(), endpoint, url, authorization, timeout })
+    }
+
+    /// Posts a review, again when the server says that it has failed or is busy, and returns the answer.
+    ///
+    /// # Errors
+    /// The last one.
+    pub(crate) async fn review(&self, review: &Value) -> Result<Value, RemoteError> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.post(review).await {
+                Err(RemoteError::Refused { code: 429 | 500 | 503 | 504, .. }) => {}
+                result => return result,
+            }
+            let jitter = rand::rng().random_range(0.0..JITTER);
+            tokio::time::sleep(pause.mul_f64(1.0 + jitter)).await;
+            pause = pause.mul_f64(GROWTH);
+        }
+        self.post(review).await
+    }
+
+    async fn post(&self, review: &Value) -> Result<Value, RemoteError> {
+        let mut request = Request::new(Bytes::from(review.to_string()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let limits = Limits { timeout: self.timeout, max_bytes: MAX_BYTES };
+        let answer = self.outbound.call(&self.endpoint, request, limits).await;
+        let answer = answer.map_err(|error| RemoteError::Call(chain(&error)))?;
+        let (code, body) = (answer.status(), answer.into_body());
+        if !matches!(code, StatusCode::OK | StatusCode::CREATED) {
+            return Err(RemoteError::Refused { code: code.as_u16(), message: message(&body) });
+        }
+        serde_json::from_slice(&body).map_err(|error| RemoteError::Answer(error.to_string()))
+    }
+}
+
+/// A client's certificate and key, of any kind that TLS knows.
+fn certified(certificate: &str, key: &str) -> Result<CertifiedKey, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+    let chain = chain.map_err(|e| format!("client-certificate: {e}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| format!("client-key: {e}"))?;
+    let key = any_supported_type(&key).map_err(|e| format!("client-key: {e}"))?;
+    Ok(CertifiedKey::new(chain, key))
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+fn message(body: &[u8]) -> String {
+    /// What of a text that is no Status is shown.
+    const SHOWN: usize = 256;
+    let status: Option<Value> = serde_json::from_slice(body).ok();
+    match status.as_ref().and_then(|status| status.get("message")).and_then(Value::as_str) {
+        Some(message) => message.to_owned(),
+        None => String::from_utf8_lossy(body.get(..SHOWN).unwrap_or(body)).trim().to_owned(),
+    }
+}
