@@ -2,6 +2,7 @@
 //! MicroK8s' names. Every flag of `knarr server` is also a key of the configuration file and an environment
 //! variable `KNARR_...`.
 
+use crate::server::api_server::ApiServerFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -153,6 +154,17 @@ pub struct Server {
     /// Port of the kubelet
     #[arg(long, env = "KNARR_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
     pub kubelet_port: u16,
+    /// Flags of the API server, with kube-apiserver's names
+    #[command(flatten)]
+    pub api_server: ApiServerFlags,
+    /// A flag of the API server as NAME=VALUE, in k3s' way; can be given often
+    #[arg(
+        long,
+        env = "KNARR_KUBE_APISERVER_ARG",
+        value_name = "NAME=VALUE",
+        help_heading = "Kubernetes API server"
+    )]
+    pub kube_apiserver_arg: Vec<String>,
     /// Log more; twice for everything
     #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -7,7 +7,7 @@ use crate::paths::Paths;
 use addons::engine::Engine;
 use anyhow::{Context, Result, bail};
 use apiserver::audit::{Auditor, Policy};
-use apiserver::authentication::{TokenSettings, UserInfo};
+use apiserver::authentication::{RequestHeaderConfig, TokenSettings, UserInfo};
 use apiserver::encryption::{self, Encryption};
 use apiserver::registry::FieldExtractor;
 use apiserver::{ApiServer, Config};
@@ -60,23 +60,30 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
     let kubelet_client =
         pki.leaf(&LeafRequest::client(Component::ApiServerKubeletClient, &settings.node_name), now)?;
     let authority = pki.cluster_ca().bundle()?;
-    let config = Config {
+    let front_proxy =
+        pki.leaf(&LeafRequest::client(Component::FrontProxyClient, &settings.node_name), now)?;
+    let front_proxy_name = vec!["front-proxy-client".to_owned()];
+    let mut config = Config {
         service_cidrs: vec![settings.service_cidr],
         node_ports: settings.node_ports.clone(),
         advertise_address: settings.address,
         https_port: settings.port,
         hostname: settings.node_name.clone(),
         client_authorities: authority.clone(),
-        front_proxy_authorities: pki.front_proxy_ca().bundle()?,
+        request_header: Some(RequestHeaderConfig::new(pki.front_proxy_ca().bundle()?, front_proxy_name)),
+        front_proxy_client: Some(front_proxy.certified_key()?),
         tokens: TokenSettings::for_domain(&settings.cluster_domain),
         audit: audit(settings)?,
         kubelet_client: Some(Arc::new(client_config(&authority, Some(&kubelet_client), &[b"http/1.1"])?)),
         ..Config::new(store.clone(), pki.load_service_account_keys()?)
     };
+    settings.api_server.apply(&mut config)?;
+    let mut clients = config.client_authorities.clone();
+    clients.extend(config.request_header.iter().flat_map(|header| header.authorities.clone()));
     let api = ApiServer::new(config).await.context("cannot start the API server")?;
 
     let serving = serving_certificate(settings, pki.clone(), now)?;
-    let tls = server_config(serving.resolver(), &ClientAuth::Request(clients(&pki)?), &ALPN_HTTP)?;
+    let tls = server_config(serving.resolver(), &ClientAuth::Request(clients), &ALPN_HTTP)?;
     let stop_serving = CancellationToken::new();
     let mut serving_tasks = JoinSet::new();
     serving_tasks.spawn(api.clone().serve(listener, tls, stop_serving.clone()));
@@ -157,13 +164,6 @@ async fn listen(settings: &Settings) -> Result<TcpListener> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on {}", settings.bind)),
     }
-}
-
-/// Who may show a client certificate; what it is worth is decided for each request.
-fn clients(pki: &Pki) -> Result<Vec<rustls_pki_types::CertificateDer<'static>>> {
-    let mut all = pki.cluster_ca().bundle()?;
-    all.extend(pki.front_proxy_ca().bundle()?);
-    Ok(all)
 }
 
 fn serving_certificate(

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | [`addresses`] | the node's addresses, and their changes |
 //! | [`settings`] | the flags, checked |
+//! | [`api_server`] | the flags of the API server |
 //! | [`control_plane`] | datastore, API server, controllers, scheduler, add-ons |
 //! | [`agent`] | containerd, kubelet, proxy |
 //! | [`network`] | the pod network of the node |
 
 mod addresses;
 pub mod agent;
+pub mod api_server;
 mod control_plane;
 mod network;
 mod settings;

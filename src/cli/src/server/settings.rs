@@ -1,6 +1,7 @@
 //! The flags of `knarr server`, checked and with what they leave out.
 
 use super::addresses;
+use super::api_server::ApiServerFlags;
 use crate::arguments::{Network, Server};
 use crate::commands::process::State;
 use anyhow::{Context, Result, bail};
@@ -72,6 +73,8 @@ pub struct Settings {
     pub own_network: bool,
     /// Port of the kubelet.
     pub kubelet_port: u16,
+    /// Flags of the API server.
+    pub api_server: ApiServerFlags,
     /// The flags as they were, for a restart by `knarr reset`.
     arguments: Vec<String>,
 }
@@ -164,6 +167,7 @@ impl Settings {
             registries: options.private_registry.clone(),
             own_network: options.network == Network::Knarr,
             kubelet_port: options.kubelet_port,
+            api_server: options.api_server.with(&options.kube_apiserver_arg)?,
             arguments: std::env::args().skip(2).collect(),
         })
     }
