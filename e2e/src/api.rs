@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject as _;
@@ -17,6 +18,13 @@ use tokio_rustls::TlsConnector;
 pub struct Api {
     tls: TlsConnector,
     address: String,
+}
+
+/// An answer that goes on: a watch.
+pub struct Stream {
+    body: Incoming,
+    // Keeps the connection.
+    _sender: SendRequest<Full<Bytes>>,
 }
 
 /// One connection.
@@ -88,5 +96,34 @@ impl Connection {
             bail!("{method} {path}: {status} {}", String::from_utf8_lossy(&answer));
         }
         Ok(answer)
+    }
+
+    /// Begins a watch.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn stream(mut self, path: &str) -> Result<Stream> {
+        let request = Request::builder().uri(path).header("host", "localhost").body(Full::default())?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        if !response.status().is_success() {
+            bail!("{path}: {}", response.status());
+        }
+        Ok(Stream { body: response.into_body(), _sender: self.sender })
+    }
+}
+
+impl Stream {
+    /// Reads to the end of a line, which ends an event.
+    ///
+    /// # Errors
+    /// When the stream ends.
+    pub async fn line(&mut self) -> Result<()> {
+        loop {
+            let frame = self.body.frame().await.context("the stream ended")??;
+            if frame.data_ref().is_some_and(|data| data.ends_with(b"\n")) {
+                return Ok(());
+            }
+        }
     }
 }

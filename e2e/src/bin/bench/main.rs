@@ -1,0 +1,107 @@
+//! Measures a release build (`e2e/bench/run.sh`): JSON on standard output, progress on standard error.
+
+#![allow(clippy::indexing_slicing, reason = "a missing field of an answer reads as null")]
+
+mod node;
+mod reads;
+mod watches;
+mod writes;
+
+use anyhow::{Context, Result};
+use e2e::api::Api;
+use e2e::node::{Node, knarr_bin};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Starts that are measured; the median and the worst are told.
+const STARTS: usize = 5;
+
+/// Figures by name.
+type Report = serde_json::Map<String, Value>;
+
+fn main() -> Result<()> {
+    let mut report = Report::new();
+    let size = std::fs::metadata(knarr_bin())?.len();
+    report.insert("binary_bytes".to_owned(), json!(size));
+    report.insert("fsync_per_second".to_owned(), json!(fsyncs()?));
+    eprintln!("starts of the control plane");
+    report.insert("exec_to_readyz_ms".to_owned(), spread(&repeat(STARTS, node::exec_to_readyz)?));
+    eprintln!("starts of a node");
+    report.insert("exec_to_node_ready_ms".to_owned(), spread(&repeat(STARTS, node::exec_to_ready)?));
+    eprintln!("an idle node");
+    node::whole(&mut report)?;
+    eprintln!("writes");
+    let server = Node::start_control_plane("bench")?;
+    let api = Api::new(&server.data_dir(), "127.0.0.1:6443")?;
+    writes::measure(&server, &api, &mut report)?;
+    drop(server);
+    eprintln!("reads");
+    let server = Node::start_control_plane("bench")?;
+    let api = Api::new(&server.data_dir(), "127.0.0.1:6443")?;
+    reads::measure(&server, &api, &mut report)?;
+    eprintln!("watches");
+    watches::measure(&server, &api, &mut report)?;
+    println!("{:#}", Value::Object(report));
+    Ok(())
+}
+
+fn repeat(times: usize, measure: impl Fn() -> Result<Duration>) -> Result<Vec<Duration>> {
+    (0..times).map(|_| measure()).collect()
+}
+
+/// Median and worst, in milliseconds.
+fn spread(all: &[Duration]) -> Value {
+    json!({"p50": percentile(all, 50), "worst": percentile(all, 100), "n": all.len()})
+}
+
+fn percentile(all: &[Duration], percent: usize) -> f64 {
+    let mut sorted = all.to_vec();
+    sorted.sort_unstable();
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).map_or(0.0, |d| (d.as_secs_f64() * 1e5).round() / 100.0)
+}
+
+/// What the disk does: the limit of writes that are not committed together.
+fn fsyncs() -> Result<u64> {
+    use std::io::Write as _;
+    let mut file = tempfile::tempfile()?;
+    let start = Instant::now();
+    let mut count = 0;
+    while start.elapsed() < Duration::from_secs(1) {
+        file.write_all(&[0; 4096])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Runs something within the node's network namespace.
+fn on_machine<T: Send>(node: &Node, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            node.machine.enter()?;
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+        });
+        thread.join().unwrap_or_else(|_| anyhow::bail!("the measuring thread ended"))
+    })
+}
+
+/// The server's own process: the harness knows that of `nsenter`, which becomes it.
+fn server_pid(node: &Node) -> Result<u32> {
+    let text = std::fs::read_to_string(node.data_dir().join("knarr.pid"))?;
+    Ok(text.trim().parse()?)
+}
+
+fn cpu_ticks(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // After the name in brackets: fields 14 and 15 of proc_pid_stat(5) are user and system time.
+    let fields: Vec<&str> = text.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+    let field = |at: usize| fields.get(at - 3).context("a field").and_then(|f| Ok(f.parse::<u64>()?));
+    Ok(field(14)? + field(15)?)
+}
+
+fn rss_kib(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.split_whitespace().next().context("a number")?.parse()?)
+}
