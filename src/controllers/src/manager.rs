@@ -81,11 +81,13 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let endpoints = crate::endpoints::EndpointsController::new(context);
     let endpointslice = crate::endpointslice::EndpointSliceController::new(context);
     let endpointslice_mirroring = crate::endpointslice_mirroring::EndpointSliceMirroring::new(context);
+    let ephemeral_volume = crate::ephemeral_volume::EphemeralVolume::new(context);
     let garbage_collector = crate::garbage_collector::GarbageCollector::new(context);
     let job = crate::job::JobController::new(context);
     let namespace = crate::namespace::NamespaceController::new(context);
     let node_ipam = crate::node_ipam::NodeIpam::new(context, config);
     let node_lifecycle = crate::node_lifecycle::NodeLifecycle::new(context);
+    let persistent_volume = crate::persistent_volume::PersistentVolumeBinder::new(context);
     let pod_gc = crate::pod_gc::PodGarbageCollector::new(context);
     let replicaset = crate::replicaset::ReplicaSetController::new(context);
     let replicationcontroller = crate::replicationcontroller::ReplicationManager::new(context);
@@ -112,11 +114,13 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(endpoints),
         Arc::new(endpointslice),
         Arc::new(endpointslice_mirroring),
+        Arc::new(ephemeral_volume),
         Arc::new(garbage_collector),
         Arc::new(job),
         Arc::new(namespace),
         Arc::new(node_ipam),
         Arc::new(node_lifecycle),
+        Arc::new(persistent_volume),
         Arc::new(pod_gc),
         Arc::new(replicaset),
         Arc::new(replicationcontroller),

@@ -27,7 +27,14 @@ const VOLUME_NAME: &str = "persistentvolume-protection-controller";
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
 /// Name of the index of pods by the claims that they mount; the value is `namespace/name`.
-const BY_CLAIM: &str = "claim";
+pub(crate) const BY_CLAIM: &str = "claim";
+
+/// All pods, indexed by the claims that they mount.
+pub(crate) fn pods_by_claim(context: &Context) -> Informer<Pod> {
+    let pods = context.pods();
+    pods.add_index(BY_CLAIM, |pod| claims_of(pod).iter().map(ToString::to_string).collect());
+    pods
+}
 
 /// The finalizers that an object should have, unless it has them.
 fn finalizers(meta: &ObjectMeta, finalizer: &str, in_use: bool) -> Option<Vec<String>> {
@@ -64,9 +71,7 @@ pub struct ClaimProtection {
 impl ClaimProtection {
     /// The controller, not running yet.
     pub fn new(context: &Context) -> Self {
-        let pods = context.pods();
-        pods.add_index(BY_CLAIM, |pod| claims_of(pod).iter().map(ToString::to_string).collect());
-        Self { rest: context.rest.clone(), claims: context.informers.get(), pods }
+        Self { rest: context.rest.clone(), claims: context.informers.get(), pods: pods_by_claim(context) }
     }
 
     /// Whether a pod that may run mounts the claim. Asks the API server: a pod may be newer than the cache.
