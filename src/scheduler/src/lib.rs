@@ -12,10 +12,12 @@
 //! | [`cache`] | nodes with the pods on them, including those that are being bound |
 //! | [`resources`] | what a pod asks for and a node offers |
 //! | [`framework`] | what a plugin is, and the plugins |
+//! | [`volumes`] | claims, volumes and classes; `bind_volumes` has their choice carried out before a pod is bound |
 //! | [`schedule_one`] | the decision for one pod: pure over the cache |
 //!
 //! It has no preemption, no extenders and one profile (`default-scheduler`).
 
+mod bind_volumes;
 pub mod cache;
 pub mod framework;
 mod host_ports;
@@ -25,5 +27,6 @@ mod run;
 pub mod schedule_one;
 #[cfg(test)]
 mod testing;
+pub mod volumes;
 
 pub use run::{Config, run};

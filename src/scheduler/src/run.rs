@@ -1,17 +1,21 @@
 //! The rim: informers feed queue and cache, decisions are bound in tasks of their own.
 
+use crate::bind_volumes;
 use crate::cache::{Cache, uid};
+use crate::framework::plugins::Choice;
 use crate::framework::{ClusterEvent, Namespaces, Plugin, Snapshot, plugins};
 use crate::queue::{Queue, Taken};
 use crate::schedule_one::{Decision, decide};
+use crate::volumes::Volumes;
 use client::rest::{self, Patch};
 use client::{Event, EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,37 +35,6 @@ pub struct Config {
     pub leader_elect: bool,
 }
 
-/// Claims and volumes by name.
-#[derive(Clone, Debug, Default)]
-pub struct Volumes {
-    claims: BTreeMap<(String, String), Arc<PersistentVolumeClaim>>,
-    volumes: BTreeMap<String, Arc<PersistentVolume>>,
-}
-
-impl Volumes {
-    /// A claim.
-    pub fn claim(&self, namespace: &str, name: &str) -> Option<&PersistentVolumeClaim> {
-        self.claims.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
-    }
-
-    /// A volume.
-    pub fn volume(&self, name: &str) -> Option<&PersistentVolume> {
-        self.volumes.get(name).map(Arc::as_ref)
-    }
-
-    /// A new or changed claim.
-    pub fn apply_claim(&mut self, claim: Arc<PersistentVolumeClaim>) {
-        let meta = &claim.metadata;
-        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-        self.claims.insert(key, claim);
-    }
-
-    /// A new or changed volume.
-    pub fn apply_volume(&mut self, volume: Arc<PersistentVolume>) {
-        self.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
-    }
-}
-
 struct NamespaceLabels(Informer<Namespace>);
 
 impl Namespaces for NamespaceLabels {
@@ -71,18 +44,20 @@ impl Namespaces for NamespaceLabels {
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     queue: Queue,
-    cache: Cache,
-    volumes: Volumes,
+    pub(crate) cache: Cache,
+    pub(crate) volumes: Volumes,
 }
 
-struct Scheduler {
-    rest: Rest,
+pub(crate) struct Scheduler {
+    pub(crate) rest: Rest,
     recorder: EventRecorder,
     plugins: Vec<Box<dyn Plugin>>,
     namespaces: NamespaceLabels,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
+    /// For pods that wait for their volumes.
+    pub(crate) volumes_changed: watch::Sender<()>,
     wake: Notify,
 }
 
@@ -103,11 +78,13 @@ async fn lead(config: &Config, cancel: CancellationToken) {
         plugins: plugins::all(),
         namespaces: NamespaceLabels(informers.get::<Namespace>()),
         state: Mutex::default(),
+        volumes_changed: watch::Sender::new(()),
         wake: Notify::new(),
     });
     // The guards end the handlers with this term.
     let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
     let (claims, volumes) = (informers.get::<PersistentVolumeClaim>(), informers.get::<PersistentVolume>());
+    let classes = informers.get::<StorageClass>();
     let s = scheduler.clone();
     let _nodes = nodes.add_handler(move |event| s.on_node(event));
     let s = scheduler.clone();
@@ -115,11 +92,19 @@ async fn lead(config: &Config, cancel: CancellationToken) {
     let s = scheduler.clone();
     let _volumes = volumes.add_handler(move |event| s.on_volume(event));
     let s = scheduler.clone();
+    let _classes = classes.add_handler(move |event| s.on_class(event));
+    let s = scheduler.clone();
     let _pods = pods.add_handler(move |event| s.on_pod(event));
     tokio::select! {
         () = cancel.cancelled() => return,
         // A decision over half of the nodes or pods would be wrong.
-        () = async { nodes.synced().await; claims.synced().await; volumes.synced().await; pods.synced().await } => {}
+        () = async {
+            nodes.synced().await;
+            classes.synced().await;
+            claims.synced().await;
+            volumes.synced().await;
+            pods.synced().await;
+        } => {}
     }
     while !cancel.is_cancelled() {
         if scheduler.schedule_one() {
@@ -140,6 +125,14 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+impl State {
+    /// What the pod's claims get on the node that was decided for.
+    fn choose_volumes(&self, pod: &Pod, node: &str) -> Choice {
+        let node = self.cache.nodes().find(|known| known.name() == node);
+        node.and_then(|node| plugins::choose(pod, node, &self.volumes).ok()).unwrap_or_default()
     }
 }
 
@@ -198,30 +191,32 @@ impl Scheduler {
     }
 
     fn on_claim(&self, event: &Event<PersistentVolumeClaim>) {
-        let mut state = self.state.lock();
-        match event {
-            Event::Applied(claim, _) => state.volumes.apply_claim(claim.clone()),
-            Event::Deleted(claim) => {
-                let meta = &claim.metadata;
-                let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-                state.volumes.claims.remove(&key);
-            }
-        }
-        state.queue.happened(ClusterEvent::VolumeChanged, Instant::now());
-        drop(state);
-        self.wake.notify_one();
+        self.on_volumes(|volumes| match event {
+            Event::Applied(claim, _) => volumes.apply_claim(claim.clone()),
+            Event::Deleted(claim) => volumes.remove_claim(claim),
+        });
     }
 
     fn on_volume(&self, event: &Event<PersistentVolume>) {
+        self.on_volumes(|volumes| match event {
+            Event::Applied(volume, _) => volumes.apply_volume(volume.clone()),
+            Event::Deleted(volume) => volumes.remove_volume(volume),
+        });
+    }
+
+    fn on_class(&self, event: &Event<StorageClass>) {
+        self.on_volumes(|volumes| match event {
+            Event::Applied(class, _) => volumes.apply_class(class.clone()),
+            Event::Deleted(class) => volumes.remove_class(class),
+        });
+    }
+
+    fn on_volumes(&self, change: impl FnOnce(&mut Volumes)) {
         let mut state = self.state.lock();
-        match event {
-            Event::Applied(volume, _) => state.volumes.apply_volume(volume.clone()),
-            Event::Deleted(volume) => {
-                state.volumes.volumes.remove(volume.metadata.name.as_deref().unwrap_or(""));
-            }
-        }
+        change(&mut state.volumes);
         state.queue.happened(ClusterEvent::VolumeChanged, Instant::now());
         drop(state);
+        self.volumes_changed.send_replace(());
         self.wake.notify_one();
     }
 
@@ -234,10 +229,12 @@ impl Scheduler {
         match decide(&self.plugins, &taken.pod, &snapshot, rand::random_range(0..usize::MAX)) {
             Decision::Node(node) => {
                 // Reserve: from now on the next decision counts this pod in.
+                let choice = state.choose_volumes(&taken.pod, &node);
+                state.volumes.assume(&choice);
                 state.cache.assume(taken.pod.clone(), &node);
                 drop(state);
                 let scheduler = self.clone();
-                tokio::spawn(async move { scheduler.bind(taken, node).await });
+                tokio::spawn(async move { scheduler.bind(taken, node, choice).await });
             }
             Decision::Unschedulable { message, wakes } => {
                 state.queue.unschedulable(uid(&taken.pod), wakes, Instant::now());
@@ -249,9 +246,15 @@ impl Scheduler {
         true
     }
 
-    async fn bind(&self, taken: Taken, node: String) {
+    async fn bind(&self, taken: Taken, node: String, choice: Choice) {
         let pod = &taken.pod;
         let key = ObjectKey::of(pod.as_ref());
+        let bound = bind_volumes::bind(self, &choice, &node).await;
+        self.state.lock().volumes.forget(&choice);
+        if let Err(why) = bound {
+            let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+            return self.give_up(&taken, &node, &message);
+        }
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding",
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid(pod)},
@@ -263,20 +266,23 @@ impl Scheduler {
                 let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
                 self.recorder.about(pod.as_ref(), EventType::Normal, "Scheduled", message);
             }
-            Err(error) => {
-                {
-                    let mut state = self.state.lock();
-                    state.cache.forget(uid(pod));
-                    state.queue.failed(uid(pod), Instant::now());
-                }
-                self.wake.notify_one();
-                if !rest::is_not_found(&error) {
-                    tracing::warn!(pod = %key, node, attempt = taken.attempt, "cannot bind: {error}");
-                    let message = format!("binding rejected: {error}");
-                    self.recorder.about(pod.as_ref(), EventType::Warning, "FailedScheduling", message);
-                }
-            }
+            Err(error) if rest::is_not_found(&error) => self.put_back(&taken),
+            Err(error) => self.give_up(&taken, &node, &format!("binding rejected: {error}")),
         }
+    }
+
+    fn give_up(&self, taken: &Taken, node: &str, message: &str) {
+        self.put_back(taken);
+        tracing::warn!(pod = %ObjectKey::of(taken.pod.as_ref()), node, attempt = taken.attempt, "cannot bind: {message}");
+        self.recorder.about(taken.pod.as_ref(), EventType::Warning, "FailedScheduling", message);
+    }
+
+    fn put_back(&self, taken: &Taken) {
+        let mut state = self.state.lock();
+        state.cache.forget(uid(&taken.pod));
+        state.queue.failed(uid(&taken.pod), Instant::now());
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Tells the person why a pod waits: an event, and the pod's condition where it changed.

@@ -1,6 +1,6 @@
 //! The rim: caches, writes, events.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use client::{Event, EventRecorder, Informer, ObjectKey, OwnWrites, Rest, rest};
@@ -28,6 +28,7 @@ use crate::{
 };
 
 const NAME: &str = "persistentvolume-controller";
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// Index of claims that are not bound, by class.
 const UNBOUND: &str = "unbound-class";
 /// Index of claims by the volume that they name.
@@ -82,6 +83,9 @@ impl PersistentVolumeBinder {
         if self.own_claims.is_behind(&*claim) {
             return Ok(Action::Done);
         }
+        if self.set_default_class(&claim).await? {
+            return Ok(Action::Done);
+        }
         let volumes = self.volumes.list();
         if volumes.iter().any(|volume| self.own_volumes.is_behind(&**volume)) {
             return Ok(Action::RequeueAfter(CATCH_UP));
@@ -111,6 +115,19 @@ impl PersistentVolumeBinder {
             claim::Plan::Broken(why) => return Err(ReconcileError::Retry(why)),
         }
         Ok(Action::Done)
+    }
+
+    /// Gives a claim that was made before there was a default class that class (KEP-3333). Answers whether it did.
+    async fn set_default_class(&self, claim: &PersistentVolumeClaim) -> Result<bool, ReconcileError> {
+        if is_fully_bound(claim) || !names_no_class(claim) {
+            return Ok(false);
+        }
+        let Some(class) = default_class(&self.classes.list()) else { return Ok(false) };
+        let mut changed = claim.clone();
+        changed.spec.get_or_insert_default().storage_class_name = Some(class);
+        let written = self.rest.replace(&changed).await?;
+        self.own_claims.note(&written);
+        Ok(true)
     }
 
     /// Makes each name the other, step by step; what fails is found half done and finished the next time.
@@ -276,6 +293,23 @@ impl PersistentVolumeBinder {
     }
 }
 
+/// Whether a claim leaves the class to others; an empty name asks for none.
+fn names_no_class(claim: &PersistentVolumeClaim) -> bool {
+    claim_class(claim).is_empty() && claim.spec.as_ref().is_none_or(|spec| spec.storage_class_name.is_none())
+}
+
+fn is_default(class: &StorageClass) -> bool {
+    annotation(&class.metadata, DEFAULT_CLASS) == Some("true")
+}
+
+/// The newest of the default classes, of several the first by name.
+fn default_class(classes: &[Arc<StorageClass>]) -> Option<String> {
+    let created = |class: &StorageClass| class.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let defaults = classes.iter().filter(|class| is_default(class));
+    let newest = defaults.min_by_key(|class| (Reverse(created(class)), class.metadata.name.clone()));
+    newest.and_then(|class| class.metadata.name.clone())
+}
+
 /// The status of a claim with or without a volume.
 fn status_of_claim(
     before: &PersistentVolumeClaimStatus,
@@ -351,9 +385,11 @@ impl Controller for PersistentVolumeBinder {
         let claims = self.claims.clone();
         watches.mapped(&self.classes, move |event, keys| {
             let name = event.object().metadata.name.clone().unwrap_or_default();
-            for claim in claims.by_index(UNBOUND, &name) {
-                keys.add(ObjectKey::of(&*claim));
+            let mut concerned = claims.by_index(UNBOUND, &name);
+            if is_default(event.object()) {
+                concerned.extend(claims.by_index(UNBOUND, ""));
             }
+            concerned.iter().for_each(|claim| keys.add(ObjectKey::of(&**claim)));
         });
         watches.reads(&self.pods);
     }

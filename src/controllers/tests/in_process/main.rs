@@ -11,4 +11,5 @@ mod namespaces;
 mod nodes;
 mod quotas;
 mod services;
+mod volumes;
 mod workloads;

@@ -3,7 +3,7 @@
 pub mod plugins;
 
 use crate::cache::{Cache, NodeInfo};
-use crate::run::Volumes;
+use crate::volumes::Volumes;
 use k8s_openapi::api::core::v1::Pod;
 
 /// Something that may make an unschedulable pod schedulable.

@@ -101,7 +101,7 @@ fn matches(term: &PodAffinityTerm, owner: &Pod, candidate: &Pod, snapshot: &Snap
 mod tests {
     use super::*;
     use crate::cache::Cache;
-    use crate::run::Volumes;
+    use crate::volumes::Volumes;
     use crate::schedule_one::tests::Nowhere;
     use crate::testing::{named_pod, node};
     use serde_json::json;

@@ -13,6 +13,7 @@ mod volume_binding;
 
 use super::Plugin;
 pub use node_affinity::matches_node_selector;
+pub use volume_binding::{Choice, choose, reaches};
 
 /// All plugins of the default profile.
 pub fn all() -> Vec<Box<dyn Plugin>> {

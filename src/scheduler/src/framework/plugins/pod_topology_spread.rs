@@ -117,7 +117,7 @@ fn counts(
 mod tests {
     use super::*;
     use crate::cache::Cache;
-    use crate::run::Volumes;
+    use crate::volumes::Volumes;
     use crate::schedule_one::tests::Nowhere;
     use crate::testing::{named_pod, node};
     use serde_json::json;

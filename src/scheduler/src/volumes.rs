@@ -1,0 +1,96 @@
+//! Claims, volumes and storage classes, with what was decided but is not written yet.
+
+use crate::framework::plugins::Choice;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Namespace and name of a claim.
+type ClaimKey = (String, String);
+
+/// All of them, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Volumes {
+    claims: BTreeMap<ClaimKey, Arc<PersistentVolumeClaim>>,
+    volumes: BTreeMap<String, Arc<PersistentVolume>>,
+    classes: BTreeMap<String, Arc<StorageClass>>,
+    /// Volumes that are being bound, to which claim.
+    assumed: HashMap<String, ClaimKey>,
+}
+
+impl Volumes {
+    /// A claim.
+    pub fn claim(&self, namespace: &str, name: &str) -> Option<&Arc<PersistentVolumeClaim>> {
+        self.claims.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// A volume.
+    pub fn volume(&self, name: &str) -> Option<&Arc<PersistentVolume>> {
+        self.volumes.get(name)
+    }
+
+    /// A class.
+    pub fn class(&self, name: &str) -> Option<&StorageClass> {
+        self.classes.get(name).map(Arc::as_ref)
+    }
+
+    /// The volumes that were not just given to other claims.
+    pub fn free_for(&self, claim: &PersistentVolumeClaim) -> impl Iterator<Item = &Arc<PersistentVolume>> {
+        let key = claim_key(claim);
+        let is_free = move |name: &str| self.assumed.get(name).is_none_or(|taker| *taker == key);
+        self.volumes.iter().filter(move |(name, _)| is_free(name)).map(|(_, volume)| volume)
+    }
+
+    /// From now on these volumes are taken.
+    pub fn assume(&mut self, choice: &Choice) {
+        for (claim, volume) in &choice.bind {
+            self.assumed.insert(volume.metadata.name.clone().unwrap_or_default(), claim_key(claim));
+        }
+    }
+
+    /// The choice is written, or was given up.
+    pub fn forget(&mut self, choice: &Choice) {
+        for (claim, volume) in &choice.bind {
+            let name = volume.metadata.name.as_deref().unwrap_or("");
+            if self.assumed.get(name).is_some_and(|taker| *taker == claim_key(claim)) {
+                self.assumed.remove(name);
+            }
+        }
+    }
+
+    /// A new or changed claim.
+    pub fn apply_claim(&mut self, claim: Arc<PersistentVolumeClaim>) {
+        self.claims.insert(claim_key(&claim), claim);
+    }
+
+    /// A claim is gone.
+    pub fn remove_claim(&mut self, claim: &PersistentVolumeClaim) {
+        self.claims.remove(&claim_key(claim));
+    }
+
+    /// A new or changed volume.
+    pub fn apply_volume(&mut self, volume: Arc<PersistentVolume>) {
+        self.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume);
+    }
+
+    /// A volume is gone.
+    pub fn remove_volume(&mut self, volume: &PersistentVolume) {
+        self.volumes.remove(volume.metadata.name.as_deref().unwrap_or(""));
+    }
+
+    /// A new or changed class.
+    pub fn apply_class(&mut self, class: Arc<StorageClass>) {
+        self.classes.insert(class.metadata.name.clone().unwrap_or_default(), class);
+    }
+
+    /// A class is gone.
+    pub fn remove_class(&mut self, class: &StorageClass) {
+        self.classes.remove(class.metadata.name.as_deref().unwrap_or(""));
+    }
+}
+
+fn claim_key(claim: &PersistentVolumeClaim) -> ClaimKey {
+    let meta = &claim.metadata;
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
