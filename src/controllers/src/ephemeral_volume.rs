@@ -71,7 +71,9 @@ fn claim(pod: &Pod, volume: &Volume) -> Option<PersistentVolumeClaim> {
 
 fn is_owned_by(claim: &PersistentVolumeClaim, pod: &Pod) -> bool {
     let owners = claim.metadata.owner_references.iter().flatten();
-    owners.into_iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref())
+    owners
+        .into_iter()
+        .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref())
 }
 
 #[async_trait]
@@ -111,7 +113,9 @@ impl Controller for EphemeralVolume {
                 Some(known) => Some(known),
                 None => match self.rest.create(&claim).await {
                     Ok(_) => None,
-                    Err(error) if rest::is_already_exists(&error) => self.rest.get(&claim_key).await?.map(Arc::new),
+                    Err(error) if rest::is_already_exists(&error) => {
+                        self.rest.get(&claim_key).await?.map(Arc::new)
+                    }
                     Err(error) if rest::is_namespace_terminating(&error) => None,
                     Err(error) => {
                         let message = format!("ephemeral volume claim {}: {error}", claim_key.name);

@@ -88,8 +88,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::cache::Cache;
     use crate::framework::{Namespaces, Unfit, plugins};
-    use crate::volumes::Volumes;
     use crate::testing::{named_pod, node};
+    use crate::volumes::Volumes;
     use k8s_openapi::api::core::v1::Node;
     use serde_json::json;
     use std::sync::Arc;

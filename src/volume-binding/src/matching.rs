@@ -49,7 +49,8 @@ pub fn find<'a>(
         if reserved {
             return reached.then_some(volume);
         }
-        let available = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Available");
+        let available =
+            volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Available");
         if matches!(consumer, Consumer::Unscheduled)
             || !reached
             || !available
@@ -157,8 +158,14 @@ mod tests {
         let plain = claim(json!({}));
         assert_eq!(found(&plain, &volumes, Consumer::Anywhere), "right");
         assert_eq!(found(&plain, &volumes, Consumer::Unscheduled), "");
-        assert_eq!(found(&plain, &volumes, Consumer::On(&|v| v.metadata.name.as_deref() != Some("right"))), "huge");
-        assert_eq!(found(&claim(json!({"storageClassName": "fast"})), &volumes, Consumer::Anywhere), "classy");
+        assert_eq!(
+            found(&plain, &volumes, Consumer::On(&|v| v.metadata.name.as_deref() != Some("right"))),
+            "huge"
+        );
+        assert_eq!(
+            found(&claim(json!({"storageClassName": "fast"})), &volumes, Consumer::Anywhere),
+            "classy"
+        );
         assert_eq!(found(&claim(json!({"volumeMode": "Block"})), &volumes, Consumer::Anywhere), "block");
         let labelled = claim(json!({"selector": {"matchLabels": {"name": "huge"}}}));
         assert_eq!(found(&labelled, &volumes, Consumer::Anywhere), "huge");

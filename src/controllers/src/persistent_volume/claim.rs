@@ -8,8 +8,8 @@ use k8s_openapi::api::{
     storage::v1::StorageClass,
 };
 use volume_binding::{
-    BIND_COMPLETED, BOUND_BY_CONTROLLER, Consumer, NO_PROVISIONER, SELECTED_NODE, annotation, claim_class, find,
-    is_bound_to, is_delayed, mismatch,
+    BIND_COMPLETED, BOUND_BY_CONTROLLER, Consumer, NO_PROVISIONER, SELECTED_NODE, annotation, claim_class,
+    find, is_bound_to, is_delayed, mismatch,
 };
 
 /// Something that people are told.
@@ -107,7 +107,8 @@ fn unbound(claim: &PersistentVolumeClaim, facts: &Facts<'_>) -> Plan {
     let delayed = is_delayed(facts.class);
     let consumer = if delayed { Consumer::Unscheduled } else { Consumer::Anywhere };
     let found = find(claim, facts.volumes.iter().map(Arc::as_ref), consumer);
-    let found = found.and_then(|found| facts.volumes.iter().find(|one| one.metadata.name == found.metadata.name));
+    let found =
+        found.and_then(|found| facts.volumes.iter().find(|one| one.metadata.name == found.metadata.name));
     if let Some(volume) = found {
         return Plan::Bind(Arc::clone(volume));
     }
@@ -178,7 +179,11 @@ mod tests {
         }
     }
 
-    fn decided(claim: &PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>], class: Value) -> &'static str {
+    fn decided(
+        claim: &PersistentVolumeClaim,
+        volumes: &[Arc<PersistentVolume>],
+        class: Value,
+    ) -> &'static str {
         let class: Option<StorageClass> = serde_json::from_value(class).unwrap();
         reason(&plan(claim, &Facts { volumes, class: class.as_ref(), waiting_pods: &[] }))
     }

@@ -59,7 +59,9 @@ impl PersistentVolumeBinder {
             true => Vec::new(),
             false => vec![claim_class(claim).to_owned()],
         });
-        claims.add_index(BY_VOLUME, |claim| claim.spec.iter().filter_map(|spec| spec.volume_name.clone()).collect());
+        claims.add_index(BY_VOLUME, |claim| {
+            claim.spec.iter().filter_map(|spec| spec.volume_name.clone()).collect()
+        });
         let volumes = context.informers.get::<PersistentVolume>();
         volumes.add_index(BY_REFERENCE, |volume| claim_key(volume).iter().map(ToString::to_string).collect());
         Self {
@@ -162,7 +164,11 @@ impl PersistentVolumeBinder {
     }
 
     /// Asks who makes volumes of the class for one.
-    async fn provision(&self, claim: &PersistentVolumeClaim, provisioner: &str) -> Result<(), ReconcileError> {
+    async fn provision(
+        &self,
+        claim: &PersistentVolumeClaim,
+        provisioner: &str,
+    ) -> Result<(), ReconcileError> {
         let mut changed = claim.clone();
         for key in [PROVISIONER, PROVISIONER_BETA] {
             if annotation(&changed.metadata, key) != Some(provisioner) {
@@ -375,7 +381,9 @@ impl Controller for PersistentVolumeBinder {
                     keys.add(ObjectKey::cluster(name));
                     match claim_key(volume) {
                         Some(key) => keys.add(key),
-                        None => concerned.extend(claims.by_index(UNBOUND, volume_binding::volume_class(volume))),
+                        None => {
+                            concerned.extend(claims.by_index(UNBOUND, volume_binding::volume_class(volume)))
+                        }
                     }
                 }
                 Event::Deleted(_) => concerned.extend(claim_key(volume).and_then(|key| claims.get(&key))),
@@ -420,10 +428,14 @@ mod tests {
         let bound = status_of_claim(&PersistentVolumeClaimStatus::default(), "Bound", Some(&volume));
         assert_eq!(size(&bound).as_deref(), Some("10Gi"));
         let mut resized = volume;
-        resized.spec.as_mut().unwrap().capacity.as_mut().unwrap().insert(
-            "storage".into(),
-            k8s_openapi::apimachinery::pkg::api::resource::Quantity("20Gi".into()),
-        );
+        resized
+            .spec
+            .as_mut()
+            .unwrap()
+            .capacity
+            .as_mut()
+            .unwrap()
+            .insert("storage".into(), k8s_openapi::apimachinery::pkg::api::resource::Quantity("20Gi".into()));
         assert_eq!(size(&status_of_claim(&bound, "Bound", Some(&resized))).as_deref(), Some("10Gi"));
         let lost = status_of_claim(&bound, "Lost", None);
         assert_eq!((size(&lost), lost.access_modes), (None, None));

@@ -67,7 +67,9 @@ fn reclaim(volume: &PersistentVolume) -> Reclaim {
     let notice = match policy(volume) {
         "Delete" if !outside => Notice::warning(
             "VolumeFailedDelete",
-            format!("error getting deleter volume plugin for volume {name:?}: no deletable volume plugin matched"),
+            format!(
+                "error getting deleter volume plugin for volume {name:?}: no deletable volume plugin matched"
+            ),
         ),
         "Recycle" => Notice::warning("VolumeFailedRecycle", "No recycler plugin found for the volume!"),
         _ => None,

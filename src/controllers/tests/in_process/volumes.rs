@@ -113,7 +113,8 @@ async fn who_makes_volumes_is_asked_for_one_also_by_a_default_class_that_came_la
         .eventually("the provisioner is asked", || async {
             let found = cluster.get(&format!("{CLAIMS}/c")).await?;
             let annotations = &found["metadata"]["annotations"];
-            (annotations["volume.kubernetes.io/storage-provisioner"] == "example.com/disk").then_some(found.clone())
+            (annotations["volume.kubernetes.io/storage-provisioner"] == "example.com/disk")
+                .then_some(found.clone())
         })
         .await;
     assert_eq!(asked["spec"]["storageClassName"], "disk");
@@ -140,6 +141,7 @@ async fn an_ephemeral_volume_has_a_claim_as_long_as_its_pod() {
     pod["spec"]["volumes"] = json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {
         "spec": claim("", "")["spec"]}}}]);
     cluster.create("/api/v1/namespaces/default/pods", pod).await;
-    let made = cluster.eventually("the claim", || cluster.get(&format!("{CLAIMS}/web-scratch"))).await;
+    let path = format!("{CLAIMS}/web-scratch");
+    let made = cluster.eventually("the claim", || cluster.get(&path)).await;
     assert_eq!(made["metadata"]["ownerReferences"][0]["name"], "web");
 }

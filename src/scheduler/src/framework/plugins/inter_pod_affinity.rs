@@ -101,9 +101,9 @@ fn matches(term: &PodAffinityTerm, owner: &Pod, candidate: &Pod, snapshot: &Snap
 mod tests {
     use super::*;
     use crate::cache::Cache;
-    use crate::volumes::Volumes;
     use crate::schedule_one::tests::Nowhere;
     use crate::testing::{named_pod, node};
+    use crate::volumes::Volumes;
     use serde_json::json;
     use std::collections::BTreeMap;
     use std::sync::Arc;

@@ -117,9 +117,9 @@ fn counts(
 mod tests {
     use super::*;
     use crate::cache::Cache;
-    use crate::volumes::Volumes;
     use crate::schedule_one::tests::Nowhere;
     use crate::testing::{named_pod, node};
+    use crate::volumes::Volumes;
     use serde_json::json;
     use std::sync::Arc;
 

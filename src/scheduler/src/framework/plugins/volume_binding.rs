@@ -11,7 +11,9 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 use k8s_openapi::api::storage::v1::StorageClass;
 use std::collections::HashSet;
 use std::sync::Arc;
-use volume_binding::{Consumer, NO_PROVISIONER, SELECTED_NODE, annotation, claim_class, is_delayed, is_fully_bound};
+use volume_binding::{
+    Consumer, NO_PROVISIONER, SELECTED_NODE, annotation, claim_class, is_delayed, is_fully_bound,
+};
 
 /// See the module.
 pub struct VolumeBinding;

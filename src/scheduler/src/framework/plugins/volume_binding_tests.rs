@@ -42,7 +42,11 @@ fn class(provisioner: &str, mode: &str, topologies: Value) -> StorageClass {
     .unwrap()
 }
 
-fn volumes(claim: Option<PersistentVolumeClaim>, volume: Option<PersistentVolume>, class: StorageClass) -> Volumes {
+fn volumes(
+    claim: Option<PersistentVolumeClaim>,
+    volume: Option<PersistentVolume>,
+    class: StorageClass,
+) -> Volumes {
     let mut volumes = Volumes::default();
     claim.into_iter().for_each(|claim| volumes.apply_claim(Arc::new(claim)));
     volume.into_iter().for_each(|volume| volumes.apply_volume(Arc::new(volume)));
