@@ -49,6 +49,7 @@ mod replicaset;
 mod replicationcontroller;
 mod resource_quota;
 mod root_ca_publisher;
+mod service_account_tokens;
 mod service_cidrs;
 mod serviceaccount;
 mod statefulset;

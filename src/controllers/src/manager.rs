@@ -94,6 +94,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let resource_quota = crate::resource_quota::ResourceQuotaController::new(context);
     let root_ca_publisher = crate::root_ca_publisher::RootCaPublisher::new(context, config);
     let service_cidrs = crate::service_cidrs::ServiceCidrs::new(context);
+    let service_account_tokens = crate::service_account_tokens::ServiceAccountTokens::new(context, config);
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
     let statefulset = crate::statefulset::StatefulSetController::new(context);
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
@@ -127,6 +128,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(resource_quota),
         Arc::new(root_ca_publisher),
         Arc::new(service_cidrs),
+        Arc::new(service_account_tokens),
         Arc::new(serviceaccount),
         Arc::new(statefulset),
         Arc::new(taint_eviction),

@@ -20,6 +20,7 @@ mod impersonation;
 mod jwk;
 mod jwt;
 mod jwt_issuer;
+mod legacy_token;
 mod oidc;
 mod request_header;
 mod review;

@@ -12,6 +12,7 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 use super::jwt;
+use super::legacy_token::{self, SecretFacts};
 use super::user_info::UserInfo;
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -76,6 +77,8 @@ pub struct ServiceAccountTokens {
     pods: Memo<Facts>,
     secrets: Memo<Facts>,
     nodes: Memo<Facts>,
+    /// Secrets that hold tokens.
+    pub(super) legacy: Memo<SecretFacts>,
     verified: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
 }
 
@@ -162,6 +165,7 @@ impl ServiceAccountTokens {
             pods: memo("pods"),
             secrets: memo("secrets"),
             nodes: memo("nodes"),
+            legacy: Memo::new(registry.clone(), "", "secrets"),
             settings,
             keys,
             registry,
@@ -194,6 +198,9 @@ impl ServiceAccountTokens {
             Ok(issuer) => issuer,
             Err(_) => return Ok(None),
         };
+        if issuer.iss.as_deref() == Some(legacy_token::ISSUER) {
+            return self.authenticate_legacy(token, audiences, now).await.map(Some);
+        }
         if !issuer.iss.is_some_and(|issuer| self.settings.accepts(&issuer)) {
             return Ok(None);
         }

@@ -195,3 +195,40 @@ async fn requests_that_make_no_sense_are_refused() {
     let mut unknown = json!({"spec": {}});
     assert_eq!(cluster.tokens.request("ns", "nobody", &mut unknown, now()).await.unwrap_err().code, 404);
 }
+
+#[tokio::test]
+async fn a_token_in_a_secret_is_good_while_the_secret_holds_it() {
+    let cluster = cluster().await;
+    let claims = |uid: &Value| {
+        json!({"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:ns:sa",
+            "kubernetes.io/serviceaccount/namespace": "ns",
+            "kubernetes.io/serviceaccount/secret.name": "s",
+            "kubernetes.io/serviceaccount/service-account.name": "sa",
+            "kubernetes.io/serviceaccount/service-account.uid": uid})
+    };
+    let uid = &cluster.account["metadata"]["uid"];
+    let token = jwt::encode(&cluster.tokens.keys, &claims(uid)).unwrap();
+    assert!(cluster.check(&token, now()).await.unwrap_err().contains("invalidated"));
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "ns"},
+        "type": "kubernetes.io/service-account-token", "data": {"token": encode(&token)}});
+    let mut secret = create(&cluster.registry, secret).await;
+    let (user, audiences) = cluster.check(&token, now()).await.unwrap().unwrap();
+    assert_eq!(
+        (user.name.as_str(), audiences.as_slice()),
+        ("system:serviceaccount:ns:sa", &[AUDIENCE.to_owned()][..])
+    );
+    let secrets = apimachinery::gvk::GroupResource::new("", "secrets");
+    let noted = cluster.registry.get_value(&secrets, "ns", "s").await.unwrap().unwrap();
+    assert_eq!(noted["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"], "2026-09-01");
+    assert!(cluster.tokens.authenticate(&token, &["vault".to_owned()], now()).await.is_err());
+    let other = jwt::encode(&cluster.tokens.keys, &claims(&json!("other"))).unwrap();
+    assert!(cluster.check(&other, now()).await.unwrap_err().contains("server's copy"));
+    secret["data"]["token"] = json!(encode("x"));
+    apimachinery::meta::remove(&mut secret, "resourceVersion");
+    update(&cluster.registry, &secret).await;
+    assert!(cluster.check(&token, now()).await.unwrap_err().contains("server's copy"));
+    secret["data"]["token"] = json!(encode(&other));
+    update(&cluster.registry, &secret).await;
+    assert!(cluster.check(&other, now()).await.unwrap_err().contains("does not match claim"));
+}

@@ -43,6 +43,38 @@ async fn every_namespace_gets_a_service_account_and_the_ca() {
 }
 
 #[tokio::test]
+async fn a_secret_for_a_token_is_filled_and_goes_with_its_account() {
+    let cluster = Cluster::start().await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}});
+    cluster.create(accounts, account).await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "robot-token", "annotations": {"kubernetes.io/service-account.name": "robot"}}});
+    cluster.create("/api/v1/namespaces/default/secrets", secret).await;
+    let uri = "/api/v1/namespaces/default/secrets/robot-token";
+    let token = cluster
+        .eventually("the Secret has a token", || async {
+            let encoded = cluster.get(uri).await?["data"]["token"].as_str()?.to_owned();
+            base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).ok()
+        })
+        .await;
+    let bearer = format!("Bearer {}", String::from_utf8(token).unwrap());
+    let whoami = async || {
+        let uri = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let review =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string();
+        cluster.server.request_as(None, "POST", uri, &[("authorization", &bearer)], review).await
+    };
+    let user = whoami().await.expect(201)["status"]["userInfo"]["username"].clone();
+    assert_eq!(user, "system:serviceaccount:default:robot");
+    cluster.delete(&format!("{accounts}/robot"), Value::Null).await;
+    cluster
+        .eventually("the Secret is gone", || async { cluster.get(uri).await.is_none().then_some(()) })
+        .await;
+    assert_eq!(whoami().await.code, 401);
+}
+
+#[tokio::test]
 async fn a_deleted_namespace_is_emptied_and_goes() {
     let cluster = Cluster::start().await;
     cluster
