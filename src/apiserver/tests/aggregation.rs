@@ -49,6 +49,10 @@ fn answer(seen: &mut Seen) -> Response<Body> {
             &json!({"paths": {"apis/metrics.example/v1":
                 {"serverRelativeURL": "/openapi/v3/apis/metrics.example/v1?hash=AB"}}}),
         ),
+        "/openapi/v2" => json(
+            200,
+            &json!({"swagger": "2.0", "paths": {"/apis/metrics.example/v1/samples": {"get": {"operationId": "theirs"}}}}),
+        ),
         "/openapi/v3/apis/metrics.example/v1" => json(200, &json!({"openapi": "3.0.0", "theirs": true})),
         "/apis/metrics.example/v1/away" => Response::builder()
             .status(302)
@@ -232,6 +236,9 @@ async fn discovery_and_openapi_show_both() {
     assert_eq!(url, "/openapi/v3/apis/metrics.example/v1?hash=AB");
     assert_eq!(server.get(&url).await.expect(200)["theirs"], true);
     assert!(index["paths"]["apis/apps/v1"].is_object());
+    let whole = server.get("/openapi/v2").await.expect(200);
+    assert_eq!(whole["paths"]["/apis/metrics.example/v1/samples"]["get"]["operationId"], "theirs");
+    assert!(whole["paths"]["/apis/apps/v1/"].is_object());
     // Without its endpoints it is shown as it was, and stale.
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
     server.delete(&format!("{slices}/metrics-1"), &Value::Null).await.expect(200);

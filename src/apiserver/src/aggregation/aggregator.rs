@@ -12,15 +12,16 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use parking_lot::RwLock;
 use rustls::sign::CertifiedKey;
 use storage::StorageError;
 use tokio::time::Instant;
 
-use super::api_service::{ApiService, Condition};
-use super::documents::{self, Overlay, RemoteVersion};
+use super::api_service::{ApiService, Condition, Remote};
+use super::documents::{self, OpenApiElsewhere, Overlay, RemoteVersion};
 use super::registration::{self, Definitions, DefinitionsSink};
+use super::swagger::Swagger;
 use super::table::{ApiServices, Services, Slices, Table};
 use super::{GROUP, availability, proxy};
 use crate::body::Body;
@@ -62,6 +63,9 @@ struct Document {
     resources: Vec<serde_json::Value>,
     fresh: bool,
     openapi: Option<String>,
+    swagger: Option<Arc<Swagger>>,
+    /// The entity tag of the document of v2 that it is from.
+    swagger_tag: Option<HeaderValue>,
     openapi_read: Option<Instant>,
 }
 
@@ -158,17 +162,20 @@ impl Aggregator {
         self.shared.overlay()
     }
 
-    /// The OpenAPI v3 documents of others, by their path (`apis/GROUP/VERSION`): where they are.
-    pub(crate) fn openapi(&self) -> BTreeMap<String, String> {
+    /// OpenAPI of others.
+    pub(crate) fn openapi(&self) -> OpenApiElsewhere {
         let documents = self.shared.documents.read();
         let services = self.shared.table.all();
-        let remote = services.iter().filter(|service| service.remote.is_some());
-        remote
-            .filter_map(|service| {
-                let url = documents.get(&service.name)?.openapi.clone()?;
-                Some((format!("apis/{}/{}", service.group, service.version), url))
-            })
-            .collect()
+        let mut elsewhere = OpenApiElsewhere::default();
+        for service in services.iter().filter(|service| service.remote.is_some()) {
+            let Some(document) = documents.get(&service.name) else { continue };
+            if let Some(url) = &document.openapi {
+                let path = format!("apis/{}/{}", service.group, service.version);
+                elsewhere.v3.insert(path, url.clone());
+            }
+            elsewhere.v2.extend(document.swagger.clone());
+        }
+        elsewhere
     }
 }
 
@@ -267,20 +274,36 @@ impl Shared {
             && due
             && let Some(remote) = &service.remote
         {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-            match availability::get(&self.outbound, remote, "/openapi/v3", &headers).await {
-                Ok(answer) if answer.status().is_success() => {
-                    document.openapi =
-                        documents::openapi_url(answer.body(), &service.group, &service.version);
-                }
-                // It has none.
-                Ok(_) => document.openapi = None,
-                Err(why) => tracing::debug!(api_service = service.name, why, "cannot read its OpenAPI"),
-            }
+            self.read_openapi(service, remote, &mut document).await;
             document.openapi_read = Some(Instant::now());
         }
         self.documents.write().insert(service.name.clone(), document);
+    }
+
+    async fn read_openapi(&self, service: &ApiService, remote: &Remote, document: &mut Document) {
+        let (group, version) = (service.group.as_str(), service.version.as_str());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        match availability::get(&self.outbound, remote, "/openapi/v3", &headers).await {
+            Ok(answer) if answer.status().is_success() => {
+                document.openapi = documents::openapi_url(answer.body(), group, version);
+            }
+            // It has none.
+            Ok(_) => document.openapi = None,
+            Err(why) => tracing::debug!(api_service = service.name, why, "cannot read its OpenAPI"),
+        }
+        if let Some(tag) = &document.swagger_tag {
+            headers.insert(header::IF_NONE_MATCH, tag.clone());
+        }
+        match availability::get(&self.outbound, remote, "/openapi/v2", &headers).await {
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => {}
+            Ok(answer) if answer.status().is_success() => {
+                document.swagger_tag = answer.headers().get(header::ETAG).cloned();
+                document.swagger = Swagger::of(answer.body(), group, version).map(Arc::new);
+            }
+            Ok(_) => (document.swagger, document.swagger_tag) = (None, None),
+            Err(why) => tracing::debug!(api_service = service.name, why, "cannot read its OpenAPI"),
+        }
     }
 
     async fn follow_definitions(&self) {

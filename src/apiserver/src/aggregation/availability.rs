@@ -23,8 +23,8 @@ use crate::registry::Registry;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// So many attempts are made before a service is not available: the Service may have several endpoints.
 const ATTEMPTS: usize = 5;
-/// What an attempt may take, and how long a list of resources may be.
-const LIMITS: Limits = Limits { timeout: Duration::from_secs(5), max_bytes: 4 * 1024 * 1024 };
+/// What an attempt may take, and how long a document may be: OpenAPI of large servers has some MiB.
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(5), max_bytes: 16 * 1024 * 1024 };
 
 /// Who asks aggregated servers for their discovery: one that may always.
 pub(super) fn asker() -> UserInfo {

@@ -1,9 +1,12 @@
 //! Discovery of aggregated servers: what they say of their resources, in the form that this server's own has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::value;
 use serde_json::{Map, Value, json};
+
+use super::swagger::Swagger;
 
 /// What discovery shows besides what is served here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,6 +15,15 @@ pub(crate) struct Overlay {
     pub(crate) versions: Vec<RemoteVersion>,
     /// Of each group and version: the rank of the group, and of the version in it; higher comes first.
     pub(crate) ranks: BTreeMap<(String, String), (i64, i64)>,
+}
+
+/// OpenAPI of other servers.
+#[derive(Default)]
+pub(crate) struct OpenApiElsewhere {
+    /// Documents of v3 by their path (`apis/GROUP/VERSION`): where they are.
+    pub(crate) v3: BTreeMap<String, String>,
+    /// Parts of the document of v2.
+    pub(crate) v2: Vec<Arc<Swagger>>,
 }
 
 /// A group and version that another server serves, for discovery.

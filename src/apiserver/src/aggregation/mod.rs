@@ -13,7 +13,7 @@
 //! | `api_service` | an APIService, and its condition |
 //! | `table` | all of them, and what changes availability |
 //! | `availability` | whether the server behind one answers |
-//! | `documents` | discovery and OpenAPI of those servers |
+//! | `documents`, `swagger` | discovery and OpenAPI of those servers |
 //! | `registration` | the APIServices of what is served here |
 //! | `proxy`, `identity` | passing requests on, as their user |
 //!
@@ -26,10 +26,12 @@ mod documents;
 mod identity;
 mod proxy;
 mod registration;
+mod swagger;
 mod table;
 
 pub(crate) use aggregator::Aggregator;
-pub(crate) use documents::Overlay;
+pub(crate) use documents::{OpenApiElsewhere, Overlay};
+pub(crate) use swagger::Swagger;
 
 /// The group of APIServices.
 pub(crate) const GROUP: &str = "apiregistration.k8s.io";

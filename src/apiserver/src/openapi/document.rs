@@ -10,6 +10,7 @@ use super::operation::{Content, Operation, Path};
 use super::sink::{JsonSink, Sink};
 use super::targets::{META, Target, What, closure};
 use super::{Dialect, operations, parameters, paths, words};
+use crate::aggregation::Swagger;
 use crate::discovery::git_version;
 use crate::endpoints::MEDIA_TYPES;
 use crate::registry::{Resources, Served};
@@ -205,11 +206,14 @@ impl Section {
 }
 
 /// The hash of the v2 document.
-pub(super) fn hash_of_v2(resources: &Resources) -> String {
+pub(super) fn hash_of_v2(resources: &Resources, others: &[Arc<Swagger>]) -> String {
     let mut hash = Sha256::new();
     hash.update(&*BASIS);
     for section in Section::all(resources) {
         section.hash_into(&mut hash, resources);
+    }
+    for other in others {
+        hash.update(&other.hash);
     }
     hexadecimal(hash)
 }
@@ -272,11 +276,15 @@ pub(super) fn write_v3<W: io::Write>(section: &Section, resources: &Resources, o
     sink.finish()
 }
 
-/// Writes the v2 document.
+/// Writes the v2 document: what is served here, and what others say of theirs. Of definitions of one name ours counts.
 ///
 /// # Errors
 /// Those of the sink.
-pub(super) fn write_v2(resources: &Resources, sink: &mut impl Sink) -> io::Result<()> {
+pub(super) fn write_v2(
+    resources: &Resources,
+    others: &[Arc<Swagger>],
+    sink: &mut impl Sink,
+) -> io::Result<()> {
     let sections = Section::all(resources);
     sink.field("swagger", &json!("2.0"))?;
     sink.field("info", &json!({"title": "Kubernetes", "version": git_version()}))?;
@@ -288,6 +296,16 @@ pub(super) fn write_v2(resources: &Resources, sink: &mut impl Sink) -> io::Resul
         let types = closure(paths.iter().flat_map(Path::targets).cloned());
         write_definitions(Dialect::V2, types, &mut done, sink)?;
     }
+    let mut their_paths = BTreeMap::new();
+    for other in others {
+        let (paths, definitions) = other.read()?;
+        their_paths.extend(paths);
+        for (name, definition) in definitions {
+            if done.insert(name.clone()) {
+                sink.entry(&name, &definition)?;
+            }
+        }
+    }
     sink.close()?;
     sink.open("parameters")?;
     for (name, parameter) in parameters::shared().collect::<BTreeMap<_, _>>() {
@@ -298,6 +316,7 @@ pub(super) fn write_v2(resources: &Resources, sink: &mut impl Sink) -> io::Resul
     for section in &sections {
         write_paths(Dialect::V2, &section.paths(resources), sink)?;
     }
+    their_paths.iter().try_for_each(|(path, item)| sink.entry(path, item))?;
     sink.close()?;
     sink.field("securityDefinitions", &bearer_token())?;
     sink.field("security", &json!([{"BearerToken": []}]))

@@ -8,6 +8,7 @@ use super::document::{self, Section};
 use super::gnostic::GnosticSink;
 use super::inflate::Inflate;
 use super::sink::JsonSink;
+use crate::aggregation::{OpenApiElsewhere, Swagger};
 use crate::body::Body;
 use crate::endpoints::{Clause, Context, accepts_gzip, clauses, response};
 use crate::registry::Resources;
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, json};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::Arc;
 
 /// Bytes of compressed documents that are kept. Those that people ask for most fit in; all documents together are
 /// about 1.6 MiB.
@@ -68,27 +70,32 @@ struct Document {
 }
 
 impl OpenApi {
-    /// Answers a request for a path, as it is behind `/openapi/`. `elsewhere` knows the documents of v3 that other
-    /// servers have: their URLs by path.
+    /// Answers a request for a path, as it is behind `/openapi/`. `elsewhere` knows what other servers
+    /// have.
     ///
     /// # Errors
     /// 404 when there is no such document, 406 when the client accepts none of its forms.
     pub(crate) async fn answer(
         &self,
         resources: &Resources,
-        elsewhere: impl FnOnce() -> BTreeMap<String, String>,
+        elsewhere: impl FnOnce() -> OpenApiElsewhere,
         context: &Context,
         path: &str,
     ) -> Result<Response<Body>> {
         match path.split_once('/').unwrap_or((path, "")) {
-            ("v2", "") => self.v2(resources, context).await,
-            ("v3", "") => Ok(index(resources, elsewhere(), context)),
+            ("v2", "") => self.v2(resources, elsewhere().v2, context).await,
+            ("v3", "") => Ok(index(resources, elsewhere().v3, context)),
             ("v3", path) => self.v3(resources, context, path).await,
             _ => Err(Status::no_such_path()),
         }
     }
 
-    async fn v2(&self, resources: &Resources, context: &Context) -> Result<Response<Body>> {
+    async fn v2(
+        &self,
+        resources: &Resources,
+        others: Vec<Arc<Swagger>>,
+        context: &Context,
+    ) -> Result<Response<Body>> {
         let protobuf = |clause: &Clause<'_>| clause.accepts(PROTOBUF) || clause.accepts(PROTOBUF_AS_ASKED);
         let (name, content_type) = clauses(&context.headers)
             .iter()
@@ -98,8 +105,8 @@ impl OpenApi {
                 (false, false) => None,
             })
             .ok_or_else(|| Status::not_acceptable(&[JSON, PROTOBUF]))?;
-        let hash = document::hash_of_v2(resources);
-        self.document(resources, context, name, hash, content_type).await
+        let hash = document::hash_of_v2(resources, &others);
+        self.document(resources, others, context, name, hash, content_type).await
     }
 
     async fn v3(&self, resources: &Resources, context: &Context, path: &str) -> Result<Response<Body>> {
@@ -112,7 +119,8 @@ impl OpenApi {
         if !asked.is_empty() && asked != hash {
             return Ok(moved(&url(&section, &hash)));
         }
-        let mut response = self.document(resources, context, Name::V3(section.path()), hash, JSON).await?;
+        let name = Name::V3(section.path());
+        let mut response = self.document(resources, Vec::new(), context, name, hash, JSON).await?;
         if !asked.is_empty() {
             let headers = response.headers_mut();
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -128,6 +136,7 @@ impl OpenApi {
     async fn document(
         &self,
         resources: &Resources,
+        others: Vec<Arc<Swagger>>,
         context: &Context,
         name: Name,
         hash: String,
@@ -137,7 +146,7 @@ impl OpenApi {
         let mut response = if has(context, &etag) {
             unchanged(content_type)
         } else {
-            let gzip = self.compressed(resources, name, hash).await?;
+            let gzip = self.compressed(resources, others, name, hash).await?;
             if accepts_gzip(&context.headers) {
                 let mut response = response::bytes(200, content_type, gzip);
                 response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -151,7 +160,13 @@ impl OpenApi {
         Ok(response)
     }
 
-    async fn compressed(&self, resources: &Resources, name: Name, hash: String) -> Result<Bytes> {
+    async fn compressed(
+        &self,
+        resources: &Resources,
+        others: Vec<Arc<Swagger>>,
+        name: Name,
+        hash: String,
+    ) -> Result<Bytes> {
         if let Some(gzip) = self.kept.lock().get(&name, &hash) {
             return Ok(gzip);
         }
@@ -160,7 +175,7 @@ impl OpenApi {
             return Ok(gzip);
         }
         let (of, resources) = (name.clone(), resources.clone());
-        let made = tokio::task::spawn_blocking(move || make(&of, &resources)).await;
+        let made = tokio::task::spawn_blocking(move || make(&of, &resources, &others)).await;
         let gzip = made.map_err(Status::internal)?.map_err(Status::internal)?;
         self.kept.lock().put(name, hash, gzip.clone());
         Ok(gzip)
@@ -188,17 +203,17 @@ impl Kept {
 }
 
 /// Makes a document.
-fn make(name: &Name, resources: &Resources) -> io::Result<Bytes> {
+fn make(name: &Name, resources: &Resources, others: &[Arc<Swagger>]) -> io::Result<Bytes> {
     let out = GzEncoder::new(Vec::new(), Compression::default());
     let out = match name {
         Name::V2Json => {
             let mut sink = JsonSink::new(out)?;
-            document::write_v2(resources, &mut sink)?;
+            document::write_v2(resources, others, &mut sink)?;
             sink.finish()?
         }
         Name::V2Protobuf => {
             let mut sink = GnosticSink::new(out);
-            document::write_v2(resources, &mut sink)?;
+            document::write_v2(resources, others, &mut sink)?;
             sink.finish()
         }
         Name::V3(path) => {

@@ -18,7 +18,7 @@ static V2: LazyLock<Value> = LazyLock::new(|| v2(&RESOURCES));
 
 fn v2(resources: &Resources) -> Value {
     let mut sink = JsonSink::new(Vec::new()).unwrap();
-    write_v2(resources, &mut sink).unwrap();
+    write_v2(resources, &[], &mut sink).unwrap();
     serde_json::from_slice(&sink.finish().unwrap()).unwrap()
 }
 
@@ -371,7 +371,7 @@ fn one(message: &[u8], number: u64) -> &[u8] {
 #[test]
 fn the_protobuf_form_holds_what_the_json_form_holds() {
     let mut sink = GnosticSink::new(Vec::new());
-    write_v2(&RESOURCES, &mut sink).unwrap();
+    write_v2(&RESOURCES, &[], &mut sink).unwrap();
     let document = sink.finish();
     assert_eq!(one(&document, 1), b"2.0");
     let names = |number, entries| -> BTreeSet<String> {
