@@ -63,6 +63,13 @@ impl Quantity {
         clamp(round_up(self.nano, 1_000_000))
     }
 
+    /// The value as a double, as `Quantity.AsApproximateFloat64()` does.
+    pub fn as_approximate_float(&self) -> f64 {
+        // The whole part apart, so that fractions of large numbers are not lost to the scale.
+        let (whole, rest) = (self.nano / NANO, self.nano % NANO);
+        whole as f64 + rest as f64 / NANO as f64
+    }
+
     /// Whether it is zero.
     pub fn is_zero(&self) -> bool {
         self.nano == 0

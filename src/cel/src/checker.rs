@@ -99,7 +99,8 @@ impl Checker<'_> {
             }
             other => {
                 if !other.is_dyn_or_error() {
-                    self.report.error(at, format!("type '{other}' does not support field selection"));
+                    self.report
+                        .error(at, format!("type '{}' does not support field selection", other.spell()));
                 }
                 Type::Dyn
             }
@@ -137,7 +138,7 @@ impl Checker<'_> {
             let mut of = Type::Bool;
             for arg in args.iter() {
                 if !self.inference.assignable(&arg.of, &Type::Bool) {
-                    let found = self.inference.substitute(&arg.of, true);
+                    let found = self.inference.substitute(&arg.of, true).spell();
                     self.report.error(arg.at, format!("expected type 'bool' but found '{found}'"));
                     of = Type::Error;
                 }
@@ -152,7 +153,7 @@ impl Checker<'_> {
             Some(of) => of,
             None => {
                 let given: Vec<String> =
-                    given.iter().map(|of| self.inference.substitute(of, true).to_string()).collect();
+                    given.iter().map(|of| self.inference.substitute(of, true).spell()).collect();
                 let signature = match given.split_first() {
                     Some((first, rest)) if target.is_some() => format!("{first}.({})", rest.join(", ")),
                     _ => format!("({})", given.join(", ")),
@@ -228,8 +229,8 @@ impl Checker<'_> {
         }
         let (of, is_optional) = unwrap_optional(&self.inference.substitute(&value.of, false));
         if !is_optional && !of.is_dyn_or_error() {
-            let expected = Type::optional(of.clone());
-            self.report.error(value.at, format!("expected type '{expected}' but found '{of}'"));
+            let (expected, found) = (Type::optional(of.clone()).spell(), of.spell());
+            self.report.error(value.at, format!("expected type '{expected}' but found '{found}'"));
         }
         of
     }
@@ -241,7 +242,7 @@ impl Checker<'_> {
             return most_general(&all, &next);
         }
         let (expected, found) =
-            (self.inference.substitute(&all, true), self.inference.substitute(&next, true));
+            (self.inference.substitute(&all, true).spell(), self.inference.substitute(&next, true).spell());
         self.report.error(at, format!("expected type '{expected}' but found '{found}'"));
         Type::Error
     }
@@ -262,7 +263,7 @@ impl Checker<'_> {
             let expected = self.init_type(object, field);
             let given = self.optional_value(&field.value, field.optional);
             if !self.inference.assignable(&expected, &given) {
-                let given = self.inference.substitute(&given, true);
+                let (expected, given) = (expected.spell(), self.inference.substitute(&given, true).spell());
                 let message = format!(
                     "expected type of field '{}' is '{expected}' but provided type is '{given}'",
                     field.name
@@ -304,6 +305,7 @@ impl Checker<'_> {
                 (Type::Dyn, Type::Dyn)
             }
             other => {
+                let other = other.spell();
                 let message = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
                 );
@@ -331,8 +333,10 @@ impl Checker<'_> {
 
     fn assert_type(&mut self, expr: &Expr, expected: &Type) {
         if !self.inference.assignable(expected, &expr.of) {
-            let (expected, found) =
-                (self.inference.substitute(expected, true), self.inference.substitute(&expr.of, true));
+            let (expected, found) = (
+                self.inference.substitute(expected, true).spell(),
+                self.inference.substitute(&expr.of, true).spell(),
+            );
             self.report.error(expr.at, format!("expected type '{expected}' but found '{found}'"));
         }
     }

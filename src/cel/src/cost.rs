@@ -1,6 +1,6 @@
 //! What calls cost at run time (`interpreter/runtimecost.go`, `pkg/cel/library/cost.go`).
 
-use crate::value::Value;
+use crate::value::{Opaque, Value};
 
 /// Cost of walking a string, by character.
 pub(crate) const TRAVERSAL: f64 = 0.1;
@@ -22,6 +22,9 @@ fn size(value: Option<&Value<'_>>) -> u64 {
 
 /// `a == b`.
 pub(crate) fn equality(a: &Value<'_>, b: &Value<'_>) -> u64 {
+    if let Value::Opaque(_) = a {
+        return 1;
+    }
     scale(size(Some(a)).min(size(Some(b))), TRAVERSAL)
 }
 
@@ -57,13 +60,18 @@ pub(crate) fn call_cost(
     let walk = |index: usize, times: f64| scale(size(args.get(index)), times * TRAVERSAL);
     match function {
         "check" => CHECK,
+        "fieldSelector" | "labelSelector" => {
+            // Each requirement has at least two characters, and costs a list and a struct.
+            let length = size(args.get(1));
+            10 + scale(length, TRAVERSAL) + scale(length, 0.5) * 50
+        }
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => args.first().map_or(0, traversal),
-        "url" | "lowerAscii" | "upperAscii" | "substring" | "trim" => walk(0, 1.0),
+        "url" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "jsonpatch.escapeKey" => walk(0, 1.0),
         "replace" | "split" => walk(0, 2.0),
         "join" => scale(size(result), 2.0 * TRAVERSAL),
         "find" | "findAll" => search(size(args.first()), size(args.get(1))),
         "ip" if overload == "cidr_ip" => 1,
-        "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" => walk(0, 1.0),
+        "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => walk(0, 1.0),
         "ip.isCanonical" => walk(0, 2.0),
         "containsIP" => walk(0, 2.0) + if overload == "cidr_contains_ip_string" { walk(1, 1.0) } else { 0 },
         "containsCIDR" => {
@@ -72,8 +80,39 @@ pub(crate) fn call_cost(
                 + 1
                 + if overload == "cidr_contains_cidr_string" { walk(1, 1.0) } else { 0 }
         }
+        "validate" => match args {
+            [Value::Opaque(Opaque::Format(format)), text] => search(size(Some(text)), format.expression),
+            _ => 1,
+        },
+        "slice" | "lists.range" | "reverse" => allocated(1.0, size(result)),
+        "flatten" => match args {
+            [list, Value::Int(depth)] => allocated(*depth as f64, size(Some(list))),
+            _ => allocated(1.0, size(args.first())),
+        },
+        "distinct" | "sort" => compared(args.first()),
+        "@sortByAssociatedKeys" => compared(args.get(1)),
+        "sets.contains" | "sets.intersects" => 1 + size(args.first()).saturating_mul(size(args.get(1))),
+        "sets.equivalent" => 1 + size(args.first()).saturating_mul(size(args.get(1))).saturating_mul(2),
         _ => overload_cost(overload, args),
     }
+}
+
+/// A call that makes a list.
+fn allocated(factor: f64, size: u64) -> u64 {
+    ((size as f64 * factor) as u64).saturating_add(11)
+}
+
+/// A list whose items are all compared with each other, as upstream reckons for the worst.
+fn compared(list: Option<&Value<'_>>) -> u64 {
+    let size = size(list);
+    let factor = match list {
+        Some(Value::List(list)) => match list.get(0) {
+            Some(Ok(Value::String(_) | Value::Bytes(_))) => 2.0 + TRAVERSAL,
+            _ => 2.0,
+        },
+        _ => 2.0,
+    };
+    allocated(factor, size.saturating_mul(size))
 }
 
 fn overload_cost(overload: &str, args: &[Value<'_>]) -> u64 {

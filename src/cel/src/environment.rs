@@ -85,9 +85,10 @@ impl Environment {
         let syntax = Syntax { bind: self.has_library(Library::Bindings) };
         let mut expr = crate::parser::parse(source, syntax)?;
         crate::checker::check(self, source, &mut expr)?;
+        let cost = crate::estimate::estimate(self, &expr);
         let plan = crate::plan::plan(self, &expr);
         let variables = self.variables.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Program::new(expr.of, plan, variables))
+        Ok(Program::new(expr.of, cost, plan, variables))
     }
 
     pub(crate) fn variable(&self, name: &str) -> Option<(usize, &Arc<Decl>)> {

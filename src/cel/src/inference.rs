@@ -1,15 +1,29 @@
 //! Type variables, what they stand for, and which type fits where.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::types::Type;
 
+/// Parts of types that are looked at for one expression: types share parts, and walking them could never end.
+/// Beyond, types are `dyn`.
+const MAX_PARTS: u32 = 1_000_000;
+
 /// What each type variable is known to be.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inference {
     known: HashMap<u32, Type>,
+    /// What was known before, latest last, so that an attempt can be taken back.
+    trail: Vec<(u32, Option<Type>)>,
     next: u32,
+    parts: Cell<u32>,
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self { known: HashMap::new(), trail: Vec::new(), next: 0, parts: Cell::new(MAX_PARTS) }
+    }
 }
 
 impl Inference {
@@ -36,17 +50,37 @@ impl Inference {
         &mut self,
         pairs: impl IntoIterator<Item = (&'t Type, &'t Type)>,
     ) -> bool {
-        let before = self.known.clone();
+        self.trail.clear();
         for (expected, given) in pairs {
             if !self.fits(expected, given) {
-                self.known = before;
+                while let Some((variable, before)) = self.trail.pop() {
+                    match before {
+                        Some(before) => self.known.insert(variable, before),
+                        None => self.known.remove(&variable),
+                    };
+                }
                 return false;
             }
         }
         true
     }
 
+    fn learn(&mut self, variable: u32, of: Type) {
+        let before = self.known.insert(variable, of);
+        self.trail.push((variable, before));
+    }
+
+    /// Whether there is still room to look at a part of a type.
+    fn look(&self) -> bool {
+        let left = self.parts.get();
+        self.parts.set(left.saturating_sub(1));
+        left > 0
+    }
+
     fn fits(&mut self, expected: &Type, given: &Type) -> bool {
+        if !self.look() {
+            return true;
+        }
         if let Type::Param(variable) = given {
             let (valid, known) = self.bind(*variable, expected);
             if valid || known {
@@ -86,7 +120,7 @@ impl Inference {
             if self.fits(as_type, &known) {
                 let general = most_general(as_type, &known);
                 if !self.occurs(variable, &general) {
-                    self.known.insert(variable, general);
+                    self.learn(variable, general);
                 }
                 return (true, true);
             }
@@ -95,11 +129,14 @@ impl Inference {
         if self.occurs(variable, as_type) {
             return (false, false);
         }
-        self.known.insert(variable, as_type.clone());
+        self.learn(variable, as_type.clone());
         (true, false)
     }
 
     fn occurs(&self, variable: u32, within: &Type) -> bool {
+        if !self.look() {
+            return true;
+        }
         match within {
             Type::Param(other) if *other == variable => true,
             Type::Param(other) => self.known.get(other).is_some_and(|known| self.occurs(variable, known)),
@@ -111,6 +148,9 @@ impl Inference {
 
     /// The type with what is known in the place of variables; unknown ones become `dyn` if asked.
     pub(crate) fn substitute(&self, within: &Type, unknown_is_dyn: bool) -> Type {
+        if !self.look() {
+            return Type::Dyn;
+        }
         match within {
             Type::Param(variable) => match self.known.get(variable) {
                 Some(known) => self.substitute(known, unknown_is_dyn),

@@ -35,6 +35,8 @@
 //! - [`Environment`]: variables ([`Decl`] or [`Type`]) and [`Library`]s; `compile` gives a [`Program`].
 //! - [`Bindings`]: values for one round of evaluations; JSON with its `Decl`, programs as `variables.NAME`
 //!   ([`Bindings::compose`], declared by [`environment::Builder::composed`]), the [`Authorizer`].
+//! - [`Program::estimated_cost`] follows from the sizes in the declarations; multiplied by how many values there can
+//!   be, it is compared with [`STATIC_RULE_LIMIT`] and [`STATIC_CRD_LIMIT`].
 //! - [`Budget`]: shared by the evaluations for one object; each is limited by itself too.
 //! - [`Authorizer`] may answer `Pending`: the evaluation ends with [`EvaluationError::Pending`]; have the decision
 //!   made, and evaluate again with a new budget.
@@ -47,6 +49,7 @@ mod decl;
 pub mod environment;
 mod error;
 mod escape;
+mod estimate;
 mod evaluate;
 mod functions;
 mod inference;
@@ -67,6 +70,7 @@ pub use decl::{Decl, DeclKind, Field, ListKind};
 pub use environment::Environment;
 pub use error::EvaluationError;
 pub use escape::{escape, unescape};
+pub use estimate::CostRange;
 pub use functions::Library;
 pub use functions::authorizer::{Authorizer, Check, Decided, Stage};
 pub use meter::{

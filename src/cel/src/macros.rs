@@ -45,6 +45,10 @@ pub(crate) fn member_call(
         ("optMap", 2) => |parser, at, target, args| opt_map(parser, at, target, args, true),
         ("optFlatMap", 2) => |parser, at, target, args| opt_map(parser, at, target, args, false),
         ("sortBy", 2) => sort_by,
+        ("greatest" | "least", 3..) if is_ident(&target, "math") => {
+            let at_args = args.first().map_or(at, |arg| arg.at);
+            return Ok(Expr::member(at, name, target, vec![Expr::list(at_args, args)]));
+        }
         ("bind", 3) if parser.syntax.bind && is_ident(&target, "cel") => bind_macro,
         _ => return Ok(Expr::member(at, name, target, args)),
     };

@@ -10,21 +10,29 @@ use crate::source::{CompileErrors, MAX_CHARACTERS, Report};
 /// depth, and so the stack that the checker and the evaluator need, follow from it.
 pub(crate) const MAX_DEPTH: usize = 250;
 
+/// How many brackets, branches and calls may be within each other: each takes several frames of the parser's stack.
+const MAX_NESTING: usize = 100;
+
 const PRIMARY: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, \
                        STRING, BYTES, IDENTIFIER}";
 
-/// Operators with two operands by binding strength, `||` and `&&` apart.
-const RELATIONS: [(&str, &str); 7] = [
-    ("==", "_==_"),
-    ("!=", "_!=_"),
-    ("<", "_<_"),
-    ("<=", "_<=_"),
-    (">", "_>_"),
-    (">=", "_>=_"),
-    ("in", "@in"),
+/// Operators with two operands: symbol, function, how strongly they bind. All bind to the left.
+const OPERATORS: [(&str, &str, u8); 14] = [
+    ("||", "_||_", 0),
+    ("&&", "_&&_", 1),
+    ("==", "_==_", 2),
+    ("!=", "_!=_", 2),
+    ("<", "_<_", 2),
+    ("<=", "_<=_", 2),
+    (">", "_>_", 2),
+    (">=", "_>=_", 2),
+    ("in", "@in", 2),
+    ("+", "_+_", 3),
+    ("-", "_-_", 3),
+    ("*", "_*_", 4),
+    ("/", "_/_", 4),
+    ("%", "_%_", 4),
 ];
-const SUMS: [(&str, &str); 2] = [("+", "_+_"), ("-", "_-_")];
-const PRODUCTS: [(&str, &str); 3] = [("*", "_*_"), ("/", "_/_"), ("%", "_%_")];
 
 /// What of the language is on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +49,7 @@ pub(crate) struct Parser<'s> {
     tokens: Vec<Token<'s>>,
     next: usize,
     depth: usize,
+    nesting: usize,
     pub(crate) syntax: Syntax,
     pub(crate) report: Report<'s>,
 }
@@ -56,7 +65,7 @@ pub(crate) fn parse(source: &str, syntax: Syntax) -> Result<Expr, CompileErrors>
         return Err(CompileErrors(vec![error]));
     }
     let tokens = tokens(source, &mut report);
-    let mut parser = Parser { tokens, next: 0, depth: 0, syntax, report };
+    let mut parser = Parser { tokens, next: 0, depth: 0, nesting: 0, syntax, report };
     match parser.start() {
         Ok(expr) if parser.report.is_empty() => Ok(expr),
         _ => Err(parser.report.finish()),
@@ -132,68 +141,73 @@ impl<'s> Parser<'s> {
 
     fn deeper(&mut self) -> Parsed<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            let at = self.peek().at;
-            return self.fail(at, format!("expression recursion limit exceeded: {MAX_DEPTH}"));
-        }
-        Ok(())
+        if self.depth > MAX_DEPTH { self.too_deep() } else { Ok(()) }
+    }
+
+    fn too_deep<T>(&mut self) -> Parsed<T> {
+        let at = self.peek().at;
+        self.fail(at, format!("expression recursion limit exceeded: {MAX_DEPTH}"))
     }
 
     fn expr(&mut self) -> Parsed {
-        let depth = self.depth;
+        let (depth, nesting) = (self.depth, self.nesting);
         self.deeper()?;
-        let condition = self.disjunction()?;
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return self.too_deep();
+        }
+        let condition = self.operation(0)?;
         let expr = match self.accept("?") {
             None => condition,
-            Some(at) => {
-                let then = self.disjunction()?;
-                self.expect(":")?;
-                let otherwise = self.expr()?;
-                Expr::call(at, "_?_:_", vec![condition, then, otherwise])
-            }
+            Some(at) => self.conditional(at, condition)?,
         };
         self.depth = depth;
+        self.nesting = nesting;
         Ok(expr)
     }
 
-    fn disjunction(&mut self) -> Parsed {
-        let mut terms = vec![self.conjunction()?];
-        let mut at = Vec::new();
-        while let Some(operator) = self.accept("||") {
-            at.push(operator);
-            terms.push(self.conjunction()?);
-        }
-        Ok(balanced("_||_", terms, &at))
+    fn conditional(&mut self, at: u32, condition: Expr) -> Parsed {
+        let then = self.operation(0)?;
+        self.expect(":")?;
+        let otherwise = self.expr()?;
+        Ok(Expr::call(at, "_?_:_", vec![condition, then, otherwise]))
     }
 
-    fn conjunction(&mut self) -> Parsed {
-        let mut terms = vec![self.binary(0)?];
-        let mut at = Vec::new();
-        while let Some(operator) = self.accept("&&") {
-            at.push(operator);
-            terms.push(self.binary(0)?);
-        }
-        Ok(balanced("_&&_", terms, &at))
-    }
-
-    /// Relations (0), sums (1) and products (2), all binding to the left.
-    fn binary(&mut self, strength: usize) -> Parsed {
-        let operators: &[(&str, &str)] = match strength {
-            0 => &RELATIONS,
-            1 => &SUMS,
-            2 => &PRODUCTS,
-            _ => return self.unary(),
-        };
+    /// Operands and the operators between them that bind at least so strongly.
+    fn operation(&mut self, strength: u8) -> Parsed {
         let depth = self.depth;
-        let mut left = self.binary(strength + 1)?;
-        while let Some((symbol, function)) = operators.iter().find(|(symbol, _)| self.is(symbol)) {
-            self.deeper()?;
-            let at = self.expect(symbol)?;
-            let right = self.binary(strength + 1)?;
-            left = Expr::call(at, *function, vec![left, right]);
+        let mut left = self.unary()?;
+        while let Some((symbol, function, binds)) = self.operator(strength) {
+            left = match binds {
+                0 | 1 => self.logic(symbol, function, binds, left)?,
+                _ => {
+                    self.deeper()?;
+                    let at = self.expect(symbol)?;
+                    let right = self.operation(binds + 1)?;
+                    Expr::call(at, function, vec![left, right])
+                }
+            };
         }
         self.depth = depth;
         Ok(left)
+    }
+
+    fn operator(&self, strength: u8) -> Option<(&'static str, &'static str, u8)> {
+        let (TokenKind::Symbol(next) | TokenKind::Word(next)) = self.tokens.get(self.next)?.kind else {
+            return None;
+        };
+        OPERATORS.into_iter().find(|(symbol, _, binds)| *symbol == next && *binds >= strength)
+    }
+
+    /// All terms of one `&&` or `||`, however many.
+    fn logic(&mut self, symbol: &str, function: &str, binds: u8, first: Expr) -> Parsed {
+        let mut terms = vec![first];
+        let mut at = Vec::new();
+        while let Some(operator) = self.accept(symbol) {
+            at.push(operator);
+            terms.push(self.operation(binds + 1)?);
+        }
+        Ok(balanced(function, terms, &at))
     }
 
     fn unary(&mut self) -> Parsed {
@@ -260,48 +274,47 @@ impl<'s> Parser<'s> {
     }
 
     fn primary(&mut self) -> Parsed {
-        let token = self.peek();
-        let at = token.at;
-        match token.kind {
-            TokenKind::Symbol("(") => {
-                self.next += 1;
-                let expr = self.expr()?;
-                self.expect(")")?;
-                Ok(expr)
-            }
-            TokenKind::Symbol("[") => {
-                self.next += 1;
-                self.list(at)
-            }
-            TokenKind::Symbol("{") => {
-                self.next += 1;
-                self.map(at)
-            }
+        let (kind, at) = match self.tokens.get(self.next) {
+            Some(token) => (&token.kind, token.at),
+            None => return self.mismatch(PRIMARY),
+        };
+        match kind {
+            TokenKind::Symbol("(") => self.nested(),
+            TokenKind::Symbol("[") => self.list(at),
+            TokenKind::Symbol("{") => self.map(at),
             TokenKind::Symbol("-") if matches!(self.peek_at(1).kind, TokenKind::Number(_)) => {
                 self.next += 1;
                 self.number(at, true)
             }
-            TokenKind::Number(_) => self.number(at, false),
             TokenKind::Symbol(".") if self.peek_at(1).kind == TokenKind::Ident => {
                 self.next += 1;
                 self.name(".")
             }
             TokenKind::Ident => self.name(""),
+            _ => self.literal(at),
+        }
+    }
+
+    fn nested(&mut self) -> Parsed {
+        self.next += 1;
+        let expr = self.expr()?;
+        self.expect(")")?;
+        Ok(expr)
+    }
+
+    fn literal(&mut self, at: u32) -> Parsed {
+        let token = self.peek();
+        match token.kind {
+            TokenKind::Number(_) => self.number(at, false),
             TokenKind::String(value) => self.word(at, Literal::String(value)),
             TokenKind::Bytes(value) => self.word(at, Literal::Bytes(value)),
             TokenKind::Word("true") => self.word(at, Literal::Bool(true)),
             TokenKind::Word("false") => self.word(at, Literal::Bool(false)),
             TokenKind::Word("null") => self.word(at, Literal::Null),
-            _ => {
-                if token.kind != TokenKind::End && starts_primary(&self.peek_at(1).kind) {
-                    self.report.error(
-                        at,
-                        format!("Syntax error: extraneous input '{}' expecting {PRIMARY}", token.text),
-                    );
-                    return Err(Failed);
-                }
-                self.mismatch(PRIMARY)
+            kind if kind != TokenKind::End && starts_primary(&self.peek_at(1).kind) => {
+                self.fail(at, format!("Syntax error: extraneous input '{}' expecting {PRIMARY}", token.text))
             }
+            _ => self.mismatch(PRIMARY),
         }
     }
 
@@ -319,6 +332,7 @@ impl<'s> Parser<'s> {
     }
 
     fn list(&mut self, at: u32) -> Parsed {
+        self.next += 1;
         let mut items = Vec::new();
         while !self.is("]") {
             let optional = self.accept("?").is_some();
@@ -332,6 +346,7 @@ impl<'s> Parser<'s> {
     }
 
     fn map(&mut self, at: u32) -> Parsed {
+        self.next += 1;
         let mut entries = Vec::new();
         while !self.is("}") {
             let optional = self.accept("?").is_some();

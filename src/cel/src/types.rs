@@ -100,6 +100,22 @@ impl Type {
         crate::inference::Inference::default().assignable(expected, self)
     }
 
+    /// The name for an error, cut where it gets too long to read.
+    pub(crate) fn spell(&self) -> String {
+        struct Bounded(String);
+        impl fmt::Write for Bounded {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.push_str(text);
+                if self.0.len() > 1_000 { Err(fmt::Error) } else { Ok(()) }
+            }
+        }
+        let mut name = Bounded(String::new());
+        if fmt::write(&mut name, format_args!("{self}")).is_err() {
+            name.0.push_str("...");
+        }
+        name.0
+    }
+
     pub(crate) fn is_dyn_or_error(&self) -> bool {
         matches!(self, Type::Dyn | Type::Error)
     }
@@ -109,8 +125,8 @@ impl Type {
         match (self, other) {
             (Type::List(a), Type::List(b))
             | (Type::Optional(a), Type::Optional(b))
-            | (Type::Type(a), Type::Type(b)) => a.same(b),
-            (Type::Map(a), Type::Map(b)) => a.0.same(&b.0) && a.1.same(&b.1),
+            | (Type::Type(a), Type::Type(b)) => Arc::ptr_eq(a, b) || a.same(b),
+            (Type::Map(a), Type::Map(b)) => Arc::ptr_eq(a, b) || (a.0.same(&b.0) && a.1.same(&b.1)),
             (Type::Object(a), Type::Object(b)) => a.name == b.name,
             (Type::Opaque(a), Type::Opaque(b)) => a == b,
             (Type::Param(a), Type::Param(b)) => a == b,

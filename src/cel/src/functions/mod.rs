@@ -1,12 +1,23 @@
 //! All functions and operators, each overload declared once: name, id, signature, implementation.
 
 pub(crate) mod authorizer;
+pub(crate) mod cidr;
 mod comparisons;
 mod conversions;
+mod encoders;
+pub(crate) mod format;
+mod formatting;
+mod ip;
+mod lists;
+mod math;
 pub(crate) mod operators;
 mod optional;
+mod quantity;
+pub(crate) mod semver;
 mod strings;
+mod text;
 mod times;
+pub(crate) mod url;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +26,7 @@ use std::sync::{Arc, LazyLock};
 use crate::error::{Answer, EvaluationError};
 use crate::evaluate::Context;
 use crate::types::Type;
-use crate::value::{Opaque, Value};
+use crate::value::Value;
 
 /// What an environment may add to the functions that Kubernetes has everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,19 +72,31 @@ impl fmt::Debug for Overload {
 const NO_OVERLOAD: &str = "no such overload";
 
 static TABLE: LazyLock<HashMap<&'static str, Vec<Overload>>> = LazyLock::new(|| {
-    let libraries: [(Library, &[Row]); 7] = [
+    let libraries: &[(Library, &[Row])] = &[
         (Library::Base, operators::ROWS),
         (Library::Base, comparisons::ROWS),
         (Library::Base, conversions::ROWS),
         (Library::Base, strings::ROWS),
-        (Library::Base, optional::ROWS),
         (Library::Base, times::ROWS),
+        (Library::Base, optional::ROWS),
+        (Library::Base, text::ROWS),
+        (Library::Base, formatting::ROWS),
+        (Library::Base, lists::ROWS),
+        (Library::Base, url::ROWS),
+        (Library::Base, quantity::ROWS),
+        (Library::Base, ip::ROWS),
+        (Library::Base, cidr::ROWS),
+        (Library::Base, semver::ROWS),
+        (Library::Base, format::ROWS),
         (Library::Base, authorizer::ROWS),
+        (Library::Math, math::ROWS),
+        (Library::Encoders, encoders::ENCODERS),
+        (Library::Mutation, encoders::MUTATION),
     ];
     let mut table: HashMap<&'static str, Vec<Overload>> = HashMap::new();
     for (library, rows) in libraries {
-        for (function, id, signature, run) in rows {
-            let overload = Overload::parse(id, signature, *run, library);
+        for (function, id, signature, run) in *rows {
+            let overload = Overload::parse(id, signature, *run, *library);
             table.entry(function).or_default().push(overload);
         }
     }
@@ -145,10 +168,7 @@ fn accepts(param: &Type, value: &Value<'_>) -> bool {
         | (Type::Map(_), Value::Map(_))
         | (Type::Type(_), Value::Type(_))
         | (Type::Optional(_), Value::Optional(_)) => true,
-        (Type::Opaque(name), value @ Value::Opaque(Opaque::Check(_) | Opaque::Decision(_))) => {
-            *name == value.type_name()
-        }
-        (Type::Opaque(name), Value::Opaque(_)) => *name == value.type_name(),
+        (Type::Opaque(name), value @ Value::Opaque(_)) => *name == value.type_name(),
         _ => false,
     }
 }

@@ -184,6 +184,12 @@ fn maps(a: &Map<'_>, b: &Map<'_>, meter: &mut Meter) -> Result<bool, EvaluationE
 
 fn opaques(a: &Opaque, b: &Opaque) -> bool {
     match (a, b) {
+        (Opaque::Url(a), Opaque::Url(b)) => a == b,
+        (Opaque::Quantity(a), Opaque::Quantity(b)) => a == b,
+        (Opaque::Ip(a), Opaque::Ip(b)) => a == b,
+        (Opaque::Cidr(a), Opaque::Cidr(b)) => a == b,
+        (Opaque::Semver(a), Opaque::Semver(b)) => a == b,
+        (Opaque::Format(a), Opaque::Format(b)) => a.name == b.name,
         (Opaque::Check(a), Opaque::Check(b)) => a == b,
         (Opaque::Decision(a), Opaque::Decision(b)) => a == b,
         _ => false,

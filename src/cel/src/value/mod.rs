@@ -7,7 +7,10 @@ mod map;
 mod text;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use apimachinery::quantity::Quantity;
 
 pub use list::List;
 pub use map::{Key, Map};
@@ -18,6 +21,10 @@ pub(crate) use list::Items;
 pub(crate) use map::Entries;
 
 use crate::functions::authorizer::{Check, Decided};
+use crate::functions::cidr::Cidr;
+use crate::functions::format::NamedFormat;
+use crate::functions::semver::Version;
+use crate::functions::url::Url;
 use crate::time::{Duration, Timestamp};
 
 /// A value. Cheap to clone: large ones are borrowed or shared.
@@ -56,6 +63,18 @@ pub enum Value<'a> {
 /// A value that only functions look into.
 #[derive(Clone, Debug)]
 pub enum Opaque {
+    /// `url("...")`.
+    Url(Arc<Url>),
+    /// `quantity("...")`.
+    Quantity(Arc<Quantity>),
+    /// `ip("...")`.
+    Ip(IpAddr),
+    /// `cidr("...")`.
+    Cidr(Cidr),
+    /// `semver("...")`.
+    Semver(Arc<Version>),
+    /// `format.dns1123Label()`.
+    Format(&'static NamedFormat),
     /// The authorizer, or a check on its way to be decided.
     Check(Arc<Check>),
     /// What the authorizer said.
@@ -127,6 +146,10 @@ impl<'a> Value<'a> {
             Value::Bytes(bytes) => Some(bytes.len() as u64),
             Value::List(list) => Some(list.len() as u64),
             Value::Map(map) => Some(map.len() as u64),
+            Value::Opaque(Opaque::Ip(IpAddr::V4(_)) | Opaque::Cidr(Cidr { address: IpAddr::V4(_), .. })) => {
+                Some(4)
+            }
+            Value::Opaque(Opaque::Ip(_) | Opaque::Cidr(_)) => Some(16),
             _ => None,
         }
     }
@@ -149,6 +172,12 @@ impl<'a> Value<'a> {
 impl Opaque {
     fn type_name(&self) -> &'static str {
         match self {
+            Opaque::Url(_) => "kubernetes.URL",
+            Opaque::Quantity(_) => "kubernetes.Quantity",
+            Opaque::Ip(_) => "net.IP",
+            Opaque::Cidr(_) => "net.CIDR",
+            Opaque::Semver(_) => "kubernetes.Semver",
+            Opaque::Format(_) => "kubernetes.NamedFormat",
             Opaque::Check(check) => check.type_name(),
             Opaque::Decision(_) => "kubernetes.authorization.Decision",
             Opaque::Composed => "kubernetes.variables",
