@@ -116,3 +116,77 @@ impl CustomResourceValidator {
         errors
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn validator() -> CustomResourceValidator {
+        let schema = StructuralSchema::parse(&json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "n": {"type": "integer", "default": 1, "maximum": 5},
+                "name": {"type": "string", "maxLength": 3},
+                "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}},
+                "x-kubernetes-validations": [{"rule": "!has(self.name) || self.name != 'bad'"}]},
+            "status": {"type": "object", "properties": {"m": {"type": "integer",
+                "x-kubernetes-validations": [{"rule": "self >= 0"}]}}}}}))
+        .unwrap();
+        CustomResourceValidator::new(Arc::new(schema), crate::object_meta::tests::object_meta())
+    }
+
+    fn texts(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn objects_are_pruned_and_defaulted_when_decoded() {
+        let mut object = json!({"metadata": {"name": "a"}, "spec": {"x": 1, "name": null}});
+        assert_eq!(validator().decode(&mut object).unwrap(), ["spec.x"]);
+        assert_eq!(object, json!({"metadata": {"name": "a"}, "spec": {"n": 1}}));
+    }
+
+    #[test]
+    fn rules_run_on_objects_that_are_else_right() {
+        let create = |spec: Value| texts(&validator().validate_create(&json!({"spec": spec})));
+        assert_eq!(create(json!({"n": 5, "name": "ok"})), Vec::<String>::new());
+        assert_eq!(
+            create(json!({"name": "bad", "n": 6})),
+            [
+                "spec.n: Invalid value: 6: spec.n in body should be less than or equal to 5",
+                "spec: Invalid value: \"object\": failed rule: !has(self.name) || self.name != 'bad'"
+            ]
+        );
+        assert_eq!(
+            create(json!({"name": "long"})),
+            [
+                "spec.name: Too long: may not be more than 3 bytes",
+                "<nil>: Invalid value: \"null\": some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+            ]
+        );
+    }
+
+    #[test]
+    fn updates_let_pass_what_was_wrong_before() {
+        let old = json!({"spec": {"n": 9, "name": "bad", "set": ["a", "a"]}, "status": {"m": 1}});
+        let mut new = old.clone();
+        new["status"]["m"] = json!(2);
+        assert_eq!(texts(&validator().validate_update(&new, &old)), Vec::<String>::new());
+        new["spec"]["n"] = json!(8);
+        assert_eq!(validator().validate_update(&new, &old).len(), 2);
+    }
+
+    #[test]
+    fn an_update_of_the_status_looks_at_the_status() {
+        let old = json!({"spec": {"n": 9}, "status": {"m": 1}});
+        let update = |m: Value| {
+            texts(&validator().validate_status_update(&json!({"spec": {"n": 9}, "status": {"m": m}}), &old))
+        };
+        assert_eq!(update(json!(2)), Vec::<String>::new());
+        assert_eq!(update(json!(-1)), ["status.m: Invalid value: \"integer\": failed rule: self >= 0"]);
+        assert_eq!(
+            update(json!("x"))[0],
+            "status.m: Invalid value: \"string\": m in body must be of type integer: \"string\""
+        );
+    }
+}

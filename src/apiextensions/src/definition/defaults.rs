@@ -17,7 +17,7 @@ pub(super) fn validate(
     object_meta: &ObjectMeta,
     errors: &mut ErrorList,
 ) {
-    let mut check = Check { object_meta, errors, steps: Vec::new() };
+    let mut check = Check { object_meta, errors, steps: Vec::new(), budget: cel::Budget::default() };
     check.schema(schema, &Place { whole: schema, root: true, in_meta: false }, path);
 }
 
@@ -32,6 +32,8 @@ struct Check<'a, 'b> {
     errors: &'b mut ErrorList,
     /// From the innermost whole object.
     steps: Vec<Step<'a>>,
+    /// For the rules of all defaults together.
+    budget: cel::Budget,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +82,7 @@ impl<'a> Check<'a, '_> {
         }
     }
 
-    fn plain(&self, schema: &StructuralSchema, root: bool, default: &Value, path: &Path) -> ErrorList {
+    fn plain(&mut self, schema: &StructuralSchema, root: bool, default: &Value, path: &Path) -> ErrorList {
         let mut errors = ErrorList::new();
         let mut object = default.clone();
         let whole = root || schema.embedded;
@@ -93,7 +95,7 @@ impl<'a> Check<'a, '_> {
             Ok(_) => {
                 let wrong = object_meta::validate(schema, default, path, whole, self.object_meta);
                 if wrong.is_empty() {
-                    errors.extend(valid(schema, root, default, path));
+                    errors.extend(self.valid(schema, root, default, path));
                 } else {
                     errors.extend(wrong);
                 }
@@ -102,9 +104,27 @@ impl<'a> Check<'a, '_> {
         errors
     }
 
+    /// What is wrong with a default as a value, by its schema and then by the schema's rules.
+    fn valid(&mut self, schema: &StructuralSchema, root: bool, default: &Value, path: &Path) -> ErrorList {
+        let mut errors = validation::validate(schema, default, path);
+        if !errors.is_empty() || !has_rules(schema) {
+            return errors;
+        }
+        let Some(rules) = Rules::new(Arc::new(schema.clone()), root || schema.embedded) else {
+            return errors;
+        };
+        // A default may be there already, or come new.
+        for old in [Some(default), None] {
+            if errors.is_empty() {
+                errors = rules.validate(default, old, path, &mut self.budget, false);
+            }
+        }
+        errors
+    }
+
     /// A default within metadata is looked at as part of an object that has nothing else.
     fn in_meta(
-        &self,
+        &mut self,
         schema: &StructuralSchema,
         place: &Place<'a>,
         default: &Value,
@@ -131,25 +151,13 @@ impl<'a> Check<'a, '_> {
         let root = Path::default();
         let wrong = object_meta::validate(place.whole, &object, &root, true, self.object_meta);
         match wrong.as_slice() {
-            [] => valid(schema, false, default, path),
+            [] => self.valid(schema, false, default, path),
             [one] => invalid(one.to_string()),
             many => {
                 let all: Vec<String> = many.iter().map(ToString::to_string).collect();
                 invalid(format!("[{}]", all.join(", ")))
             }
         }
-    }
-}
-
-/// What is wrong with a default as a value, by its schema and then by the schema's rules.
-fn valid(schema: &StructuralSchema, root: bool, default: &Value, path: &Path) -> ErrorList {
-    let errors = validation::validate(schema, default, path);
-    if !errors.is_empty() || !has_rules(schema) {
-        return errors;
-    }
-    match Rules::new(Arc::new(schema.clone()), root || schema.embedded) {
-        Some(rules) => rules.validate(default, Some(default), path, &mut cel::Budget::default(), false),
-        None => errors,
     }
 }
 
