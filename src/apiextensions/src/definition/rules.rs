@@ -3,19 +3,28 @@
 use std::sync::Arc;
 
 use apimachinery::field::{ErrorList, FieldError, Path};
-use cel::{Decl, DeclKind};
+use cel::{Decl, DeclKind, Program, STATIC_CRD_LIMIT, STATIC_RULE_LIMIT};
 use serde_json::{Value, json};
 
-use crate::rules::{Compiled, Environments, compile, declare, has_rules};
+use crate::rules::{Compiled, Environments, MAX_REQUEST_BYTES, compile, declare, has_rules};
 use crate::schema::{ListType, Rule, StructuralSchema};
 
-pub(super) fn validate(schema: &StructuralSchema, path: &Path, errors: &mut ErrorList) {
-    let mut check = Check { errors };
-    check.schema(schema, None, &Place { whole: true, name: "selfType", uncorrelatable: None }, path);
+/// What is wrong with the rules of a schema. `unchanged`: the schema was accepted before, so that the cost of a single
+/// rule is not held against it.
+pub(super) fn validate(schema: &StructuralSchema, unchanged: bool, path: &Path, errors: &mut ErrorList) {
+    let mut check = Check { errors, unchanged, total: 0, costly: Vec::new() };
+    let place = Place { whole: true, name: "selfType", uncorrelatable: None, times: Some(1) };
+    check.schema(schema, None, &place, path);
+    check.total(path);
 }
 
 struct Check<'e> {
     errors: &'e mut ErrorList,
+    unchanged: bool,
+    /// What all rules together may cost.
+    total: u64,
+    /// Rules with more than a hundredth of what all may cost.
+    costly: Vec<(u64, Path)>,
 }
 
 /// Where a schema stands.
@@ -27,6 +36,15 @@ struct Place<'a> {
     name: &'a str,
     /// The outermost list around it whose items cannot be told to be the same as before.
     uncorrelatable: Option<&'a Path>,
+    /// How many values of it there can be in an object; None where only the size of a request bounds them.
+    times: Option<u64>,
+}
+
+impl Place<'_> {
+    /// How many values there can be of a part, of which each value has so many.
+    fn times_each(&self, each: Option<i64>) -> Option<u64> {
+        Some(self.times?.saturating_mul(u64::try_from(each?).unwrap_or(0)))
+    }
 }
 
 impl Check<'_> {
@@ -65,6 +83,8 @@ impl Check<'_> {
                 whole: items.embedded,
                 name: &format!("{}.@idx", place.name),
                 uncorrelatable: place.uncorrelatable.or(list_path),
+                times: place
+                    .times_each(schema.validation.as_ref().and_then(|validation| validation.max_items)),
             };
             self.schema(items, below, &place, &path.child("items"));
         }
@@ -74,7 +94,9 @@ impl Check<'_> {
                 _ => None,
             };
             let name = format!("{}.@elem", place.name);
-            let place = Place { whole: values.embedded, name: &name, ..*place };
+            let most = schema.validation.as_ref().and_then(|validation| validation.max_properties);
+            let times = place.times_each(most);
+            let place = Place { whole: values.embedded, name: &name, times, ..*place };
             self.schema(values, below, &place, &path.child("additionalProperties"));
         }
         for (property, of) in &schema.properties {
@@ -95,6 +117,8 @@ impl Check<'_> {
         for (index, rule) in schema.rules.iter().enumerate() {
             let path = path.index(index);
             let compiled = compile(rule, schema, &environments);
+            let times = place.times.unwrap_or(MAX_REQUEST_BYTES / (decl.min_serialized_size + 1));
+            self.costs(&compiled, times, &path);
             self.rule(rule, &compiled, place, &path);
         }
     }
@@ -122,6 +146,56 @@ impl Check<'_> {
             self.errors.push(FieldError::invalid(&path.child("optionalOldSelf"), optional, detail));
         }
     }
+}
+
+impl Check<'_> {
+    fn costs(&mut self, compiled: &Compiled, times: u64, path: &Path) {
+        let max = |program: &Option<Result<Program, String>>| match program {
+            Some(Ok(program)) => Some(program.estimated_cost().max),
+            _ => None,
+        };
+        let rule =
+            max(&compiled.program).map(|cost| ("rule", "estimated rule cost", cost.saturating_mul(times)));
+        let message = max(&compiled.message)
+            .map(|cost| ("messageExpression", "estimated messageExpression cost", cost));
+        for (name, what, cost) in rule.into_iter().chain(message) {
+            let path = path.child(name);
+            if cost > STATIC_RULE_LIMIT && !self.unchanged {
+                self.errors.push(FieldError::forbidden(&path, exceeds(what, cost, STATIC_RULE_LIMIT)));
+            }
+            self.total = self.total.saturating_add(cost);
+            if cost >= STATIC_CRD_LIMIT / 100 {
+                self.costly.push((cost, path));
+            }
+        }
+    }
+
+    fn total(&mut self, path: &Path) {
+        if self.total <= STATIC_CRD_LIMIT {
+            return;
+        }
+        self.costly.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        let detail =
+            "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+        self.errors.extend(self.costly.iter().take(4).map(|(_, path)| FieldError::forbidden(path, detail)));
+        let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+        self.errors.push(FieldError::forbidden(path, exceeds(what, self.total, STATIC_CRD_LIMIT)));
+    }
+}
+
+fn exceeds(what: &str, cost: u64, limit: u64) -> String {
+    let factor = cost as f64 / limit as f64;
+    let factor = if factor > 100.0 {
+        "more than 100x".to_owned()
+    } else if factor < 1.5 {
+        format!("{factor:.6}x")
+    } else {
+        format!("{factor:.1}x")
+    };
+    format!(
+        "{what} exceeds budget by factor of {factor} (try simplifying the rule, or adding maxItems, maxProperties, \
+         and maxLength where arrays, maps, and strings are declared)"
+    )
 }
 
 /// A rule as Kubernetes shows it in errors: its internal form.

@@ -4,7 +4,7 @@ use apimachinery::field::{ErrorList, FieldError, Path};
 use serde_json::Value;
 
 use super::{defaults, hub, keywords, rules};
-use crate::json::{field, is_true, is_zero, some};
+use crate::json::{field, is_true, is_zero, list, some, text};
 use crate::object_meta::ObjectMeta;
 use crate::schema::StructuralSchema;
 use crate::structural;
@@ -35,11 +35,11 @@ const AT_ROOT: [(&str, &str); 22] = [
     ("x-kubernetes-validations", "XValidations"),
 ];
 
-pub(super) fn validate(spec: &Value, object_meta: &ObjectMeta, errors: &mut ErrorList) {
+pub(super) fn validate(spec: &Value, old: Option<&Value>, object_meta: &ObjectMeta, errors: &mut ErrorList) {
     for part in hub::parts(spec, "schema", "validation") {
         let schema = field(part.version, "schema");
         let Some(json) = some(schema, "openAPIV3Schema") else { continue };
-        let versions = crate::json::list(spec, "versions");
+        let versions = list(spec, "versions");
         // The schema of the whole definition is that of all versions.
         let status = if part.path.as_str() == "spec.validation" {
             versions.iter().any(has_status)
@@ -47,7 +47,13 @@ pub(super) fn validate(spec: &Value, object_meta: &ObjectMeta, errors: &mut Erro
             has_status(part.version)
         };
         let path = part.path.child("openAPIV3Schema");
-        one(json, &path, status, object_meta, errors);
+        let name = text(part.version, "name");
+        let unchanged = old.is_some_and(|old| {
+            list(field(old, "spec"), "versions").iter().any(|version| {
+                text(version, "name") == name && field(field(version, "schema"), "openAPIV3Schema") == json
+            })
+        });
+        one(json, &path, &Facts { status, unchanged }, object_meta, errors);
     }
 }
 
@@ -55,9 +61,17 @@ fn has_status(version: &Value) -> bool {
     some(field(version, "subresources"), "status").is_some()
 }
 
-fn one(json: &Value, path: &Path, status: bool, object_meta: &ObjectMeta, errors: &mut ErrorList) {
+/// What decides over some rules.
+struct Facts {
+    /// There is a status subresource.
+    status: bool,
+    /// An update leaves the schema as it was.
+    unchanged: bool,
+}
+
+fn one(json: &Value, path: &Path, facts: &Facts, object_meta: &ObjectMeta, errors: &mut ErrorList) {
     let before = errors.len();
-    if status {
+    if facts.status {
         root_keywords(json, path, errors);
     }
     if is_true(json, "nullable") {
@@ -75,7 +89,7 @@ fn one(json: &Value, path: &Path, status: bool, object_meta: &ObjectMeta, errors
     keywords::validate(json, parsed.as_ref().ok(), path, errors);
     match parsed {
         // What is wrong with the schema mostly makes rules wrong too.
-        Ok(schema) if errors.len() == before => rules::validate(&schema, path, errors),
+        Ok(schema) if errors.len() == before => rules::validate(&schema, facts.unchanged, path, errors),
         // Mostly the same is told of the keyword itself, and better.
         Err(err) if errors.len() == before => errors.push(FieldError::invalid(path, "", err.to_string())),
         _ => {}

@@ -26,7 +26,7 @@ pub(super) fn validate(
         }
     }
     names::validate(defined, &path.child("names"), errors);
-    schema::validate(spec, object_meta, errors);
+    schema::validate(spec, old, object_meta, errors);
     for part in hub::parts(spec, "subresources", "subresources") {
         columns::subresources(field(part.version, "subresources"), &part.path, errors);
     }

@@ -354,7 +354,7 @@ fn rules_that_do_not_compile_are_told() {
         let at = format!("{AT}.x-kubernetes-validations[0].{start}");
         assert!(errors.len() == 1 && errors[0].starts_with(&at) && errors[0].ends_with(end), "{errors:?}");
     }
-    let errors = of(json!({"type": "array", "items": {"type": "string",
+    let errors = of(json!({"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10,
         "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}));
     assert_eq!(
         errors,
@@ -365,4 +365,40 @@ fn rules_that_do_not_compile_are_told() {
     let errors = of(json!({"type": "object", "default": {"x": "b"}, "properties": {"x": {"type": "string"}},
         "x-kubernetes-validations": [{"rule": "self.x == 'a'", "message": "must be a"}]}));
     assert_eq!(errors, [format!("{AT}.default: Invalid value: \"object\": must be a")]);
+}
+
+#[test]
+fn rules_that_may_cost_too_much_are_refused() {
+    const AT: &str = "spec.validation.openAPIV3Schema";
+    let of = |list: Value| {
+        with(
+            "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
+            json!({"type": "object", "properties": {
+            "list": list}}),
+        )
+    };
+    let rule = json!([{"rule": "self.all(x, self.exists(y, x != y))"}]);
+    let bounded = of(json!({"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10},
+        "x-kubernetes-validations": rule}));
+    assert_eq!(create(&bounded), Vec::<String>::new());
+    let unbounded =
+        of(json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": rule}));
+    let errors = create(&unbounded);
+    let more = "exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+    assert_eq!(
+        errors,
+        [
+            format!(
+                "{AT}.properties[spec].properties[list].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost {more}"
+            ),
+            format!(
+                "{AT}.properties[spec].properties[list].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+            ),
+            format!(
+                "{AT}: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema {more}"
+            ),
+        ]
+    );
+    // What was accepted before is not refused for the cost of one rule.
+    assert_eq!(update(&unbounded, &unbounded), errors[1..]);
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::schema::{ListType, StructuralSchema, Type, ValueValidation};
 
 /// The largest request. All limits follow from it where the schema sets none.
-const MAX_REQUEST_BYTES: u64 = 3 * 1024 * 1024;
+pub(crate) const MAX_REQUEST_BYTES: u64 = 3 * 1024 * 1024;
 /// `"9999-12-31T23:59:59.999999999Z"`; durations are taken to be no longer.
 const MAX_TIME_BYTES: u64 = 32;
 /// `"2006-01-02"`.

@@ -11,7 +11,7 @@ mod decl;
 mod evaluate;
 
 pub(crate) use compile::{Compiled, Environments, compile};
-pub(crate) use decl::declare;
+pub(crate) use decl::{MAX_REQUEST_BYTES, declare};
 
 use std::sync::Arc;
 
