@@ -37,6 +37,7 @@ mod resource;
 mod scheduling;
 pub mod schema;
 mod storage;
+mod storagemigration;
 mod table;
 pub mod validation;
 pub mod value;
@@ -66,6 +67,7 @@ pub fn kinds() -> Vec<&'static dyn Kind> {
         resource::KINDS,
         scheduling::KINDS,
         storage::KINDS,
+        storagemigration::KINDS,
     ];
     let mut all: Vec<&'static dyn Kind> = groups.into_iter().flatten().copied().collect();
     all.sort_by_key(|kind| kind.group_kind());

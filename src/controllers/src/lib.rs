@@ -53,6 +53,7 @@ mod service_account_tokens;
 mod service_cidrs;
 mod serviceaccount;
 mod statefulset;
+mod storage_version_migrator;
 mod taint_eviction;
 mod ttl_after_finished;
 mod volume_protection;

@@ -97,6 +97,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let service_account_tokens = crate::service_account_tokens::ServiceAccountTokens::new(context, config);
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
     let statefulset = crate::statefulset::StatefulSetController::new(context);
+    let storage_version_migrator = crate::storage_version_migrator::StorageVersionMigrator::new(context);
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
     let token_cleaner = crate::bootstrap_tokens::TokenCleaner::new(context);
     let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
@@ -131,6 +132,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(service_account_tokens),
         Arc::new(serviceaccount),
         Arc::new(statefulset),
+        Arc::new(storage_version_migrator),
         Arc::new(taint_eviction),
         Arc::new(token_cleaner),
         Arc::new(ttl_after_finished),

@@ -7,6 +7,7 @@ mod certificates;
 mod cluster;
 mod garbage;
 mod leadership;
+mod migration;
 mod namespaces;
 mod nodes;
 mod quotas;
