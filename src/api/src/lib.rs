@@ -12,7 +12,7 @@
 //! | [`validation`], [`columns`], [`value`] | parts that kinds are made of |
 //! | `core`, `apps`, ... | one file per kind, one line per kind in the group's `mod.rs` |
 
-mod admissionregistration;
+pub mod admissionregistration;
 mod apiextensions;
 mod apiregistration;
 pub(crate) mod apps;

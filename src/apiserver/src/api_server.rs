@@ -108,11 +108,15 @@ impl ApiServer {
         );
         let tokens =
             Arc::new(ServiceAccountTokens::new(config.tokens, config.service_account_keys, registry.clone()));
+        let resources = Arc::new(LiveResources::built_in());
         let admission = default_chain(&AdmissionConfig {
             registry: registry.clone(),
             authorizer: Arc::clone(&authorizer),
             rbac: Arc::clone(&rbac),
-        });
+            resources: Arc::clone(&resources),
+            outbound: outbound.clone(),
+        })
+        .await?;
         let request_header = config.request_header;
         let front_proxies = request_header.as_ref().map(|header| header.authorities.as_slice());
         let extension = bootstrap::ExtensionAuthentication {
@@ -145,8 +149,8 @@ impl ApiServer {
                 aggregator,
                 discovery: DiscoveryCache::default(),
                 admission,
-                resources: Arc::new(LiveResources::built_in()),
                 outbound,
+                resources,
                 services,
                 authentication,
                 authorizer,

@@ -2,6 +2,7 @@
 
 use crate::Kind;
 
+pub mod expressions;
 mod mutating_admission_policy;
 mod mutating_admission_policy_binding;
 mod mutating_webhook_configuration;

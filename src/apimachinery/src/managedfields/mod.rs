@@ -13,6 +13,7 @@
 //! | `compare` | which fields a write added, changed and removed |
 //! | `extract` | the fields of a configuration, checked against the schema |
 //! | `merge` | a configuration onto an object, and fields out of one |
+//! | [`overlay()`] | merges a configuration that nobody comes to own |
 //! | `entry` | one manager's entry in `metadata.managedFields` |
 //! | `conflict` | conflicts in the words of kube-apiserver |
 //!
@@ -29,11 +30,13 @@ mod extract;
 pub mod field_set;
 mod last_applied;
 mod merge;
+mod overlay;
 pub mod path;
 mod update;
 
 pub use apply::{Apply, apply};
 pub use field_set::FieldSet;
+pub use overlay::overlay;
 pub use update::update;
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub(super) fn value(item: &Value) -> String {
     format!("v:{item}")
 }
 
+/// The step to an item by its position.
+pub(super) fn index(at: usize) -> String {
+    format!("i:{at}")
+}
+
 /// The step to an item of a list with these key fields. A key field that the item leaves out has its default; one
 /// that has none is not part of the step. None if no key field is left, or the item is no object.
 pub(super) fn key(item: &Value, keys: &[Cow<'static, str>], ty: Option<Node<'_>>) -> Option<String> {

@@ -54,6 +54,20 @@ pub fn apply(doc: &mut Value, patch: &Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// Why a patch could not be applied: the status tells clients no more than that, but for its cause.
+pub fn why(status: &Status) -> &str {
+    let cause = status.details.as_ref().and_then(|details| details.causes.first());
+    cause.map_or(status.message.as_str(), |cause| cause.message.as_str())
+}
+
+/// Whether a patch could not be applied because a `test` failed.
+pub fn is_failed_test(status: &Status) -> bool {
+    why(status).ends_with(TEST_FAILED)
+}
+
+/// How the cause of a failed `test` ends.
+const TEST_FAILED: &str = "test failed";
+
 fn perform(doc: &mut Value, operation: &Map<String, Value>, copied: &mut usize) -> Result<(), String> {
     let text = |field: &str| {
         let value = operation.get(field).and_then(Value::as_str);
@@ -92,7 +106,7 @@ fn perform(doc: &mut Value, operation: &Map<String, Value>, copied: &mut usize) 
             if same(found, wanted) {
                 Ok(())
             } else {
-                Err(format!("testing value {path} failed: test failed"))
+                Err(format!("testing value {path} failed: {TEST_FAILED}"))
             }
         }
         op => Err(format!("Unexpected kind: {op}")),

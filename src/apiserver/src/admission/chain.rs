@@ -8,9 +8,12 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::counts::Counts;
 use super::metrics::{self, Durations, Step};
+use super::reinvocation::Reinvocation;
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
+use crate::registry::Served;
 
 /// The kind of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,10 @@ pub struct Request<'a> {
     pub warnings: &'a Warnings,
     /// Where notes for the audit log go.
     pub annotations: &'a Annotations,
+    /// What the client wrote to, in the version that it used; `resource` and `kind` are of the stored one.
+    pub served: Option<&'a Arc<Served>>,
+    /// What the first round of changes left for the second; filled in by the chain.
+    pub reinvocation: Option<&'a Reinvocation>,
 }
 
 impl Request<'_> {
@@ -98,7 +105,7 @@ impl Request<'_> {
     }
 }
 
-/// One admission plugin. On deletions and connects the object is `Value::Null`.
+/// One admission plugin. On deletions the object is `Value::Null`, on connects the options (`PodExecOptions`).
 #[async_trait]
 pub trait Plugin: Send + Sync {
     /// Its name, as in upstream's `--enable-admission-plugins`.
@@ -120,6 +127,7 @@ pub trait Plugin: Send + Sync {
 pub struct Chain {
     plugins: Vec<Measured>,
     steps: Arc<Durations>,
+    counts: Arc<Counts>,
 }
 
 /// A plugin, and how long it takes.
@@ -133,24 +141,44 @@ impl Chain {
     /// A chain of these plugins, in this order.
     pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
         let measured = |plugin| Measured { plugin, durations: Arc::default() };
-        Self { plugins: plugins.into_iter().map(measured).collect(), steps: Arc::default() }
+        let plugins = plugins.into_iter().map(measured).collect();
+        Self { plugins, ..Self::default() }
     }
 
-    /// Lets every plugin change the object, in order.
+    /// The chain, with what its webhooks and policies count.
+    #[must_use]
+    pub(super) fn counting(self, counts: Arc<Counts>) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// Lets every plugin change the object, in order; all once more when a webhook or policy changed something
+    /// that those before it have not seen.
     ///
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        let rounds = Reinvocation::default();
+        let request = Request { reinvocation: Some(&rounds), ..*request };
         let mut step = Step::begin(request.operation, false);
+        let mut result = self.admit_once(&request, object, &mut step).await;
+        if result.is_ok() && rounds.begin_second_round() {
+            result = self.admit_once(&request, object, &mut step).await;
+        }
+        step.end(&self.steps, result.is_err());
+        result
+    }
+
+    async fn admit_once(
+        &self,
+        request: &Request<'_>,
+        object: &mut Value,
+        step: &mut Step,
+    ) -> Result<(), Status> {
         for measured in &self.plugins {
             let result = measured.plugin.admit(request, object).await;
             step.done(&measured.durations, result.is_err());
-            if result.is_err() {
-                step.end(&self.steps, true);
-                return result;
-            }
+            result?;
         }
-        step.end(&self.steps, false);
         Ok(())
     }
 
@@ -177,9 +205,10 @@ impl Chain {
         self.plugins.iter().map(|measured| measured.plugin.name()).collect()
     }
 
-    /// Writes how long plugins take.
+    /// Writes how long plugins take, and what webhooks and policies did.
     pub(crate) fn write_metrics(&self, out: &mut String) -> std::fmt::Result {
         let plugins = self.plugins.iter().map(|measured| (measured.plugin.name(), &*measured.durations));
-        metrics::write(out, &self.steps, plugins)
+        metrics::write(out, &self.steps, plugins)?;
+        self.counts.write(out)
     }
 }

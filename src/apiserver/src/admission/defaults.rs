@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
+use storage::StorageError;
+
 use super::certificates::{
     CertificateApproval, CertificateSigning, CertificateSubjectRestriction, ClusterTrustBundleAttest,
 };
 use super::chain::{Chain, Plugin};
+use super::counts::Counts;
 use super::default_ingress_class::DefaultIngressClass;
 use super::default_storage_class::DefaultStorageClass;
 use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::limit_ranger::LimitRanger;
+use super::matching::Matcher;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::node_restriction::NodeRestriction;
 use super::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::pod_security::PodSecurity;
 use super::pod_topology_labels::PodTopologyLabels;
+use super::policy::{self, MutatingAdmissionPolicy, ValidatingAdmissionPolicy};
 use super::priority::Priority;
 use super::rbac_escalation::RbacEscalation;
 use super::resource_quota::ResourceQuota;
@@ -22,8 +27,10 @@ use super::runtime_class::RuntimeClass;
 use super::service_account::ServiceAccount;
 use super::storage_object_in_use_protection::StorageObjectInUseProtection;
 use super::taint_nodes_by_condition::TaintNodesByCondition;
+use super::webhook::{MutatingAdmissionWebhook, Tools, ValidatingAdmissionWebhook};
 use crate::authorization::{Authorizer, Rbac};
-use crate::registry::Registry;
+use crate::outbound::Outbound;
+use crate::registry::{LiveResources, Registry};
 
 /// What plugins decide by.
 #[derive(Clone)]
@@ -34,12 +41,36 @@ pub struct AdmissionConfig {
     pub authorizer: Arc<dyn Authorizer>,
     /// Whose rules are whose.
     pub rbac: Arc<Rbac>,
+    /// Everything that is served: webhooks and policies may ask for another version of a resource.
+    pub resources: Arc<LiveResources>,
+    /// Calls webhooks.
+    pub outbound: Outbound,
 }
 
 /// The chain of a stock API server with NodeRestriction, as far as plugins are compiled in.
-pub fn default_chain(config: &AdmissionConfig) -> Chain {
+///
+/// # Errors
+/// When the configurations of webhooks and policies cannot be read.
+pub async fn default_chain(config: &AdmissionConfig) -> Result<Chain, StorageError> {
     let registry = || config.registry.clone();
     let authorizer = || Arc::clone(&config.authorizer);
+    let counts = Arc::<Counts>::default();
+    let tools = Tools {
+        outbound: config.outbound.clone(),
+        matcher: Arc::new(Matcher::new(registry(), Arc::clone(&config.resources))),
+        authorizer: authorizer(),
+        counts: Arc::clone(&counts),
+    };
+    let policy_tools = policy::Tools {
+        registry: registry(),
+        matcher: Arc::clone(&tools.matcher),
+        authorizer: authorizer(),
+        counts: Arc::clone(&counts),
+    };
+    let mutating_policies = MutatingAdmissionPolicy::start(policy_tools.clone()).await?;
+    let validating_policies = ValidatingAdmissionPolicy::start(policy_tools).await?;
+    let mutating_webhooks = MutatingAdmissionWebhook::start(&config.registry, tools.clone()).await?;
+    let validating_webhooks = ValidatingAdmissionWebhook::start(&config.registry, tools).await?;
     // Order matters: defaults before what checks them.
     let plugins: Vec<Arc<dyn Plugin>> = vec![
         Arc::new(NamespaceLifecycle::new(registry())),
@@ -60,11 +91,15 @@ pub fn default_chain(config: &AdmissionConfig) -> Chain {
         Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass::new(registry())),
         Arc::new(PodTopologyLabels::new(registry())),
+        Arc::new(mutating_policies),
+        Arc::new(mutating_webhooks),
+        Arc::new(validating_policies),
+        Arc::new(validating_webhooks),
         Arc::new(RbacEscalation::new(registry(), authorizer(), Arc::clone(&config.rbac))),
         // Last: what is refused after it would stay reserved.
         Arc::new(ResourceQuota::new(registry())),
     ];
-    Chain::new(plugins)
+    Ok(Chain::new(plugins).counting(counts))
 }
 
 #[cfg(test)]

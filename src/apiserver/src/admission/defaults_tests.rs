@@ -30,7 +30,15 @@ async fn cluster() -> Cluster {
     .await;
     let rbac = Rbac::start(&registry).await.unwrap();
     let authorizer: Arc<dyn Authorizer> = Arc::new(Union::new(vec![rbac.clone()]));
-    let chain = default_chain(&AdmissionConfig { registry: registry.clone(), authorizer, rbac });
+    let chain = default_chain(&AdmissionConfig {
+        registry: registry.clone(),
+        authorizer,
+        rbac,
+        resources: Arc::new(LiveResources::built_in()),
+        outbound: Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into()),
+    })
+    .await
+    .unwrap();
     Cluster { registry, chain, warnings: Warnings::default() }
 }
 
@@ -59,6 +67,8 @@ impl Cluster {
             options: &Value::Null,
             warnings: &self.warnings,
             annotations: &Annotations::default(),
+            served: None,
+            reinvocation: None,
         };
         self.chain.admit(&request, &mut object).await?;
         self.chain.validate(&request, &object).await?;
@@ -317,6 +327,8 @@ async fn signers_are_guarded() {
             options: &Value::Null,
             warnings: &cluster.warnings,
             annotations: &Annotations::default(),
+            served: None,
+            reinvocation: None,
         };
         let status = cluster.chain.validate(&ask, &new).await.unwrap_err();
         let expected = format!("user not permitted to {verb} requests with signerName \"example.com/x\"");

@@ -51,6 +51,8 @@ async fn judge(
         options: &Value::Null,
         warnings: &Warnings::default(),
         annotations: &Annotations::default(),
+        served: None,
+        reinvocation: None,
     };
     plugin.admit(&request, &mut object.clone()).await.map_err(|status| status.message)
 }

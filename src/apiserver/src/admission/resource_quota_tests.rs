@@ -44,6 +44,8 @@ impl Case {
             options: &Value::Null,
             warnings: &Warnings::default(),
             annotations: &Annotations::default(),
+            served: None,
+            reinvocation: None,
         };
         self.plugin.validate(&request, object).await.map_err(|status| status.message)
     }

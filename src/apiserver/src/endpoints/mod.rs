@@ -23,7 +23,7 @@ mod query;
 mod request_info;
 pub(crate) mod response;
 mod reviews;
-mod scale;
+pub(crate) mod scale;
 mod selection;
 mod table;
 pub(crate) mod update;
@@ -34,6 +34,7 @@ mod write_options;
 pub use health::{Gate, Health};
 pub use request_info::RequestInfo;
 
+pub(crate) use body::{Expected, conform};
 pub(crate) use compression::accepts_gzip;
 pub(crate) use connect::tunnel;
 pub(crate) use context::Context;

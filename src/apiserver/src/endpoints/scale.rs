@@ -121,8 +121,18 @@ fn checked_replicas(scale: &Value, name: &str) -> Result<i64> {
     Ok(replicas)
 }
 
+/// Takes the wanted number of a scale over into the object.
+///
+/// # Errors
+/// 422 when it is negative.
+pub(crate) fn take_back(object: &mut Value, scale: &Value, paths: &ScalePaths) -> Result<()> {
+    let replicas = checked_replicas(scale, meta::name(object))?;
+    set_at(object, paths.spec_replicas, Value::from(replicas));
+    Ok(())
+}
+
 /// The scale of an object.
-fn of(object: &Value, paths: &ScalePaths) -> Value {
+pub(crate) fn of(object: &Value, paths: &ScalePaths) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = meta::metadata(object).and_then(|m| m.get(field)) {

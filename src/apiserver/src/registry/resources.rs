@@ -52,6 +52,14 @@ impl Resources {
         found
     }
 
+    /// The other versions and groups under which the objects of a resource are served, sorted.
+    pub fn equivalents(&self, served: &Served) -> Vec<Arc<Served>> {
+        let same = |other: &&Arc<Served>| other.stored_as() == served.stored_as() && other.gvr != served.gvr;
+        let mut all: Vec<Arc<Served>> = self.iter().filter(same).cloned().collect();
+        all.sort_by(|a, b| a.gvr.cmp(&b.gvr));
+        all
+    }
+
     /// Whether anything is served in a group and version.
     pub fn has_version(&self, group: &str, version: &str) -> bool {
         self.by_name.get(group).is_some_and(|versions| versions.contains_key(version))

@@ -11,8 +11,9 @@ use super::{certificates, meta_rules, strategy};
 use crate::admission::{Chain, Operation, Request, Warnings};
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
+use crate::endpoints::scale;
 use apimachinery::field::ErrorList;
-use apimachinery::gvk::Gvr;
+use apimachinery::gvk::{Gvk, Gvr};
 use apimachinery::status::{Result, Status};
 use apimachinery::{managedfields, meta, time};
 use bytes::Bytes;
@@ -71,12 +72,13 @@ impl Writer<'_> {
         let Change { mut object, tracked } = change;
         self.begin_create(&mut object)?;
         let (namespace, name) = identity(&object);
+        // Before admission: what it adds is nobody's.
+        if !tracked {
+            self.track(None, &mut object);
+        }
         self.chain.admit(&self.request(Operation::Create, &namespace, &name, None), &mut object).await?;
         if meta::namespace(&object) != namespace {
             return Err(Status::bad_request("admission must not change the namespace"));
-        }
-        if !tracked {
-            self.track(None, &mut object);
         }
         let rules = self.served.rules();
         let generated = meta::name(&object).is_empty() && !meta::string(&object, "generateName").is_empty();
@@ -216,12 +218,12 @@ impl Writer<'_> {
         }
         meta_rules::prepare_for_update(object, old);
         self.keep_other_half(object, old);
-        let request = self.request(Operation::Update, namespace, name, Some(old));
-        self.chain.admit(&request, object).await?;
-        self.keep_other_half(object, old);
         if !tracked {
             self.track(Some(old), object);
         }
+        let request = self.request(Operation::Update, namespace, name, Some(old));
+        self.admit_update(&request, object).await?;
+        self.keep_other_half(object, old);
         let rules = self.served.rules();
         match self.subresource {
             "" => rules.prepare_for_update(object, old),
@@ -241,11 +243,33 @@ impl Writer<'_> {
             other => rules.validate_subresource_update(other, object, old),
         });
         self.check(name, &errors)?;
-        self.chain.validate(&request, object).await?;
+        self.admit_updated(&request, object).await?;
         if self.subresource.is_empty() {
             self.warn(object);
         }
         Ok(())
+    }
+
+    /// Lets plugins change the object; of a scale they see no more than the Scale.
+    async fn admit_update(&self, request: &Request<'_>, object: &mut Value) -> Result<()> {
+        let Some(paths) = self.scale_paths() else { return self.chain.admit(request, object).await };
+        let (mut new, old) = (scale::of(object, &paths), request.old.map(|old| scale::of(old, &paths)));
+        let kind = scale_kind();
+        let request = Request { kind: &kind, old: old.as_ref(), ..*request };
+        self.chain.admit(&request, &mut new).await?;
+        scale::take_back(object, &new, &paths)
+    }
+
+    /// Lets plugins refuse the object, in the form in which they changed it.
+    async fn admit_updated(&self, request: &Request<'_>, object: &Value) -> Result<()> {
+        let Some(paths) = self.scale_paths() else { return self.chain.validate(request, object).await };
+        let (new, old) = (scale::of(object, &paths), request.old.map(|old| scale::of(old, &paths)));
+        let kind = scale_kind();
+        self.chain.validate(&Request { kind: &kind, old: old.as_ref(), ..*request }, &new).await
+    }
+
+    fn scale_paths(&self) -> Option<api::ScalePaths> {
+        if self.subresource == "scale" { self.served.rules().scale() } else { None }
     }
 
     /// The object's writers leave the status alone, the status's writers leave the rest alone.
@@ -356,6 +380,8 @@ impl Writer<'_> {
             options: self.options,
             warnings: self.warnings,
             annotations: self.annotations,
+            served: Some(self.served),
+            reinvocation: None,
         }
     }
 }
@@ -378,6 +404,10 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self::Refused(Box::new(status))
     }
+}
+
+fn scale_kind() -> Gvk {
+    Gvk::new("autoscaling", "v1", "Scale")
 }
 
 async fn settle(reservation: Option<Reservation>, keep: bool) {

@@ -7,6 +7,7 @@ mod dial;
 mod kubelet;
 mod log_options;
 mod node;
+mod options;
 mod pod;
 mod proxy;
 mod service;
@@ -22,7 +23,7 @@ use crate::registry::writer::Writer;
 use apimachinery::status::{Result, Status};
 use http::Response;
 use http::request::Parts;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A request that is to be passed on.
@@ -65,7 +66,7 @@ pub(crate) async fn connect(
 }
 
 async fn admit(server: &ApiServer, context: &Context, served: &Arc<Served>) -> Result<()> {
-    let options: Value = json!({});
+    let (kind, mut object) = options::of(context)?;
     let writer = Writer {
         registry: server.registry(),
         services: server.services(),
@@ -76,11 +77,12 @@ async fn admit(server: &ApiServer, context: &Context, served: &Arc<Served>) -> R
         manager: "",
         warnings: &context.warnings,
         annotations: &context.annotations,
-        options: &options,
+        options: &Value::Null,
         dry_run: false,
         now: context.now,
     };
-    let request = writer.request(Operation::Connect, &context.info.namespace, &context.info.name, None);
-    writer.chain.admit(&request, &mut Value::Null).await?;
-    writer.chain.validate(&request, &Value::Null).await
+    let mut request = writer.request(Operation::Connect, &context.info.namespace, &context.info.name, None);
+    request.kind = &kind;
+    writer.chain.admit(&request, &mut object).await?;
+    writer.chain.validate(&request, &object).await
 }
