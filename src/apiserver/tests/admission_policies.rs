@@ -47,7 +47,7 @@ async fn what_does_not_hold_is_refused_in_the_words_of_the_policy() {
         {"expression": "object.data.d.e == 1"}],
         "matchConditions": [{"name": "data", "expression": "has(object.data)"}],
         "variables": [{"name": "raw", "expression": "has(object.data.c) ? object.data.c : ''"},
-            {"name": "c", "expression": "variables.raw + ''"}]});
+            {"name": "c", "expression": "variables.raw.lowerAscii()"}]});
     bind(&server, "validating", "p", &spec, &json!({})).await;
     let refused = |data: Value| {
         let server = &server;
@@ -67,7 +67,7 @@ async fn what_does_not_hold_is_refused_in_the_words_of_the_policy() {
     let second = refused(json!({"b": "", "d": "1"})).await;
     second.expect(403);
     assert!(second.message().ends_with("denied request: no b"), "{}", second.message());
-    let third = refused(json!({"c": "x"})).await;
+    let third = refused(json!({"c": "X"})).await;
     assert!(third.message().ends_with("denied request: c is x of system:admin"), "{}", third.message());
     let error = refused(json!({"k": "v"})).await;
     assert!(
@@ -205,7 +205,7 @@ async fn mutations_apply_configurations_and_patches() {
         {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
             "Object{metadata: Object.metadata{labels: {'team': variables.team}}, data: {'added': 'yes'}}"}},
         {"patchType": "JSONPatch", "jsonPatch": {"expression":
-            "[JSONPatch{op: 'add', path: '/metadata/annotations', value: {}}, JSONPatch{op: 'add', path: '/metadata/annotations/example.com~1by', value: object.metadata.labels.team}]"}},
+            "[JSONPatch{op: 'add', path: '/metadata/annotations', value: {}}, JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey('example.com/by'), value: object.metadata.labels.team}]"}},
         {"patchType": "JSONPatch", "jsonPatch": {"expression":
             "[JSONPatch{op: 'test', path: '/data/added', value: 'no'}, JSONPatch{op: 'remove', path: '/data'}]"}}]});
     bind(&server, "mutating", "m", &spec, &json!({})).await;
@@ -276,4 +276,35 @@ async fn policies_and_bindings_themselves_are_exempt_and_selectors_count() {
     server.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await.expect(422);
     server.delete(&format!("{GROUP}/validatingadmissionpolicies/p"), &Value::Null).await.expect(200);
     server.post(MAPS, &map("m", &json!({}))).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_expressions_are_refused_when_the_policy_is_made() {
+    let server = TestServer::start().await;
+    let spec = json!({"matchConstraints": maps(), "variables": [{"name": "v", "expression": "1"}], "validations": [
+        {"expression": "object.a == "}, {"expression": "1 + 1"}, {"expression": "variables.v == 1"},
+        {"expression": "params.x == 1"}, {"expression": "true", "messageExpression": "1"}]});
+    let policy = json!({"metadata": {"name": "p"}, "spec": spec});
+    let refused = server.post(&format!("{GROUP}/validatingadmissionpolicies"), &policy).await;
+    refused.expect(422);
+    let causes = refused.json()["details"]["causes"].clone();
+    let fields: Vec<&str> = causes.as_array().unwrap().iter().map(|c| c["field"].as_str().unwrap()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.validations[0].expression",
+            "spec.validations[1].expression",
+            "spec.validations[3].expression",
+            "spec.validations[4].messageExpression"
+        ],
+        "{}",
+        refused.message()
+    );
+    assert!(
+        causes[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("compilation failed: ERROR: <input>:1:13: Syntax error")
+    );
+    assert!(causes[1]["message"].as_str().unwrap().ends_with("must evaluate to bool but got int"));
 }

@@ -328,3 +328,37 @@ async fn scales_and_connections_have_kinds_of_their_own() {
     assert_eq!(seen[1].1["options"], Value::Null);
     assert_eq!(seen[1].1["operation"], "CONNECT");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn match_conditions_decide_before_the_webhook_is_called() {
+    let server = TestServer::start().await;
+    let (hooks, seen) = webhook(allow).await;
+    let conditions = json!({"matchConditions": [
+        {"name": "not-me", "expression": "!authorizer.requestResource.check('update').allowed() || object.data.k != 'skip'"},
+        {"name": "broken", "expression": "object.data.number > 1"}]});
+    configure(&server, VALIDATING, "v", &[hook(&hooks, "conditional", &conditions)]).await;
+    // One that is unmet settles it, whatever the others are.
+    server.post(MAPS, &json!({"metadata": {"name": "a"}, "data": {"k": "skip"}})).await.expect(201);
+    let refused = server.post(MAPS, &map("b")).await;
+    refused.expect(403);
+    assert_eq!(
+        refused.message(),
+        "configmaps \"b\" is forbidden: expression 'object.data.number > 1' resulted in error: no such key: number"
+    );
+    assert!(seen.lock().unwrap().is_empty());
+    let ignore = json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]);
+    server.patch("json", &format!("{VALIDATING}/v"), &ignore).await.expect(200);
+    server.post(MAPS, &map("b")).await.expect(201);
+    assert!(seen.lock().unwrap().is_empty());
+    let drop = json!([{"op": "remove", "path": "/webhooks/0/matchConditions/1"}]);
+    server.patch("json", &format!("{VALIDATING}/v"), &drop).await.expect(200);
+    server.post(MAPS, &map("c")).await.expect(201);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    let wrong = json!({"metadata": {"name": "w"}, "webhooks": [hook(&hooks, "w",
+        &json!({"matchConditions": [{"name": "n", "expression": "1"}]}))]});
+    let refused = server.post(VALIDATING, &wrong).await;
+    assert_eq!(
+        refused.message(),
+        "ValidatingWebhookConfiguration.admissionregistration.k8s.io \"w\" is invalid: webhooks[0].matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool but got int"
+    );
+}

@@ -56,6 +56,7 @@ mod statefulset;
 mod storage_version_migrator;
 mod taint_eviction;
 mod ttl_after_finished;
+mod validating_admission_policy_status;
 mod volume_protection;
 
 pub use manager::{Config, ControllersError, run};

@@ -101,6 +101,8 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
     let token_cleaner = crate::bootstrap_tokens::TokenCleaner::new(context);
     let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
+    let validating_admission_policy_status =
+        crate::validating_admission_policy_status::ValidatingAdmissionPolicyStatus::new(context);
     let volume_protection = crate::volume_protection::VolumeProtection::new(context);
     vec![
         Arc::new(bootstrap_signer),
@@ -136,6 +138,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(taint_eviction),
         Arc::new(token_cleaner),
         Arc::new(ttl_after_finished),
+        Arc::new(validating_admission_policy_status),
         Arc::new(volume_protection),
     ]
 }

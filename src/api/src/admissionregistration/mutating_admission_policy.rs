@@ -1,6 +1,6 @@
 //! MutatingAdmissionPolicy (KEP-3962).
 
-use super::policies;
+use super::{policies, policy_rules};
 use crate::Kind;
 use crate::columns;
 use crate::value;
@@ -22,7 +22,11 @@ impl Kind for MutatingAdmissionPolicy {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        policies::validate_policy(object)
+        policy_rules::validate_mutating(object, None)
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        policy_rules::validate_mutating(object, Some(old))
     }
 
     fn columns(&self) -> Vec<Column> {

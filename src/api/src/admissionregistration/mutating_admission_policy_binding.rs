@@ -1,6 +1,6 @@
 //! MutatingAdmissionPolicyBinding (KEP-3962).
 
-use super::policies;
+use super::{policies, policy_rules};
 use crate::Kind;
 use crate::columns;
 use crate::value;
@@ -24,7 +24,7 @@ impl Kind for MutatingAdmissionPolicyBinding {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        policies::validate_binding(object)
+        policy_rules::validate_mutating_binding(object)
     }
 
     fn columns(&self) -> Vec<Column> {

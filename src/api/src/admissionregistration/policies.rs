@@ -1,8 +1,6 @@
 //! What admission policies and their bindings share (KEP-3488, KEP-3962).
 
-use crate::validation::{self, Errors};
-use crate::value::{self, list, list_mut, text};
-use apimachinery::field::{ErrorList, Path};
+use crate::value::{self, list_mut, text};
 use serde_json::{Value, json};
 
 /// Fills in what a policy leaves out.
@@ -23,44 +21,6 @@ pub fn default_match(spec: &mut Value, name: &str) {
             value::default_text(rule, "scope", "*");
         }
     }
-}
-
-/// What is wrong with what every policy has.
-pub fn validate_policy(policy: &Value) -> ErrorList {
-    let (spec, path, mut errors) = (value::field(policy, "spec"), Path::new("spec"), ErrorList::new());
-    validation::one_of(spec, "failurePolicy", &path, &["Ignore", "Fail"], &mut errors);
-    if value::has(spec, "paramKind") {
-        let kind = value::field(spec, "paramKind");
-        validation::required_text(kind, "apiVersion", &path.child("paramKind"), &mut errors);
-        validation::required_text(kind, "kind", &path.child("paramKind"), &mut errors);
-    }
-    if !value::has(spec, "matchConstraints") {
-        errors.required(&path.child("matchConstraints"), "");
-    } else if list(value::field(spec, "matchConstraints"), "resourceRules").is_empty() {
-        errors.required(&path.child("matchConstraints").child("resourceRules"), "");
-    }
-    errors
-}
-
-/// What is wrong with what every binding has.
-pub fn validate_binding(binding: &Value) -> ErrorList {
-    let (spec, path, mut errors) = (value::field(binding, "spec"), Path::new("spec"), ErrorList::new());
-    validation::required_text(spec, "policyName", &path, &mut errors);
-    let reference = value::field(spec, "paramRef");
-    if !reference.is_null() {
-        let (named, selected) = (!text(reference, "name").is_empty(), value::has(reference, "selector"));
-        if named == selected {
-            errors.required(&path.child("paramRef"), "one of name or selector must be specified");
-        }
-        validation::required_one_of(
-            reference,
-            "parameterNotFoundAction",
-            &path.child("paramRef"),
-            &["Allow", "Deny"],
-            &mut errors,
-        );
-    }
-    errors
 }
 
 /// The kind of a policy's parameters as its table shows it.

@@ -25,6 +25,10 @@ impl Kind for ValidatingWebhookConfiguration {
         webhooks::validate(object)
     }
 
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        webhooks::validate_update(object, old)
+    }
+
     fn columns(&self) -> Vec<Column> {
         vec![Column::object_name(), Column::new("Webhooks").integer(), Column::age()]
     }

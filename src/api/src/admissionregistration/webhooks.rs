@@ -1,7 +1,9 @@
 //! What both kinds of webhook configurations share.
 
+use super::expressions::{Declared, environment};
+use super::rules;
 use crate::validation::{self, Errors};
-use crate::value::{self, list, list_mut, text};
+use crate::value::{self, list, list_mut, text, texts};
 use apimachinery::field::{ErrorList, Path};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -29,8 +31,22 @@ pub fn default(configuration: &mut Value, mutating: bool) {
     }
 }
 
-/// What is wrong with the webhooks.
+/// What is wrong with the webhooks of a new configuration.
 pub fn validate(configuration: &Value) -> ErrorList {
+    validate_with(configuration, true)
+}
+
+/// What is wrong with the webhooks of a changed configuration.
+pub fn validate_update(configuration: &Value, old: &Value) -> ErrorList {
+    let conditions = |configuration: &Value| -> Vec<Value> {
+        let webhooks = list(configuration, "webhooks").iter();
+        webhooks.map(|webhook| value::field(webhook, "matchConditions").clone()).collect()
+    };
+    // What was let in once is not to become an obstacle to every other change.
+    validate_with(configuration, conditions(configuration) != conditions(old))
+}
+
+fn validate_with(configuration: &Value, conditions: bool) -> ErrorList {
     let (mut errors, mut names) = (ErrorList::new(), BTreeSet::new());
     for (index, webhook) in list(configuration, "webhooks").iter().enumerate() {
         let path = Path::new("webhooks").index(index);
@@ -44,53 +60,190 @@ pub fn validate(configuration: &Value) -> ErrorList {
                     "should be a domain with at least three segments separated by dots",
                 );
             }
-            if !names.insert(name) {
-                errors.duplicate(&path.child("name"), name);
-            }
         }
         validate_one(webhook, &path, &mut errors);
+        if conditions && value::has(webhook, "matchConditions") {
+            let environment = environment(Declared { params: false, authorizer: true }).build();
+            rules::match_conditions(webhook, &environment, &path, &mut errors);
+        }
+        validate_versions(webhook, &path.child("admissionReviewVersions"), &mut errors);
+        if !name.is_empty() && !names.insert(name) {
+            errors.duplicate(&path.child("name"), name);
+        }
     }
     errors
 }
 
-fn validate_one(webhook: &Value, path: &Path, errors: &mut ErrorList) {
-    if list(webhook, "admissionReviewVersions").is_empty() {
-        errors.required(&path.child("admissionReviewVersions"), "must specify one of v1, v1beta1");
+fn validate_versions(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+    let versions: Vec<&str> = texts(webhook, "admissionReviewVersions").collect();
+    if versions.is_empty() {
+        errors.required(path, "must specify one of v1, v1beta1");
+        return;
     }
+    let mut seen = BTreeSet::new();
+    for (index, version) in versions.iter().enumerate() {
+        if !seen.insert(version) {
+            errors.invalid(&path.index(index), *version, "duplicate version");
+            continue;
+        }
+        errors.check_at(&path.index(index), version, apimachinery::validation::dns1035_label(version));
+    }
+    if !versions.iter().any(|version| matches!(*version, "v1" | "v1beta1")) {
+        errors.invalid(path, json!(versions), "must include at least one of v1, v1beta1");
+    }
+}
+
+fn validate_one(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+    for (index, rule) in list(webhook, "rules").iter().enumerate() {
+        rules::validate(rule, &path.child("rules").index(index), errors);
+    }
+    validation::one_of(webhook, "failurePolicy", path, &["Fail", "Ignore"], errors);
+    validation::one_of(webhook, "matchPolicy", path, &["Equivalent", "Exact"], errors);
     match text(webhook, "sideEffects") {
         "" => errors.required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun"),
         "None" | "NoneOnDryRun" => {}
         other => errors.not_supported(&path.child("sideEffects"), other, &["None", "NoneOnDryRun"]),
     }
-    validation::one_of(webhook, "failurePolicy", path, &["Ignore", "Fail"], errors);
-    validation::one_of(webhook, "matchPolicy", path, &["Exact", "Equivalent"], errors);
-    validation::range(webhook, "timeoutSeconds", path, 1, MAX_TIMEOUT_SECONDS, errors);
+    if let Some(seconds) = value::int(webhook, "timeoutSeconds")
+        && !(1..=MAX_TIMEOUT_SECONDS).contains(&seconds)
+    {
+        let detail = "the timeout value must be between 1 and 30 seconds";
+        errors.invalid(&path.child("timeoutSeconds"), seconds, detail);
+    }
     for name in ["namespaceSelector", "objectSelector"] {
         validation::label_selector(webhook, name, path, errors);
     }
+    validation::one_of(webhook, "reinvocationPolicy", path, &["IfNeeded", "Never"], errors);
     let client = value::field(webhook, "clientConfig");
-    let (url, service) = (!text(client, "url").is_empty(), value::has(client, "service"));
-    let path_client = path.child("clientConfig");
-    if url == service {
-        errors.required(&path_client, "exactly one of url or service is required");
-    } else if url && !text(client, "url").starts_with("https://") {
-        errors.invalid(
-            &path_client.child("url"),
-            text(client, "url"),
-            "'https' is the only allowed URL scheme",
-        );
-    } else if service {
-        let service = value::field(client, "service");
-        validation::required_text(service, "name", &path_client.child("service"), errors);
-        validation::required_text(service, "namespace", &path_client.child("service"), errors);
+    let path = path.child("clientConfig");
+    match (value::has(client, "url"), value::has(client, "service")) {
+        (true, false) => validate_url(text(client, "url"), &path.child("url"), errors),
+        (false, true) => validate_service(value::field(client, "service"), &path.child("service"), errors),
+        _ => errors.required(&path, "exactly one of url or service is required"),
     }
-    for (index, rule) in list(webhook, "rules").iter().enumerate() {
-        let path = path.child("rules").index(index);
-        for name in ["operations", "apiGroups", "apiVersions", "resources"] {
-            if list(rule, name).is_empty() {
-                errors.required(&path.child(name), "");
-            }
+}
+
+/// What is wrong with the URL of a webhook.
+fn validate_url(url: &str, path: &Path, errors: &mut ErrorList) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if scheme != "https" {
+        errors.invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = if scheme.is_empty() { "" } else { rest.split('/').next().unwrap_or("") };
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if host.is_empty() {
+        errors.invalid(path, host, format!("host must be provided{FORM}"));
+    }
+    if !user.is_empty() {
+        errors.invalid(path, user, "user information is not permitted in the URL");
+    }
+    if !fragment.is_empty() {
+        errors.invalid(path, fragment, "fragments are not permitted in the URL");
+    }
+    if !query.is_empty() {
+        errors.invalid(path, query, "query parameters are not permitted in the URL");
+    }
+}
+
+/// What is wrong with a reference to the Service of a webhook.
+fn validate_service(service: &Value, path: &Path, errors: &mut ErrorList) {
+    for (name, detail) in
+        [("name", "service name is required"), ("namespace", "service namespace is required")]
+    {
+        if text(service, name).is_empty() {
+            errors.required(&path.child(name), detail);
         }
-        validation::one_of(rule, "scope", &path, &["Cluster", "Namespaced", "*"], errors);
+    }
+    let port = value::int(service, "port").unwrap_or(0);
+    let wrong = apimachinery::validation::port_number(port);
+    if !wrong.is_empty() {
+        errors.invalid(&path.child("port"), port, format!("port is not valid: {}", wrong.join(", ")));
+    }
+    let (at, target) = (path.child("path"), text(service, "path"));
+    match target {
+        "" | "/" => return,
+        "//" => return errors.invalid(&at, target, "segment[0] may not be empty"),
+        _ => {}
+    }
+    if !target.starts_with('/') {
+        errors.invalid(&at, target, "must start with a '/'");
+    }
+    let inner = target.strip_prefix('/').unwrap_or(target);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    for (index, step) in inner.split('/').enumerate() {
+        if step.is_empty() {
+            errors.invalid(&at, target, format!("segment[{index}] may not be empty"));
+            continue;
+        }
+        for failure in apimachinery::validation::dns1123_subdomain(step) {
+            errors.invalid(&at, target, format!("segment[{index}]: {failure}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(more: &Value) -> Vec<String> {
+        let mut webhook = json!({"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": {"service": {"name": "s", "namespace": "n", "port": 443}}});
+        let Value::Object(more) = more.clone() else { panic!("an object") };
+        webhook.as_object_mut().unwrap().extend(more);
+        let configuration = json!({"webhooks": [webhook]});
+        validate(&configuration).iter().map(|e| format!("{e}").replace("webhooks[0].", "")).collect()
+    }
+
+    #[test]
+    fn a_client_is_a_url_or_a_service() {
+        assert!(wrong(&json!({})).is_empty());
+        assert_eq!(
+            wrong(&json!({"clientConfig": {"url": "http://u@h/p?q"}})),
+            [
+                "clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+                "clientConfig.url: Invalid value: \"u\": user information is not permitted in the URL",
+                "clientConfig.url: Invalid value: \"q\": query parameters are not permitted in the URL"
+            ]
+        );
+        assert_eq!(
+            wrong(
+                &json!({"clientConfig": {"service": {"name": "s", "namespace": "n", "port": 0, "path": "/a//b"}}})
+            ),
+            [
+                "clientConfig.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
+                "clientConfig.service.path: Invalid value: \"/a//b\": segment[1] may not be empty"
+            ]
+        );
+    }
+
+    #[test]
+    fn conditions_are_compiled_unless_they_were_there() {
+        let broken = json!({"matchConditions": [{"name": "a", "expression": "object.x =="}, {"name": "a", "expression": "true"}]});
+        let found = wrong(&broken);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with(
+            "matchConditions[0].expression: Invalid value: \"object.x ==\": compilation failed"
+        ));
+        assert_eq!(found[1], "matchConditions[1].name: Duplicate value: \"a\"");
+        let configuration = json!({"webhooks": [broken]});
+        let kept = validate_update(&configuration, &configuration);
+        assert!(kept.iter().all(|e| !e.to_string().contains("matchConditions")));
+    }
+
+    #[test]
+    fn wildcards_stand_alone() {
+        let rule = json!({"operations": ["*", "CREATE"], "apiGroups": ["*"], "apiVersions": ["v1"],
+            "resources": ["pods/*", "pods/status", "*", "nodes"]});
+        assert_eq!(
+            wrong(&json!({"rules": [rule]})),
+            [
+                "rules[0].operations: Invalid value: [\"*\",\"CREATE\"]: if '*' is present, must not specify other operations",
+                "rules[0].resources[1]: Invalid value: \"pods/status\": if 'pods/*' is present, must not specify pods/status",
+                "rules[0].resources: Invalid value: [\"pods/*\",\"pods/status\",\"*\",\"nodes\"]: if '*' is present, must not specify other resources without subresources"
+            ]
+        );
     }
 }

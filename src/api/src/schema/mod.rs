@@ -3,6 +3,7 @@
 //! Both are committed text, written by `examples/generate-schema.rs` from the facts of a release, and read once, when
 //! first asked for. The types' text form is told in [`apimachinery::schema::text`].
 
+mod declaration;
 mod resources;
 
 use std::sync::{Arc, LazyLock};
@@ -10,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use apimachinery::gvk::Gvk;
 use apimachinery::schema::{SchemaRef, SchemaSet, text};
 
+pub use declaration::declaration;
 pub use resources::{ResourceRow, SubresourceRow, resources};
 
 const BUILTIN_TEXT: &str = include_str!("builtin.txt");

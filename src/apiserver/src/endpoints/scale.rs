@@ -127,7 +127,7 @@ fn checked_replicas(scale: &Value, name: &str) -> Result<i64> {
 /// 422 when it is negative.
 pub(crate) fn take_back(object: &mut Value, scale: &Value, paths: &ScalePaths) -> Result<()> {
     let replicas = checked_replicas(scale, meta::name(object))?;
-    set_at(object, paths.spec_replicas, Value::from(replicas));
+    set_at(object, &paths.spec_replicas, Value::from(replicas));
     Ok(())
 }
 

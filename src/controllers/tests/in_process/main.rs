@@ -10,6 +10,7 @@ mod leadership;
 mod migration;
 mod namespaces;
 mod nodes;
+mod policies;
 mod quotas;
 mod services;
 mod volumes;

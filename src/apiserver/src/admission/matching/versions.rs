@@ -68,13 +68,13 @@ impl Invocation {
     pub(crate) fn take_back(&self, mut seen: Value) -> Result<Value> {
         match &self.served {
             Some(served) => {
-                conform(&mut seen, &Expected { gvk: &served.gvk, schema: &served.schema })?;
+                conform(&mut seen, &Expected::of(served))?;
                 served.to_storage(&mut seen)?;
                 served.rules().default(&mut seen);
             }
             None => {
                 if let Some(schema) = api::schema::schema_for(&self.kind) {
-                    conform(&mut seen, &Expected { gvk: &self.kind, schema: &schema })?;
+                    conform(&mut seen, &Expected::new(&self.kind, &schema))?;
                 }
             }
         }
