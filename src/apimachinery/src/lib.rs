@@ -8,6 +8,7 @@ pub mod decode;
 pub mod field;
 pub mod fields;
 pub mod gvk;
+pub mod jsonpath;
 pub mod labels;
 pub mod managedfields;
 pub mod meta;

@@ -10,6 +10,7 @@ use crate::authorization::{Attributes, Authorizer, Builtin, NodeAuthorizer, Rbac
 use crate::body::Body;
 use crate::bootstrap;
 use crate::config::Config;
+use crate::customresources::CustomResources;
 use crate::discovery::{Discovery, DiscoveryCache};
 use crate::endpoints::{Context, Health, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
@@ -73,6 +74,7 @@ struct Inner {
     oidc: OidcDocuments,
     openapi: OpenApi,
     aggregator: Aggregator,
+    custom_resources: CustomResources,
     discovery: DiscoveryCache,
     health: Health,
     flow_control: Arc<FlowControl>,
@@ -147,6 +149,7 @@ impl ApiServer {
         let server = Self {
             inner: Arc::new(Inner {
                 aggregator,
+                custom_resources: CustomResources::start(&registry).await?,
                 discovery: DiscoveryCache::default(),
                 admission,
                 outbound,
@@ -209,6 +212,7 @@ impl ApiServer {
         self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
         self.pass(&["poststarthook/start-service-ip-repair-controllers"]);
         self.inner.identity.renew(self, jiff::Timestamp::now()).await.map_err(failed("its identity"))?;
+        self.inner.custom_resources.serve(self);
         tokio::spawn(self.clone().keep_house());
         Ok(())
     }
@@ -370,6 +374,15 @@ impl ApiServer {
     pub fn begin_shutdown(&self) {
         self.inner.health.begin_shutdown();
         self.inner.shutdown.cancel();
+    }
+
+    /// Done when the server shuts down.
+    pub(crate) fn shutdown_token(&self) -> &CancellationToken {
+        &self.inner.shutdown
+    }
+
+    pub(crate) fn custom_resources(&self) -> &CustomResources {
+        &self.inner.custom_resources
     }
 
     pub(crate) fn ended(&self) -> WaitForCancellationFutureOwned {

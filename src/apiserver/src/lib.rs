@@ -15,6 +15,7 @@
 //! | [`server`] | connections: TLS, HTTP/1.1 and HTTP/2, draining |
 //! | [`endpoints`] | requests: parsing, negotiation, the verbs, health, metrics |
 //! | [`registry`] | the write pipeline and access to stored objects; kinds with verbs of their own |
+//! | `customresources` | what CustomResourceDefinitions define, served like everything else |
 //! | [`discovery`] | `/api`, `/apis`, `/version` |
 //! | [`openapi`] | `/openapi/v2`, `/openapi/v3` |
 //! | `aggregation` | groups and versions that other servers serve |
@@ -43,6 +44,7 @@ pub mod server;
 mod api_server;
 mod body;
 mod cached;
+mod customresources;
 mod flowcontrol;
 mod identity;
 mod in_process;

@@ -148,6 +148,7 @@ fn from_protobuf(bytes: &[u8]) -> Result<Tree> {
 pub(crate) struct Expected<'a> {
     gvk: &'a Gvk,
     form: Form<'a>,
+    custom: bool,
 }
 
 enum Form<'a> {
@@ -158,17 +159,40 @@ enum Form<'a> {
 impl<'a> Expected<'a> {
     /// An object of a kind, in the form of a schema.
     pub(crate) fn new(gvk: &'a Gvk, schema: &'a SchemaRef) -> Self {
-        Self { gvk, form: Form::Schema(schema) }
+        Self { gvk, form: Form::Schema(schema), custom: false }
     }
 
     /// An object of a resource, as clients see it.
     pub(crate) fn of(served: &'a Served) -> Self {
-        Self { gvk: &served.gvk, form: Form::Resource(served) }
+        Self { gvk: &served.gvk, form: Form::Resource(served), custom: served.as_custom().is_some() }
+    }
+
+    /// Custom resources have no protobuf form.
+    fn check_text(&self, context: &Context) -> Result<()> {
+        if self.custom && negotiation::content_type(&context.headers) == PROTOBUF {
+            return Err(Status::unsupported_media_type(&negotiation::TEXT_TYPES));
+        }
+        Ok(())
+    }
+
+    /// Nor is it known what a custom resource without a kind would be.
+    fn check_identity(&self, value: &Value) -> Result<()> {
+        let lacks = |field: &str| value.get(field).and_then(Value::as_str).is_none_or(str::is_empty);
+        for (field, shown) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+            if self.custom && value.is_object() && lacks(field) {
+                return Err(Status::bad_request(format!("Object '{shown}' is missing in '{value}'")));
+            }
+        }
+        Ok(())
     }
 
     /// An object of a resource, in the version that the write pipeline works on.
     pub(crate) fn hub(served: &'a Served) -> Self {
-        Self { gvk: &served.hub().gvk, form: Form::Resource(served.hub()) }
+        Self {
+            gvk: &served.hub().gvk,
+            form: Form::Resource(served.hub()),
+            custom: served.as_custom().is_some(),
+        }
     }
 }
 
@@ -182,7 +206,9 @@ pub(crate) fn object(
     expected: &Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Value> {
+    expected.check_text(context)?;
     let mut tree = tree(context, bytes)?;
+    expected.check_identity(&tree.value)?;
     identify(&mut tree.value, expected.gvk)?;
     context.annotations.about(&tree.value);
     let unknown = conform(&mut tree.value, expected)?;

@@ -85,6 +85,7 @@ pub(crate) async fn delete_collection(
         }
     }
     drop(results);
+    let deleted = served.show(deleted).await?;
     presenter.list(&deleted, &ListMeta { revision: meta.revision, ..ListMeta::default() })
 }
 

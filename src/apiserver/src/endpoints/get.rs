@@ -29,7 +29,7 @@ pub(crate) async fn get(
     presenter.object(200, &object.value)
 }
 
-/// The object that a request names.
+/// The object that a request names, as presenters take it.
 ///
 /// # Errors
 /// 404 when there is none.
@@ -37,7 +37,7 @@ pub(crate) async fn find(server: &ApiServer, context: &Context, served: &Served)
     let namespace = if served.namespaced { context.info.namespace.as_str() } else { "" };
     let name = context.info.name.as_str();
     match server.registry().get(served.stored_as(), namespace, name).await? {
-        Some(object) => Ok(object),
+        Some(object) => served.show_one(object).await,
         None => Err(Status::not_found(&served.group_resource(), name)),
     }
 }

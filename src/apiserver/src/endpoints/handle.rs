@@ -319,10 +319,19 @@ fn too_many_requests() -> Response<Body> {
 
 async fn resource(server: &ApiServer, context: &Context, parts: Parts, body: Body) -> Result<Response<Body>> {
     let info = &context.info;
-    let resources = server.resources();
+    let mut resources = server.resources();
+    if resources.get(&info.api_group, &info.api_version, &info.resource).is_none()
+        && server.custom_resources().settle().await
+    {
+        resources = server.resources();
+    }
     let Some(served) = resources.get(&info.api_group, &info.api_version, &info.resource) else {
         return Err(Status::no_such_path());
     };
+    if let Some(version) = served.as_custom() {
+        version.deprecation().into_iter().for_each(|text| context.warnings.add(text));
+        version.check_verb(&info.verb)?;
+    }
     // A namespace in the path of something that has none, or the other way round.
     if !served.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
         return Err(Status::no_such_path());
@@ -338,7 +347,7 @@ async fn resource(server: &ApiServer, context: &Context, parts: Parts, body: Bod
         return Err(Status::no_such_path());
     }
     let verb = info.verb.as_str();
-    if !served.verbs.contains(&verb) {
+    if !served.verbs.contains(&verb) && served.as_custom().is_none() {
         return Err(Status::method_not_allowed_path());
     }
     if reviews::is_review(served) {

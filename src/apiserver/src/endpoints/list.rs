@@ -22,7 +22,7 @@ pub(crate) async fn list(
     let presenter = Presenter::new(context, served)?;
     let options = ListOptions::parse(&context.query, false)?;
     let (items, meta) = select(server, context, served, &options).await?;
-    let response = presenter.list(&items, &meta)?;
+    let response = presenter.list(&served.show(items).await?, &meta)?;
     Ok(if super::compression::accepts_gzip(&context.headers) {
         super::compression::compress(response)
     } else {

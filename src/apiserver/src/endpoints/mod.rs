@@ -28,6 +28,7 @@ mod selection;
 mod table;
 pub(crate) mod update;
 mod watch;
+mod watch_events;
 mod watch_frame;
 mod write_options;
 
@@ -39,7 +40,7 @@ pub(crate) use compression::accepts_gzip;
 pub(crate) use connect::tunnel;
 pub(crate) use context::Context;
 pub(crate) use handle::handle;
-pub(crate) use negotiation::{Clause, MEDIA_TYPES, Media, clauses};
+pub(crate) use negotiation::{Clause, MEDIA_TYPES, Media, TEXT_TYPES, clauses};
 pub(crate) use present::{ListMeta, Presenter};
 pub(crate) use query::Query;
 pub(crate) use write_options::{WriteOptions, delete_options_of};

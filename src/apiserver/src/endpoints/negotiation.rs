@@ -9,6 +9,9 @@ pub(crate) const MEDIA_TYPES: [&str; 2] = ["application/json", "application/yaml
 /// The binary form in which client-go sends built-in kinds. It is read, not produced yet.
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
+/// What custom resources are read and shown as.
+pub(crate) const TEXT_TYPES: [&str; 2] = ["application/json", "application/yaml"];
+
 /// What can be read, as error messages name it.
 pub(crate) const BODY_TYPES: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 

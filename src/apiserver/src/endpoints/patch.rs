@@ -42,19 +42,24 @@ impl PatchType {
     ///
     /// # Errors
     /// 415 for any other.
-    pub(crate) fn of(context: &Context) -> Result<Self> {
+    pub(crate) fn of(context: &Context, served: &Served) -> Result<Self> {
         const ALL: [&str; 4] = [
             "application/json-patch+json",
             "application/merge-patch+json",
             "application/strategic-merge-patch+json",
             "application/apply-patch+yaml",
         ];
+        /// How lists of custom resources merge is not for a strategic merge patch to know.
+        const CUSTOM: [&str; 3] =
+            ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+        let known = if served.as_custom().is_some() { &CUSTOM[..] } else { &ALL[..] };
         match negotiation::content_type(&context.headers).as_str() {
+            given if !known.contains(&given) => Err(Status::unsupported_media_type(known)),
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::StrategicMerge),
             "application/apply-patch+yaml" => Ok(Self::Apply),
-            _ => Err(Status::unsupported_media_type(&ALL)),
+            _ => Err(Status::unsupported_media_type(known)),
         }
     }
 }
@@ -142,7 +147,7 @@ pub(crate) async fn patch(
     served: &Arc<Served>,
     request_body: Body,
 ) -> Result<Response<Body>> {
-    let kind = PatchType::of(context)?;
+    let kind = PatchType::of(context, served)?;
     let presenter = Presenter::new(context, served)?;
     let options = WriteOptions::parse(context, "PatchOptions")?;
     options.check_patch(context, kind == PatchType::Apply)?;

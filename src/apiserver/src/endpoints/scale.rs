@@ -35,9 +35,13 @@ pub(crate) async fn scale(
     if context.info.verb == "get" {
         let object = get::find(server, context, served).await?;
         let tree: Value = serde_json::from_slice(&object.value).map_err(Status::internal)?;
+        if !paths.replicas_optional && at(&tree, &paths.spec_replicas).is_none() {
+            let path = &paths.spec_replicas;
+            return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
+        }
         return response::value(200, &of(&tree, &paths), form.media);
     }
-    let wish = Wish::read(context, request_body).await?;
+    let wish = Wish::read(context, served, request_body).await?;
     let writer = writer(server, context, served, &wish.options);
     let namespace = if served.namespaced { context.info.namespace.as_str() } else { "" };
     let stored = writer
@@ -70,7 +74,7 @@ enum How {
 }
 
 impl Wish {
-    async fn read(context: &Context, request_body: Body) -> Result<Self> {
+    async fn read(context: &Context, served: &Served, request_body: Body) -> Result<Self> {
         let gvk = Gvk::new("autoscaling", "v1", "Scale");
         let schema = api::schema::schema_for(&gvk)
             .ok_or_else(|| Status::internal("autoscaling/v1 Scale has no schema"))?;
@@ -78,7 +82,7 @@ impl Wish {
         let kind = if patching { "PatchOptions" } else { "UpdateOptions" };
         let options = WriteOptions::parse(context, kind)?;
         let how = if patching {
-            let patch_type = PatchType::of(context)?;
+            let patch_type = PatchType::of(context, served)?;
             options.check_patch(context, patch_type == PatchType::Apply)?;
             How::Patch(Patch::decode(patch_type, &body::read(request_body).await?)?)
         } else {

@@ -1,10 +1,13 @@
 //! Which objects a list or watch selects, decided from what was extracted when they were cached.
 
 use super::list_options::ListOptions;
+use super::present;
 use crate::registry::Served;
 use apimachinery::fields::FieldSelector;
+use apimachinery::jsonpath::JsonPath;
 use apimachinery::labels::Selector;
 use apimachinery::status::{Result, Status};
+use serde_json::Value;
 use std::sync::Arc;
 use storage::{Filter, Object};
 
@@ -13,6 +16,8 @@ use storage::{Filter, Object};
 pub(crate) struct Selection {
     labels: Selector,
     fields: FieldSelector,
+    /// Where fields of custom resources are found. What is cached of objects does not hold them.
+    paths: Vec<(String, JsonPath)>,
 }
 
 impl Selection {
@@ -22,14 +27,17 @@ impl Selection {
     /// 400 for a field that cannot be selected by.
     pub(crate) fn new(options: &ListOptions, served: &Served) -> Result<Self> {
         let mut fields = options.fields.clone();
+        let mut paths = Vec::new();
         for term in &mut fields.terms {
-            if let Some(stored) = served.stored_field(&term.field) {
+            if let Some(path) = served.selectable_path(&term.field) {
+                paths.push((term.field.clone(), path.clone()));
+            } else if let Some(stored) = served.stored_field(&term.field) {
                 term.field = stored;
             } else {
                 return Err(Status::bad_request(format!("field label not supported: {}", term.field)));
             }
         }
-        Ok(Self { labels: options.labels.clone(), fields })
+        Ok(Self { labels: options.labels.clone(), fields, paths })
     }
 
     /// Whether everything is selected.
@@ -39,7 +47,19 @@ impl Selection {
 
     /// Whether an object is selected.
     pub(crate) fn matches(&self, object: &Object) -> bool {
-        self.fields.matches(|field| object.attrs.field(field)) && self.labels.matches(&object.attrs)
+        if !self.labels.matches(&object.attrs) {
+            return false;
+        }
+        if self.paths.is_empty() {
+            return self.fields.matches(|field| object.attrs.field(field));
+        }
+        let tree = present::stored_tree(&object.value).unwrap_or_default();
+        let found: Vec<(&str, String)> =
+            self.paths.iter().map(|(field, path)| (field.as_str(), text_of(path.first(&tree)))).collect();
+        self.fields.matches(|field| match found.iter().find(|(name, _)| *name == field) {
+            Some((_, value)) => Some(value.as_str()),
+            None => object.attrs.field(field),
+        })
     }
 
     /// As the store wants it; nothing when everything is selected.
@@ -54,5 +74,14 @@ impl Selection {
     /// The one name that a field selector asks for.
     pub(crate) fn name(&self) -> Option<&str> {
         self.fields.exact("metadata.name").filter(|name| !name.is_empty() && !name.contains('/'))
+    }
+}
+
+/// A scalar as selectors name it; what is absent is empty.
+fn text_of(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+        _ => String::new(),
     }
 }

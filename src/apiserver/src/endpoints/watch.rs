@@ -7,6 +7,7 @@ use super::negotiation::{MEDIA_TYPES, Media};
 use super::present::Presenter;
 use super::response;
 use super::selection::Selection;
+use super::watch_events::{Converted, Refusal};
 use super::watch_frame::{self, Encoder};
 use crate::ApiServer;
 use crate::body::{Body, BoxError};
@@ -50,15 +51,16 @@ pub(crate) async fn watch(
     }
     let selection = Selection::new(&options, served)?;
     let scope = list::scope(context, served, &selection);
-    let stream = match start(server, &options, &scope, presenter, selection).await {
+    let stream = match start(server, &options, &scope, presenter, selection, served).await {
         Ok(stream) => stream.left_stream(),
         Err(e) => {
             // Clients look for these in the stream, whatever the reason.
             let status = match e {
-                StorageError::Compacted { requested, oldest } => {
+                Refusal::Status(status) => *status,
+                Refusal::Storage(StorageError::Compacted { requested, oldest }) => {
                     Status::expired(format!("too old resource version: {requested} ({oldest})"))
                 }
-                other => registry::status_of(other, served.stored_as(), ""),
+                Refusal::Storage(other) => registry::status_of(other, served.stored_as(), ""),
             };
             if status.code != 410 && status.code != 504 {
                 return Err(status);
@@ -76,7 +78,8 @@ async fn start(
     scope: &str,
     presenter: Presenter,
     selection: Selection,
-) -> std::result::Result<WatchStream, StorageError> {
+    served: &Arc<Served>,
+) -> std::result::Result<WatchStream, Refusal> {
     let storage = server.registry().storage();
     let revision = options.resource_version.filter(|rv| *rv > 0);
     let with_state = options.send_initial_events.unwrap_or(revision.is_none());
@@ -92,7 +95,7 @@ async fn start(
             ..storage::ListOptions::default()
         };
         let list = storage.list(scope, request).await?;
-        (list.items, WatchFrom::Revision(list.revision))
+        (served.show(list.items).await?, WatchFrom::Revision(list.revision))
     } else {
         (Vec::new(), revision.map_or(WatchFrom::Now, WatchFrom::Revision))
     };
@@ -105,7 +108,6 @@ async fn start(
         WatchFrom::Revision(rv) => rv,
         WatchFrom::Now => 0,
     };
-    let served = &presenter.served;
     let (gvr, kind) = (&served.gvr, &served.gvk.kind);
     let sent = server.metrics().watch_events(&gvr.group, &gvr.version, &gvr.resource, kind);
     Ok(WatchStream {
@@ -113,9 +115,13 @@ async fn start(
         selection,
         initial: initial.into_iter(),
         mark_initial_end: mark_end.then_some(state_revision),
-        watch,
+        watch: Converted::new(watch, served),
         deadline: Box::pin(tokio::time::sleep(lifetime(options.timeout_seconds))),
-        shutdown: Box::pin(server.ended()),
+        end: Box::pin(match served.as_custom() {
+            // Ends with the server too.
+            Some(version) => version.superseded().clone().cancelled_owned(),
+            None => server.ended(),
+        }),
         bookmarks: options.allow_bookmarks,
         ended: false,
     })
@@ -135,9 +141,10 @@ struct WatchStream {
     initial: std::vec::IntoIter<Arc<Object>>,
     /// The revision to tell when the initial events are through.
     mark_initial_end: Option<u64>,
-    watch: storage::Watch,
+    watch: Converted,
     deadline: Pin<Box<Sleep>>,
-    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The server shuts down, or what is watched is served otherwise from now on.
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
     bookmarks: bool,
     ended: bool,
 }
@@ -211,12 +218,9 @@ impl Stream for WatchStream {
                 Err(status) => return this.end_with(&status),
             }
         }
-        if this.shutdown.as_mut().poll(task).is_ready() {
-            this.ended = true;
-            return Poll::Ready(None);
-        }
         loop {
-            match this.watch.poll_next_unpin(task) {
+            match this.watch.poll_next(task) {
+                Poll::Ready(Some(Err(Refusal::Status(status)))) => return this.end_with(&status),
                 Poll::Ready(Some(Ok(WatchItem::Event(event)))) => match this.live_frame(&event) {
                     Ok(Some(frame)) => return Poll::Ready(Some(frame)),
                     Ok(None) => {}
@@ -229,7 +233,7 @@ impl Stream for WatchStream {
                         return Poll::Ready(Some(frame));
                     }
                 }
-                Poll::Ready(Some(Err(StorageError::Compacted { requested, oldest }))) => {
+                Poll::Ready(Some(Err(Refusal::Storage(StorageError::Compacted { requested, oldest })))) => {
                     let text = format!("too old resource version: {requested} ({oldest})");
                     return this.end_with(&Status::expired(text));
                 }
@@ -240,6 +244,11 @@ impl Stream for WatchStream {
                 }
                 Poll::Pending => break,
             }
+        }
+        // Only now: who watches what is deleted wants to see it go.
+        if this.end.as_mut().poll(task).is_ready() {
+            this.ended = true;
+            return Poll::Ready(None);
         }
         if this.deadline.as_mut().poll(task).is_ready() {
             this.ended = true;

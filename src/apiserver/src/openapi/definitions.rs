@@ -6,6 +6,7 @@
 use super::Dialect;
 use super::descriptions::Described;
 use super::targets::{META, Target, What, definition_name};
+use crate::customresources;
 use apimachinery::gvk::Gvk;
 use apimachinery::schema::{Any, Field, ListType, MapType, Node, Scalar, Shape};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 /// A definition as a schema.
 pub(super) fn definition(dialect: Dialect, target: &Target<'_>, described: &Described) -> Value {
     // What a custom resource's schema does not say is not made up.
-    let go = !matches!(target.what, What::Root(..));
+    let go = !matches!(target.what, What::Root(..) | What::Custom(..));
     let write = Write { dialect, go };
     let mut identities = Vec::new();
     let mut out = match &target.what {
@@ -26,8 +27,16 @@ pub(super) fn definition(dialect: Dialect, target: &Target<'_>, described: &Desc
             identities.push(gvk_extension(gvk));
             write.schema(*node, described)
         }
-        What::List { gvk, item } => {
-            identities.push(identity(&gvk.group, &gvk.version, &format!("{}List", gvk.kind)));
+        What::Custom(version, gvk) => {
+            identities.push(gvk_extension(gvk));
+            let mut metadata = Map::new();
+            let text = "Name, namespace, labels and what else all objects have.";
+            put(&mut metadata, "description", text);
+            write.put_reference(&mut metadata, Some(dialect.reference(&format!("{META}.ObjectMeta"))));
+            customresources::published(version, dialect == Dialect::V2, &Value::Object(metadata))
+        }
+        What::List { gvk, list_kind, item } => {
+            identities.push(identity(&gvk.group, &gvk.version, list_kind));
             write.list(item, described)
         }
         What::Patch => map([("type", json!("object"))]),

@@ -196,6 +196,10 @@ impl Section {
                 add(&sub.gvk.to_string());
                 sub.verbs.iter().for_each(|verb| add(verb));
             }
+            if let Some(version) = served.as_custom() {
+                add(&served.list_kind);
+                add(version.digest());
+            }
             // The basis tells the form of what is built in, but not of this.
             let target = Target::object(served);
             if let What::Root(..) = target.what {

@@ -4,7 +4,7 @@ use super::operation::{Body, Content, Operation, Path};
 use super::parameters::{self as known, Parameter};
 use super::targets::{META, Target};
 use super::words::{base, capitalized, group_tag, group_words, with_article};
-use crate::endpoints::MEDIA_TYPES;
+use crate::endpoints::{MEDIA_TYPES, TEXT_TYPES};
 use crate::registry::{self, Served};
 use api::Subresource;
 
@@ -12,9 +12,11 @@ use api::Subresource;
 const PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    STRATEGIC,
     "application/apply-patch+yaml",
 ];
+/// The form that custom resources have not.
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
 /// Forms whose values can come one after the other, as watches have it.
 const STREAMS: [(&str, &str); 2] = [
     ("application/json", "application/json;stream=watch"),
@@ -95,6 +97,11 @@ impl<'a> Operations<'a> {
         }
     }
 
+    /// Custom resources have no protobuf form.
+    fn media_types(&self) -> &'static [&'static str] {
+        if self.served.as_custom().is_some() { &TEXT_TYPES } else { &MEDIA_TYPES }
+    }
+
     fn kind(&self) -> &'a str {
         &self.served.gvk.kind
     }
@@ -123,7 +130,7 @@ impl<'a> Operations<'a> {
             parameters,
             body: None,
             consumes: vec![ANYTHING],
-            produces: MEDIA_TYPES.to_vec(),
+            produces: self.media_types().to_vec(),
             responses: Vec::new(),
             action: Some((action, self.served.gvk.clone())),
         }
@@ -138,7 +145,7 @@ impl<'a> Operations<'a> {
             operation.parameters.retain(|p| *p != known::NAMESPACE);
         }
         operation.parameters.extend_from_slice(known::LIST);
-        operation.produces.extend(streams());
+        operation.produces.extend(streams(self.media_types()));
         operation.responses.push((200, Content::Type(Target::list(self.served))));
         operation
     }
@@ -166,7 +173,7 @@ impl<'a> Operations<'a> {
             operation.parameters.push(known::name(kind));
         }
         operation.parameters.extend_from_slice(known::LIST);
-        operation.produces.extend(streams());
+        operation.produces.extend(streams(self.media_types()));
         operation.responses.extend(meta("WatchEvent").map(|event| (200, event)));
         operation
     }
@@ -230,6 +237,9 @@ impl<'a> Operations<'a> {
                     let mut operation = write(operation, &target, known::PATCH, &[200, 201]);
                     operation.body = Some(Body { target: Target::patch(), required: true });
                     operation.consumes = PATCH_TYPES.to_vec();
+                    if self.served.as_custom().is_some() {
+                        operation.consumes.retain(|media| *media != STRATEGIC);
+                    }
                     operations.push(operation);
                 }
                 ("create", Some(target)) if sub.is_some() => {
@@ -302,8 +312,8 @@ impl<'a> Operations<'a> {
 }
 
 /// The forms of watches.
-fn streams() -> impl Iterator<Item = &'static str> {
-    STREAMS.into_iter().filter(|(media, _)| MEDIA_TYPES.contains(media)).map(|(_, stream)| stream)
+fn streams(of: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    STREAMS.into_iter().filter(|(media, _)| of.contains(media)).map(|(_, stream)| stream)
 }
 
 /// A type common to all groups, as an answer.

@@ -1,5 +1,6 @@
 //! The types that operations name, and all that those refer to.
 
+use crate::customresources::CustomVersion;
 use crate::registry::Served;
 use apimachinery::gvk::Gvk;
 use apimachinery::schema::{Any, Node, Scalar, SchemaOr, Shape, TypeId};
@@ -26,10 +27,14 @@ pub(super) enum What<'a> {
     Type(Node<'a>),
     /// The object of a resource whose schema has no name of its own.
     Root(Node<'a>, &'a Gvk),
+    /// The object of a custom resource.
+    Custom(&'a CustomVersion, &'a Gvk),
     /// The list of a resource whose lists are in no schema set.
     List {
         /// Of the objects in it.
         gvk: &'a Gvk,
+        /// Its own kind.
+        list_kind: &'a str,
         /// Name of the definition of the objects in it.
         item: String,
     },
@@ -40,6 +45,9 @@ pub(super) enum What<'a> {
 impl<'a> Target<'a> {
     /// The objects of a resource.
     pub(super) fn object(served: &'a Served) -> Self {
+        if let Some(version) = served.as_custom() {
+            return Self { name: root_name(&served.gvk, ""), what: What::Custom(version, &served.gvk) };
+        }
         let node = served.schema.node();
         match definition_name(node) {
             Some(name) => Self { name, what: What::Type(node) },
@@ -53,7 +61,7 @@ impl<'a> Target<'a> {
         let list = Gvk::new(gvk.group.as_str(), gvk.version.as_str(), served.list_kind());
         Self::of_kind(&list).unwrap_or_else(|| Self {
             name: root_name(gvk, "List"),
-            what: What::List { gvk, item: Self::object(served).name },
+            what: What::List { gvk, list_kind: &served.list_kind, item: Self::object(served).name },
         })
     }
 
@@ -81,6 +89,7 @@ impl<'a> Target<'a> {
         let mut found = Vec::new();
         match &self.what {
             What::Type(node) | What::Root(node, _) => referred(*node, &mut found),
+            What::Custom(..) => found.extend(Target::built_in(&format!("{META}.ObjectMeta"))),
             What::List { .. } => found.extend(Target::built_in(&format!("{META}.ListMeta"))),
             What::Patch => {}
         }

@@ -3,15 +3,16 @@
 use super::error::status;
 use super::key::key;
 use super::served::Served;
-use super::store::{decode, encode};
 use super::strategy;
 use super::writer::{Writer, bytes};
 use crate::admission::Operation;
+use crate::customresources;
 use apimachinery::status::{Result, Status};
 use apimachinery::{meta, time};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use std::sync::Arc;
 use storage::StorageError;
 
 /// Set when dependents are to be orphaned; the garbage collector takes it off.
@@ -69,7 +70,7 @@ impl Writer<'_> {
         let mut current = self.registry.get(stored_as, namespace, name).await?.ok_or_else(not_found)?;
         let mut admitted = false;
         loop {
-            let old = decode(&current)?;
+            let old = self.read(&current).await?.object;
             self.check_preconditions(&old, options, name)?;
             if !admitted {
                 let request = self.request(Operation::Delete, namespace, name, Some(&old));
@@ -78,29 +79,26 @@ impl Writer<'_> {
                 admitted = true;
             }
             let result = match self.plan(&old, options) {
-                Plan::Nothing => return Ok(Deleted::Pending(current.value.clone())),
-                Plan::Remove if self.dry_run => return Ok(Deleted::Gone(current.value.clone())),
+                Plan::Nothing => return Ok(Deleted::Pending(self.shown(current).await?)),
+                Plan::Remove if self.dry_run => return Ok(Deleted::Gone(self.shown(current).await?)),
                 Plan::Mark(object) if self.dry_run => return Ok(Deleted::Pending(bytes(&object)?)),
-                Plan::Remove => self
-                    .registry
-                    .storage()
-                    .delete(&key, current.revision)
-                    .await
-                    .map(|last| Deleted::Gone(last.value.clone())),
-                Plan::Mark(object) => self
-                    .registry
-                    .storage()
-                    .update(&key, current.revision, encode(&object)?)
-                    .await
-                    .map(|stored| Deleted::Pending(stored.value.clone())),
+                Plan::Remove => {
+                    self.registry.storage().delete(&key, current.revision).await.map(|last| (true, last))
+                }
+                Plan::Mark(object) => {
+                    let encoded = self.encode(&object).await?;
+                    let stored = self.registry.storage().update(&key, current.revision, encoded).await;
+                    stored.map(|stored| (false, stored))
+                }
             };
             match result {
-                Ok(deleted) => {
-                    if matches!(deleted, Deleted::Gone(_)) {
-                        self.services.release(self.served, &old).await;
-                    }
-                    return Ok(deleted);
+                Ok((true, last)) => {
+                    self.services.release(self.served, &old).await;
+                    // It is gone, whether it can be shown or not.
+                    let shown = self.shown(Arc::clone(&last)).await;
+                    return Ok(Deleted::Gone(shown.unwrap_or_else(|_| last.value.clone())));
                 }
+                Ok((false, now)) => return Ok(Deleted::Pending(self.shown(now).await?)),
                 Err(StorageError::Conflict { current: now, .. }) => current = now,
                 Err(StorageError::NotFound { .. }) => return Err(not_found()),
                 Err(e) => return Err(status(e, &group_resource, name)),
@@ -143,6 +141,9 @@ impl Writer<'_> {
                 shorten(&mut object, pending, grace);
             }
         } else {
+            if is_definition(self.served) {
+                customresources::begin_deletion(&mut object, self.now);
+            }
             mark(&mut object, grace, self.now);
         }
         let left = meta::metadata(&object)
@@ -173,6 +174,11 @@ enum Plan {
 
 fn is_namespace(served: &Served) -> bool {
     served.stored_as().group.is_empty() && served.stored_as().resource == "namespaces"
+}
+
+fn is_definition(served: &Served) -> bool {
+    let stored_as = served.stored_as();
+    stored_as.group == "apiextensions.k8s.io" && stored_as.resource == "customresourcedefinitions"
 }
 
 /// Namespaces have finalizers of their own in `spec`.

@@ -101,10 +101,14 @@ pub(crate) fn new_uid() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// Whether anything but metadata, status and identity differs: what raises `generation`.
-pub(crate) fn desired_state_differs(new: &Value, old: &Value) -> bool {
+/// Whether anything but metadata, status (unless it counts) and identity differs: what raises `generation`.
+pub(crate) fn desired_state_differs(new: &Value, old: &Value, status_counts: bool) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
-    let counts = |name: &str| !matches!(name, "metadata" | "status" | "kind" | "apiVersion");
+    let counts = |name: &str| match name {
+        "metadata" | "kind" | "apiVersion" => false,
+        "status" => status_counts,
+        _ => true,
+    };
     new.iter().any(|(name, value)| counts(name) && old.get(name) != Some(value))
         || old.keys().any(|name| counts(name) && !new.contains_key(name))
 }
@@ -146,7 +150,8 @@ mod tests {
         let old = json!({"metadata": {"a": 1}, "spec": {"x": 1}, "status": {"y": 1}});
         let status = json!({"metadata": {"a": 2}, "spec": {"x": 1}, "status": {"y": 2}});
         let spec = json!({"metadata": {"a": 1}, "spec": {"x": 2}, "status": {"y": 1}});
-        assert!(!desired_state_differs(&status, &old));
-        assert!(desired_state_differs(&spec, &old));
+        assert!(!desired_state_differs(&status, &old, false));
+        assert!(desired_state_differs(&status, &old, true));
+        assert!(desired_state_differs(&spec, &old, false));
     }
 }

@@ -23,4 +23,5 @@ pub use extractor::FieldExtractor;
 pub use key::{key, prefix};
 pub use resources::{LiveResources, Resources};
 pub use served::{Served, Source};
+pub(crate) use store::encode;
 pub use store::{Registry, decode};

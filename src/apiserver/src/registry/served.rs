@@ -1,12 +1,15 @@
 //! A resource as the engine serves it: what clients see, and how it is stored.
 
 use super::core::event;
+use crate::customresources::CustomVersion;
 use api::{Kind, Resource};
 use apimachinery::gvk::GroupResource;
+use apimachinery::jsonpath::JsonPath;
 use apimachinery::status::Result;
 use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
+use storage::Object;
 
 /// A resource of the built-in table, or one that came later (a custom resource).
 #[derive(Clone)]
@@ -38,25 +41,63 @@ pub struct Served {
     group_resource: GroupResource,
     api_version: String,
     fields: Vec<&'static str>,
+    custom: Option<Arc<CustomVersion>>,
 }
 
 impl Served {
     /// A resource whose objects are stored as `hub`.
     pub fn new(resource: Source, hub: Source) -> Self {
         // The names do not depend on the object.
-        let fields = hub.kind.selectable_fields(&Value::Null).into_iter().map(|(name, _)| name).collect();
+        let fields: Vec<&'static str> =
+            hub.kind.selectable_fields(&Value::Null).into_iter().map(|(name, _)| name).collect();
         Self {
             stored_as: hub.gvr.group_resource(),
             stored_api_version: hub.gvr.api_version(),
             group_resource: resource.gvr.group_resource(),
             api_version: resource.gvr.api_version(),
             fields,
+            custom: None,
             resource,
             hub,
         }
     }
 
-    /// The resource in the version that is stored.
+    /// A version of a custom resource. The write pipeline works on the version that clients see; the store's own is
+    /// the affair of `version`.
+    pub(crate) fn custom(resource: Source, version: Arc<CustomVersion>) -> Self {
+        Self { custom: Some(version), ..Self::new(resource.clone(), resource) }
+    }
+
+    /// What is particular to a custom resource.
+    pub(crate) fn as_custom(&self) -> Option<&Arc<CustomVersion>> {
+        self.custom.as_ref()
+    }
+
+    /// Stored objects as presenters take them.
+    ///
+    /// # Errors
+    /// 500 when one cannot be read or converted.
+    pub(crate) async fn show(&self, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>> {
+        match &self.custom {
+            Some(version) => version.show(objects).await,
+            None => Ok(objects),
+        }
+    }
+
+    /// One stored object as presenters take it.
+    ///
+    /// # Errors
+    /// As [`Served::show`].
+    pub(crate) async fn show_one(&self, object: Arc<Object>) -> Result<Arc<Object>> {
+        let Some(version) = &self.custom else { return Ok(object) };
+        if let Some(shown) = version.show_now(&object) {
+            return shown;
+        }
+        let shown = version.show(vec![Arc::clone(&object)]).await?;
+        Ok(shown.into_iter().next().unwrap_or(object))
+    }
+
+    /// The resource in the version that the write pipeline works on: of built-in resources, the one that is stored.
     pub fn hub(&self) -> &Resource {
         &self.hub
     }
@@ -81,7 +122,7 @@ impl Served {
         &self.api_version
     }
 
-    /// `group/version` that is stored.
+    /// `group/version` that the write pipeline works on.
     pub fn stored_api_version(&self) -> &str {
         &self.stored_api_version
     }
@@ -128,6 +169,11 @@ impl Served {
         let field = if self.converts() { event::stored_field(&self.api_version, field) } else { field };
         let known = matches!(field, "metadata.name" | "metadata.namespace") || self.fields.contains(&field);
         known.then(|| field.to_owned())
+    }
+
+    /// Where the value of a field of a custom resource is found that can be selected by.
+    pub(crate) fn selectable_path(&self, field: &str) -> Option<&JsonPath> {
+        self.custom.as_ref()?.selectable(field)
     }
 
     /// Whether there is such a subresource.

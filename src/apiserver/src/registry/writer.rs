@@ -6,11 +6,12 @@ use super::core::service::{Reservation, Services};
 use super::error::status;
 use super::key::key;
 use super::served::Served;
-use super::store::{Registry, decode, encode};
+use super::store::{self, Registry};
 use super::{certificates, meta_rules, strategy};
 use crate::admission::{Chain, Operation, Request, Warnings};
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
+use crate::customresources::{self, Read};
 use crate::endpoints::scale;
 use apimachinery::field::ErrorList;
 use apimachinery::gvk::{Gvk, Gvr};
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use storage::{Object, StorageError};
+use storage::{Encoded, Object, StorageError};
 
 /// How often a write that lost against another one is tried again (upstream's count for patches).
 const CONFLICT_RETRIES: usize = 5;
@@ -112,7 +113,11 @@ impl Writer<'_> {
             && !self.served.rules().keeps_status_on_create()
             && let Some(map) = object.as_object_mut()
         {
-            map.insert("status".to_owned(), Value::Object(Map::new()));
+            map.remove("status");
+            // In Go's types it is always there.
+            if self.served.as_custom().is_none() {
+                map.insert("status".to_owned(), Value::Object(Map::new()));
+            }
         }
         if self.counts_generation() {
             meta::set(object, "generation", 1);
@@ -143,9 +148,9 @@ impl Writer<'_> {
             }
             return bytes(object);
         }
-        let encoded = encode(object)?;
+        let encoded = self.encode(object).await?;
         match self.registry.storage().create(&key(stored_as, namespace, name), encoded).await {
-            Ok(stored) => Ok(stored.value.clone()),
+            Ok(stored) => self.shown(stored).await,
             Err(e) => Err(status(e, &self.served.group_resource(), name)),
         }
     }
@@ -166,10 +171,15 @@ impl Writer<'_> {
         let mut current =
             self.registry.get(self.served.stored_as(), namespace, name).await?.ok_or_else(not_found)?;
         for _ in 0..=CONFLICT_RETRIES {
-            let old = decode(&current)?;
+            let Read { object: old, outdated } = self.read(&current).await?;
             let Change { mut object, tracked } = change(&old)?;
             self.check_revision(&mut object, &current)?;
             self.prepare_update(&mut object, &old, tracked, namespace, name).await?;
+            let unchanged = !outdated && same_but_for_times(&object, &old);
+            // What is stored in another way than it would be now is written again.
+            if unchanged && (self.dry_run || !self.registry.storage().is_stale(&current.key).await) {
+                return self.shown(current).await;
+            }
             match self.commit_update(object, &old, &current, namespace, name).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(Failure::Store(StorageError::Conflict { current: now, .. })) => current = now,
@@ -186,7 +196,9 @@ impl Writer<'_> {
         match meta::resource_version(object) {
             "" | "0" => {
                 let gvr = &self.served.stored_as();
-                if !strategy::allows_unconditional_update(&gvr.group, &gvr.resource) {
+                if self.served.as_custom().is_some()
+                    || !strategy::allows_unconditional_update(&gvr.group, &gvr.resource)
+                {
                     use apimachinery::field::{FieldError, Path};
                     let at = Path::new("metadata").child("resourceVersion");
                     let errors = vec![FieldError::invalid(&at, 0, "must be specified for an update")];
@@ -233,7 +245,8 @@ impl Writer<'_> {
         if !self.subresource.is_empty() {
             certificates::date_conditions(self.served, object, old, self.now);
         }
-        if self.counts_generation() && meta_rules::desired_state_differs(object, old) {
+        let status_counts = self.served.as_custom().is_some() && !self.served.has_status();
+        if self.counts_generation() && meta_rules::desired_state_differs(object, old, status_counts) {
             meta::set(object, "generation", meta::generation(old) + 1);
         }
         let mut errors = api::meta::validate_object_meta_update(object, old);
@@ -277,6 +290,7 @@ impl Writer<'_> {
         match self.subresource {
             "" if self.served.has_status() => api::value::copy(object, old, "status"),
             "status" => {
+                let whole = old;
                 let (Some(new), Some(old)) = (object.as_object_mut(), old.as_object()) else { return };
                 new.retain(|field, _| {
                     matches!(field.as_str(), "status" | "metadata" | "kind" | "apiVersion")
@@ -285,6 +299,9 @@ impl Writer<'_> {
                     if field != "status" && field != "metadata" {
                         new.insert(field.clone(), value.clone());
                     }
+                }
+                if self.served.as_custom().is_some() {
+                    customresources::keep_metadata(object, whole);
                 }
             }
             _ => {}
@@ -302,9 +319,6 @@ impl Writer<'_> {
         let storage = self.registry.storage();
         let key = key(self.served.stored_as(), namespace, name);
         // What does not change is written nevertheless when it is encrypted with a key that is to go.
-        if same_but_for_times(&object, old) && (self.dry_run || !storage.is_stale(&key).await) {
-            return Ok(current.value.clone());
-        }
         if super::deletion::is_finished(self.served, &object, old) {
             if !self.dry_run {
                 storage.delete(&key, current.revision).await?;
@@ -316,9 +330,9 @@ impl Writer<'_> {
         let result = if self.dry_run {
             bytes(&object).map_err(Failure::from)
         } else {
-            match encode(&object) {
+            match self.encode(&object).await {
                 Ok(encoded) => match storage.update(&key, current.revision, encoded).await {
-                    Ok(stored) => Ok(stored.value.clone()),
+                    Ok(stored) => self.shown(stored).await.map_err(Failure::from),
                     Err(e) => Err(Failure::Store(e)),
                 },
                 Err(e) => Err(Failure::from(e)),
@@ -342,7 +356,31 @@ impl Writer<'_> {
         );
     }
 
+    /// A stored object as the pipeline works on it.
+    pub(super) async fn read(&self, object: &Object) -> Result<Read> {
+        match self.served.as_custom() {
+            Some(version) => version.read(object).await,
+            None => store::decode(object).map(|object| Read { object, outdated: false }),
+        }
+    }
+
+    /// An object of the pipeline as it is stored.
+    pub(super) async fn encode(&self, object: &Value) -> Result<Encoded> {
+        match self.served.as_custom() {
+            Some(version) => version.write(object).await,
+            None => store::encode(object),
+        }
+    }
+
+    /// The bytes of a stored object as presenters take them.
+    pub(super) async fn shown(&self, object: Arc<Object>) -> Result<Bytes> {
+        Ok(self.served.show_one(object).await?.value.clone())
+    }
+
     fn counts_generation(&self) -> bool {
+        if self.served.as_custom().is_some() {
+            return true;
+        }
         let gvr = self.served.stored_as();
         let has_spec = self.served.hub().schema.field("spec").is_some();
         strategy::counts_generation(&gvr.group, &gvr.resource, has_spec)
