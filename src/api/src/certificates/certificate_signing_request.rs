@@ -11,6 +11,35 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+/// What certificates may be used for.
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+/// The signer of requests from before there were signers.
+const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
+
 /// CertificateSigningRequest.
 pub struct CertificateSigningRequest;
 
@@ -36,8 +65,23 @@ impl Kind for CertificateSigningRequest {
             let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
             errors.invalid(&path.child("signerName"), value::text(spec, "signerName"), detail);
         }
+        if value::text(spec, "signerName") == LEGACY_SIGNER {
+            let detail = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&path.child("signerName"), LEGACY_SIGNER, detail);
+        }
         if value::list(spec, "usages").is_empty() {
             errors.required(&path.child("usages"), "");
+        }
+        let mut seen = Vec::new();
+        for (i, usage) in value::texts(spec, "usages").enumerate() {
+            let path = path.child("usages").index(i);
+            if !USAGES.contains(&usage) {
+                errors.not_supported(&path, usage, &USAGES);
+            }
+            if seen.contains(&usage) {
+                errors.duplicate(&path, usage);
+            }
+            seen.push(usage);
         }
         // Shorter ones cannot be renewed in time (KEP-2784).
         if let Some(seconds) = value::int(spec, "expirationSeconds")
@@ -210,4 +254,34 @@ fn state(object: &Value) -> String {
         text.push_str(",Issued");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn usages_are_known_ones_and_each_is_named_once() {
+        let told = |signer: &str, usages: &[&str]| -> Vec<String> {
+            let object = json!({"spec": {"request": "eA==", "signerName": signer, "usages": usages}});
+            CertificateSigningRequest.validate(&object).iter().map(ToString::to_string).collect()
+        };
+        assert!(told("example.com/s", &["client auth", "digital signature"]).is_empty());
+        assert_eq!(
+            told("example.com/s", &["signing", "signing"]),
+            ["spec.usages[1]: Duplicate value: \"signing\""]
+        );
+        assert!(
+            told("example.com/s", &["flying"])[0]
+                .starts_with("spec.usages[0]: Unsupported value: \"flying\"")
+        );
+        assert_eq!(
+            told(LEGACY_SIGNER, &["signing"]),
+            [
+                "spec.signerName: Invalid value: \"kubernetes.io/legacy-unknown\": the legacy signerName is not \
+              allowed via this API version"
+            ]
+        );
+    }
 }

@@ -136,11 +136,27 @@ fn amounts(object: &Value, map: &str, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// Whether all standard resources that a quota limits can be told apart by a scope.
+fn fits(scope: &str, spec: &Value) -> bool {
+    let limited = |name: &str| match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+        _ => matches!(
+            name,
+            "pods" | "cpu" | "memory" | "requests.cpu" | "requests.memory" | "limits.cpu" | "limits.memory"
+        ),
+    };
+    entries(spec, "hard").all(|(name, _)| !RESOURCES.contains(&name) || limited(name))
+}
+
 fn scopes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    const MISAPPLIED: &str = "unsupported scope applied to resource";
     let own = path.child("scopes");
     for scope in texts(spec, "scopes") {
         if !SCOPES.contains(&scope) {
             errors.invalid(&own, scope, "unsupported scope");
+        } else if !fits(scope, spec) {
+            errors.invalid(&own, list(spec, "scopes").to_vec(), MISAPPLIED);
         }
     }
     for (a, b) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
@@ -149,8 +165,12 @@ fn scopes(spec: &Value, path: &Path, errors: &mut ErrorList) {
         }
     }
     for (i, requirement) in list(field(spec, "scopeSelector"), "matchExpressions").iter().enumerate() {
-        let path = path.child("scopeSelector").child("matchExpressions").index(i);
+        let all = path.child("scopeSelector").child("matchExpressions");
+        let path = all.index(i);
         let (scope, operator) = (text(requirement, "scopeName"), text(requirement, "operator"));
+        if SCOPES.contains(&scope) && !fits(scope, spec) {
+            errors.invalid(&all, field(spec, "scopeSelector").clone(), MISAPPLIED);
+        }
         let values = list(requirement, "values");
         if !SCOPES.contains(&scope) {
             errors.invalid(&path.child("scopeName"), scope, "unsupported scope");
@@ -175,6 +195,30 @@ fn scopes(spec: &Value, path: &Path, errors: &mut ErrorList) {
             ),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn scopes_go_with_what_they_can_tell_apart() {
+        let told = |hard: &str, scope: &str| -> Vec<String> {
+            let object = json!({"spec": {"hard": {hard: "1"}, "scopes": [scope]}});
+            ResourceQuota.validate(&object).iter().map(ToString::to_string).collect()
+        };
+        assert!(told("pods", "BestEffort").is_empty());
+        assert!(told("requests.cpu", "Terminating").is_empty());
+        assert!(told("count/widgets.example.com", "Terminating").is_empty());
+        assert!(told("requests.storage", "VolumeAttributesClass").is_empty());
+        for (hard, scope) in [("requests.cpu", "BestEffort"), ("secrets", "NotTerminating")] {
+            assert!(
+                told(hard, scope)[0].ends_with("unsupported scope applied to resource"),
+                "{hard} {scope}"
+            );
         }
     }
 }
