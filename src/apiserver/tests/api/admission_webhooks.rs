@@ -1,7 +1,5 @@
 //! Admission webhooks: real TLS servers that change and refuse what clients write.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use base64::Engine;
 use bytes::Bytes;
 use futures::FutureExt;

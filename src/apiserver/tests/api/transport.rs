@@ -1,7 +1,5 @@
 //! Real connections: TLS, HTTP/1.1 and HTTP/2, client certificates, the end.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};

@@ -1,7 +1,5 @@
 //! API Priority and Fairness as clients see it.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs)]
-
 use apiserver::BoxError;
 use apiserver::authentication::UserInfo;
 use bytes::Bytes;

@@ -1,14 +1,10 @@
 //! Authorizers other than RBAC and Node, and their order.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
-mod remote;
-
+use crate::remote::{Remote, json};
 use apiserver::authentication::UserInfo;
 use apiserver::authorization::{AuthorizationConfiguration, AuthorizationOptions};
 use jiff::Timestamp;
 use pki::Pki;
-use remote::{Remote, json};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Discovery, versions, health, metrics, and that every resource answers.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use serde_json::Value;
 use testkit::TestServer;
 

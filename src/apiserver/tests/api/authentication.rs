@@ -1,9 +1,6 @@
 //! Credentials that others vouch for: webhooks, issuers of tokens, files.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
-mod remote;
-
+use crate::remote::{Remote, json};
 use apiserver::authentication::{
     AnonymousCondition, AnonymousConfiguration, AuthenticationConfiguration, IssuerOptions, OidcDocuments,
     TokenFile, TokenWebhookOptions, UserInfo,
@@ -12,7 +9,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use pki::Pki;
-use remote::{Remote, json};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Health checks, metrics and timeouts.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
-
 use apiserver::authentication::UserInfo;
 use serde_json::json;
 use testkit::TestServer;

@@ -1,7 +1,5 @@
 //! Creating, reading, updating and deleting objects.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use serde_json::{Value, json};
 use testkit::TestServer;
 

@@ -1,7 +1,5 @@
 //! The audit log, as it is written.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
-
 use apiserver::audit::{Auditor, LogOptions, Policy};
 use apiserver::authentication::UserInfo;
 use futures::StreamExt;

@@ -1,7 +1,5 @@
 //! Calls that the server makes: where they go, whom they believe, and how failures read.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apiserver::outbound::{Endpoint, Limits, OutboundError, Target, Trust};
 use bytes::Bytes;
 use futures::FutureExt;

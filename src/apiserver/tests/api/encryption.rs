@@ -1,7 +1,5 @@
 //! Encryption at rest, as the disk shows it.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
-
 use apiserver::encryption::Encryption;
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Patches of all kinds, and server-side apply.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use serde_json::{Value, json};
 use testkit::TestServer;
 

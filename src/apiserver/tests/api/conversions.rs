@@ -1,7 +1,5 @@
 //! Kinds that are served in several versions, or by several groups.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use serde_json::{Value, json};
 use testkit::TestServer;
 

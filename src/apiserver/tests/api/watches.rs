@@ -1,7 +1,5 @@
 //! Watches: order, selectors, bookmarks, initial events, ends.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apiserver::authentication::UserInfo;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! Subresources and resources with ways of their own.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apiserver::authentication::UserInfo;
 use serde_json::{Value, json};
 use testkit::TestServer;

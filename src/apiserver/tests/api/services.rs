@@ -1,7 +1,5 @@
 //! Cluster IPs and node ports.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use testkit::TestServer;

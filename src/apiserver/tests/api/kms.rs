@@ -1,7 +1,5 @@
 //! Keys that a plugin holds: a plugin is a gRPC server here, written by hand.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
-
 use apiserver::encryption::Encryption;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};

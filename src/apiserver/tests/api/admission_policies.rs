@@ -1,7 +1,5 @@
 //! ValidatingAdmissionPolicy and MutatingAdmissionPolicy.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apiserver::authentication::UserInfo;
 use serde_json::{Value, json};
 use testkit::TestServer;

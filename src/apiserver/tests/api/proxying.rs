@@ -1,7 +1,5 @@
 //! Logs, exec and proxies, against a stand-in for the kubelet on a real port.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apiserver::authentication::UserInfo;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};

@@ -1,7 +1,5 @@
 //! Custom resources: from a definition to its objects, through everything that built-in resources have.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apiserver::authentication::UserInfo;
 use futures::FutureExt;
 use http_body_util::BodyExt;

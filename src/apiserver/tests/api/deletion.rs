@@ -1,7 +1,5 @@
 //! Deletion: grace, finalizers, preconditions, propagation.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use serde_json::{Value, json};
 use testkit::TestServer;
 

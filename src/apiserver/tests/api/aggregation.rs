@@ -1,9 +1,6 @@
 //! Groups and versions that another server serves.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
-mod remote;
-
+use crate::remote::{Body, Remote, Seen, json};
 use apiserver::authentication::UserInfo;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,7 +10,6 @@ use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use pki::{Component, LeafRequest};
-use remote::{Body, Remote, Seen, json};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
