@@ -39,6 +39,6 @@ pub use encoded::Encoded;
 pub use error::StorageError;
 pub use interface::{Filter, List, ListOptions, ListRevision, Storage, WatchFrom};
 pub use keys::{Scope, resource_prefix};
-pub use object::{Event, EventKind, Object};
+pub use object::{Event, EventKind, FrameForm, Object};
 pub use sealer::Sealer;
 pub use watch::{History, HistoryPage, Watch, WatchItem};

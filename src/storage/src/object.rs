@@ -58,21 +58,43 @@ pub struct Event {
     pub previous: Option<Arc<Object>>,
     /// The revision of the change.
     pub revision: u64,
-    frame: OnceLock<Bytes>,
+    frames: [OnceLock<Bytes>; 2],
+}
+
+/// The forms in which most watchers want events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameForm {
+    /// A line of JSON.
+    Json,
+    /// A protobuf message after its length.
+    Protobuf,
 }
 
 impl Event {
     /// A change of an object.
     pub fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
         let revision = object.revision;
-        Self { kind, object, previous, revision, frame: OnceLock::new() }
+        Self { kind, object, previous, revision, frames: [OnceLock::new(), OnceLock::new()] }
     }
 
-    /// The event in the form most watchers want, encoded by the first who asks and shared by the rest.
-    /// There is one such form: everybody who calls this passes an `encode` that yields the same bytes.
+    /// The event in one of the forms that most watchers want, encoded by the first who asks and shared by the rest:
+    /// everybody who calls this for a form passes an `encode` that yields the same bytes.
     ///
     /// Cost: the frame lives as long as the event stays in the cache.
-    pub fn frame(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.frame.get_or_init(|| encode(self)).clone()
+    ///
+    /// # Errors
+    /// When it cannot be encoded; the next who asks tries again.
+    pub fn frame<E>(
+        &self,
+        form: FrameForm,
+        encode: impl FnOnce(&Self) -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        let [json, protobuf] = &self.frames;
+        let slot = if form == FrameForm::Json { json } else { protobuf };
+        if let Some(frame) = slot.get() {
+            return Ok(frame.clone());
+        }
+        let frame = encode(self)?;
+        Ok(slot.get_or_init(|| frame).clone())
     }
 }

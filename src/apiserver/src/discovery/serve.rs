@@ -4,7 +4,7 @@ use super::documents::{self, Content};
 use super::version;
 use crate::aggregation::Overlay;
 use crate::body::Body;
-use crate::endpoints::{Context, Media, clauses, response};
+use crate::endpoints::{Context, Form, Media, Offer, clauses, response};
 use crate::registry::Resources;
 use apimachinery::status::{Result, Status};
 use bytes::Bytes;
@@ -152,7 +152,9 @@ impl Discovery {
             }
         }
         let document = self.classic.get(path).ok_or_else(Status::no_such_path)?;
-        let form = context.form(false)?;
+        // These two are no API objects and come as JSON, whatever is asked for.
+        let plain = matches!(path, "" | "version");
+        let form = if plain { Form::default() } else { context.form(Offer::PLAIN)? };
         if form.media == Media::Json {
             return Ok(response::bytes(200, form.media.content_type(), document.clone()));
         }

@@ -1,7 +1,7 @@
 //! Reading request bodies: size, media type, strictness (KEP-2885, server-side field validation).
 
 use super::context::Context;
-use super::negotiation::{self, BODY_TYPES, PROTOBUF};
+use super::negotiation::{self, MEDIA_TYPES, PROTOBUF};
 use crate::body::Body;
 use crate::registry::Served;
 use api::Resource;
@@ -99,7 +99,7 @@ async fn too_large(mut body: Body) -> Status {
 pub(crate) fn told(headers: &HeaderMap, bytes: &[u8]) -> Option<Value> {
     let media_type = negotiation::content_type(headers);
     match media_type.as_str() {
-        PROTOBUF => from_protobuf(bytes).ok().map(|tree| tree.value),
+        PROTOBUF => from_protobuf(bytes, None).ok().map(|tree| tree.value),
         yaml if yaml.ends_with("yaml") => decode::yaml(bytes).ok().map(|decoded| decoded.value),
         _ => serde_json::from_slice(bytes).ok(),
     }
@@ -118,21 +118,35 @@ pub(crate) struct Tree {
 /// # Errors
 /// 415 for a type that is not known, 400 for text that is not what it says.
 pub(crate) fn tree(context: &Context, bytes: &[u8]) -> Result<Tree> {
+    tree_of(context, bytes, None)
+}
+
+/// The same; a protobuf body that does not say what it is, is taken for `expected`.
+fn tree_of(context: &Context, bytes: &[u8], expected: Option<&Gvk>) -> Result<Tree> {
     let media_type = negotiation::content_type(&context.headers);
     let decoded = match media_type.as_str() {
         "application/json" => decode::json(bytes),
         "application/yaml" => decode::yaml(bytes),
-        PROTOBUF => return from_protobuf(bytes),
-        _ => return Err(Status::unsupported_media_type(&BODY_TYPES)),
+        PROTOBUF => return from_protobuf(bytes, expected),
+        _ => return Err(Status::unsupported_media_type(&MEDIA_TYPES)),
     };
     let decoded = decoded.map_err(|e| Status::bad_request(e.to_string()))?;
     let oddities = decoded.duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
     Ok(Tree { value: decoded.value, oddities })
 }
 
-fn from_protobuf(bytes: &[u8]) -> Result<Tree> {
+fn from_protobuf(bytes: &[u8], expected: Option<&Gvk>) -> Result<Tree> {
     let refused = |e: protobuf::ProtobufError| Status::bad_request(e.to_string());
-    let envelope = protobuf::open(bytes).map_err(refused)?;
+    let mut envelope = protobuf::open(bytes).map_err(refused)?;
+    if let Some(expected) = expected {
+        if envelope.gvk.kind.is_empty() {
+            envelope.gvk.kind.clone_from(&expected.kind);
+        }
+        if envelope.gvk.version.is_empty() {
+            envelope.gvk.group.clone_from(&expected.group);
+            envelope.gvk.version.clone_from(&expected.version);
+        }
+    }
     let schema = api::schema::schema_for(&envelope.gvk).ok_or_else(|| {
         let Gvk { kind, .. } = &envelope.gvk;
         Status::bad_request(format!(
@@ -207,7 +221,7 @@ pub(crate) fn object(
     validation: FieldValidation,
 ) -> Result<Value> {
     expected.check_text(context)?;
-    let mut tree = tree(context, bytes)?;
+    let mut tree = tree_of(context, bytes, Some(expected.gvk))?;
     expected.check_identity(&tree.value)?;
     identify(&mut tree.value, expected.gvk)?;
     context.annotations.about(&tree.value);

@@ -1,6 +1,6 @@
 //! A request on its way through the endpoints.
 
-use super::negotiation::{self, Form};
+use super::negotiation::{self, Form, Offer};
 use super::query::Query;
 use super::request_info::RequestInfo;
 use crate::admission::Warnings;
@@ -32,13 +32,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The form of the answer; `transforms` says whether tables and bare metadata can be had.
+    /// The form of the answer.
     ///
     /// # Errors
     /// 406 when there is none that both sides know.
-    pub(crate) fn form(&self, transforms: bool) -> Result<Form> {
+    pub(crate) fn form(&self, offer: Offer) -> Result<Form> {
         let pretty = negotiation::wants_pretty(self.query.get("pretty"), &self.headers);
-        negotiation::negotiate(&self.headers, pretty, transforms)
+        negotiation::negotiate(&self.headers, pretty, offer)
     }
 
     /// Who manages the fields that a write sets: the parameter, or what the user agent calls itself.

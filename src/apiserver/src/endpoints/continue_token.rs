@@ -40,7 +40,9 @@ impl Place {
     /// # Errors
     /// 400 when it is none.
     pub(crate) fn parse(token: &str, prefix: &str) -> Result<Self> {
-        let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        let invalid = |why: &str| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+        };
         let json = URL_SAFE_NO_PAD
             .decode(token)
             .or_else(|_| URL_SAFE.decode(token))

@@ -9,7 +9,7 @@ use crate::registry::{self, Served};
 use apimachinery::status::{Result, Status};
 use http::Response;
 use std::sync::Arc;
-use storage::{Object, StorageError};
+use storage::{ListOptions, ListRevision, Object};
 
 /// Answers a get of an object or its status.
 pub(crate) async fn get(
@@ -19,14 +19,22 @@ pub(crate) async fn get(
 ) -> Result<Response<Body>> {
     let presenter = Presenter::new(context, served)?;
     if let Some(asked) = context.query.get("resourceVersion").filter(|text| !text.is_empty()) {
-        let (requested, current) = (parse_revision(asked)?, server.registry().storage().revision());
-        if requested > current {
-            let error = StorageError::FutureRevision { requested, current };
-            return Err(registry::status_of(error, served.stored_as(), &context.info.name));
-        }
+        reached(server, served, parse_revision(asked)?, &context.info.name).await?;
     }
     let object = find(server, context, served).await?;
     presenter.object(200, &object.value)
+}
+
+/// Waits a moment until the store is at a revision.
+async fn reached(server: &ApiServer, served: &Served, revision: u64, name: &str) -> Result<()> {
+    let storage = server.registry().storage();
+    if storage.revision() >= revision {
+        return Ok(());
+    }
+    let nothing =
+        ListOptions { revision: ListRevision::NotOlderThan(revision), limit: 1, ..ListOptions::default() };
+    let listed = storage.list(&registry::prefix(served.stored_as(), ""), nothing).await;
+    listed.map(|_| ()).map_err(|e| registry::status_of(e, served.stored_as(), name))
 }
 
 /// The object that a request names, as presenters take it.

@@ -199,13 +199,8 @@ async fn answer(
     mut body: Body,
     begun: Begun<'_>,
 ) -> Response<Body> {
-    let wants_yaml = parts.headers.get(header::ACCEPT).is_some_and(|v| v == "application/yaml");
     let pretty = negotiation::wants_pretty(None, &parts.headers);
-    let error_media = match (wants_yaml, pretty) {
-        (true, _) => Media::Yaml,
-        (false, true) => Media::PrettyJson,
-        (false, false) => Media::Json,
-    };
+    let error_media = negotiation::of_failure(&parts.headers, pretty);
     let peer = parts.extensions.get::<PeerCertificates>().cloned().unwrap_or_default();
     let user = match server.authentication().identify(&parts, &info, &peer.0).await {
         Ok(user) => user,

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 /// Bytes put together into one frame: large enough that the cost per frame vanishes, small enough to stay in
 /// a processor's cache on the way to the cipher.
-const FRAME_BYTES: usize = 64 * 1024;
+pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 
 /// A body made of many pieces. Its length is known before it is sent, and no more than a frame of it is ever
 /// copied at a time.
@@ -31,6 +31,11 @@ impl ListBody {
             pieces.push_back(item);
         }
         pieces.push_back(tail);
+        Self::of(pieces)
+    }
+
+    /// Pieces one after the other.
+    pub(crate) fn of(pieces: VecDeque<Bytes>) -> Self {
         let left = pieces.iter().map(|p| p.len() as u64).sum();
         Self { pieces, left }
     }

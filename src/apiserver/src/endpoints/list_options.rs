@@ -79,39 +79,46 @@ impl ListOptions {
         let path = Path::new("resourceVersionMatch");
         let forbid = |detail: &str| FieldError::forbidden(&path, detail);
         if watch {
-            if self.send_initial_events.is_some() {
-                if match_text != "NotOlderThan" {
-                    errors.push(forbid(
-                        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                    ));
-                }
-            } else if !match_text.is_empty() {
+            let fits = match_text == "NotOlderThan";
+            if self.send_initial_events.is_some() && !fits {
+                errors
+                    .push(forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+            }
+            if match_text.is_empty() {
+                return errors;
+            }
+            if self.send_initial_events.is_none() {
                 errors.push(forbid(
                     "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
                 ));
             }
+            if !fits {
+                errors.push(FieldError::not_supported(&path, match_text, &["NotOlderThan"]));
+            }
+            if !self.continue_token.is_empty() {
+                errors.push(forbid("resourceVersionMatch is forbidden when continue is provided"));
+            }
             return errors;
+        }
+        if !match_text.is_empty() {
+            if self.resource_version.is_none() {
+                errors.push(forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            }
+            if !self.continue_token.is_empty() {
+                errors.push(forbid("resourceVersionMatch is forbidden when continue is provided"));
+            }
+            if match_text != "Exact" && match_text != "NotOlderThan" {
+                errors.push(FieldError::not_supported(&path, match_text, &["Exact", "NotOlderThan", ""]));
+            }
+            if match_text == "Exact" && self.resource_version == Some(0) {
+                errors.push(forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            }
         }
         if self.send_initial_events.is_some() {
             errors.push(FieldError::forbidden(
                 &Path::new("sendInitialEvents"),
                 "sendInitialEvents is forbidden for list",
             ));
-        }
-        if match_text.is_empty() {
-            return errors;
-        }
-        if self.resource_version.is_none() {
-            errors.push(forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"));
-        }
-        if !self.continue_token.is_empty() {
-            errors.push(forbid("resourceVersionMatch is forbidden when continue is provided"));
-        }
-        if match_text != "Exact" && match_text != "NotOlderThan" {
-            errors.push(FieldError::not_supported(&path, match_text, &["Exact", "NotOlderThan"]));
-        }
-        if match_text == "Exact" && self.resource_version == Some(0) {
-            errors.push(forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
         }
         errors
     }
@@ -124,7 +131,7 @@ impl ListOptions {
 pub(crate) fn parse_revision(text: &str) -> Result<u64> {
     text.parse().map_err(|_| {
         Status::bad_request(format!(
-            "Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+            "invalid resource version: resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
         ))
     })
 }

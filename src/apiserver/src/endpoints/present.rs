@@ -1,11 +1,13 @@
 //! Turning stored objects into what a client asked to see.
 
 use super::context::Context;
-use super::negotiation::{Form, Media, Shape};
+use super::negotiation::{Form, Media, Offer, Shape};
+use super::present_protobuf;
 use super::response;
 use super::table::{self, Include};
 use crate::body::Body;
 use crate::registry::Served;
+use apimachinery::protobuf::Encoder;
 use apimachinery::status::{Result, Status};
 use bytes::Bytes;
 use http::Response;
@@ -66,7 +68,7 @@ impl Presenter {
     /// # Errors
     /// 406 when the client accepts nothing we have, 400 for an unknown `includeObject`.
     pub(crate) fn new(context: &Context, served: &Arc<Served>) -> Result<Self> {
-        let form = context.form(true)?;
+        let form = context.form(Offer { transforms: true, protobuf: served.has_protobuf() })?;
         let include = Include::parse(context.query.text("includeObject"))?;
         Ok(Self { served: Arc::clone(served), form, include, now: context.now })
     }
@@ -74,6 +76,26 @@ impl Presenter {
     /// Whether stored bytes can go out as they are.
     pub(crate) fn is_stored(&self) -> bool {
         self.form.is_stored() && !self.served.converts()
+    }
+
+    /// Kind and apiVersion of one object as it is shown (not for tables).
+    pub(crate) fn identity(&self) -> (String, String) {
+        match self.form.shape {
+            Shape::Metadata(version) => {
+                ("PartialObjectMetadata".to_owned(), format!("meta.k8s.io/{version}"))
+            }
+            _ => (self.served.gvk.kind.clone(), self.served.gvr.api_version()),
+        }
+    }
+
+    /// Kind and apiVersion of lists as they are shown (not for tables).
+    pub(crate) fn list_identity(&self) -> (String, String) {
+        match self.form.shape {
+            Shape::Metadata(version) => {
+                ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}"))
+            }
+            _ => (self.served.list_kind(), self.served.gvr.api_version()),
+        }
     }
 
     /// The tree of a stored object, in the version that was asked for.
@@ -105,6 +127,10 @@ impl Presenter {
     /// # Errors
     /// 500 when it cannot be read or converted.
     pub(crate) fn object(&self, code: u16, value: &Bytes) -> Result<Response<Body>> {
+        if self.form.media == Media::Protobuf {
+            let body = present_protobuf::object(self, &mut Encoder::default(), value)?;
+            return Ok(response::bytes(code, Media::Protobuf.content_type(), body));
+        }
         if self.is_stored() {
             return Ok(response::bytes(code, Media::Json.content_type(), value.clone()));
         }
@@ -132,12 +158,10 @@ impl Presenter {
             let table = table::table(&self.served, version, &trees, self, meta.to_value(), true);
             return response::value(200, &table, self.form.media);
         }
-        let (kind, api_version) = match self.form.shape {
-            Shape::Metadata(version) => {
-                ("PartialObjectMetadataList".to_owned(), format!("meta.k8s.io/{version}"))
-            }
-            _ => (self.served.list_kind(), self.served.gvr.api_version()),
-        };
+        if self.form.media == Media::Protobuf {
+            return Ok(list_response(present_protobuf::list(self, items, meta)?, Media::Protobuf));
+        }
+        let (kind, api_version) = self.list_identity();
         let head = format!(
             "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{},\"items\":[",
             meta.to_value()
@@ -150,7 +174,7 @@ impl Presenter {
             super::list_body::ListBody::new(head, shown.into_iter(), tail)
         };
         if self.form.media == Media::Json {
-            return Ok(list_response(body));
+            return Ok(list_response(body, Media::Json));
         }
         let tree: Value = serde_json::from_slice(&body.into_bytes()).map_err(Status::internal)?;
         response::value(200, &tree, self.form.media)
@@ -165,10 +189,10 @@ pub(crate) fn stored_tree(value: &[u8]) -> Result<Value> {
     serde_json::from_slice(value).map_err(Status::internal)
 }
 
-fn list_response(body: super::list_body::ListBody) -> Response<Body> {
+fn list_response(body: super::list_body::ListBody, media: Media) -> Response<Body> {
     use http_body_util::BodyExt;
     let length = body.len();
-    let mut response = response::with_body(200, Media::Json.content_type(), body.boxed_unsync());
+    let mut response = response::with_body(200, media.content_type(), body.boxed_unsync());
     response.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
     response
 }

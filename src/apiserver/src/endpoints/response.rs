@@ -1,7 +1,9 @@
 //! Building responses.
 
-use super::negotiation::Media;
+use super::negotiation::{MEDIA_TYPES, Media};
 use crate::body::{self, Body};
+use apimachinery::gvk::Gvk;
+use apimachinery::protobuf::{Encoder, envelope};
 use apimachinery::status::{Result, Status};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -47,7 +49,24 @@ pub(crate) fn write(value: &Value, media: Media) -> Result<Vec<u8>> {
         Media::Json => serde_json::to_vec(value).map_err(Status::internal),
         Media::PrettyJson => serde_json::to_vec_pretty(value).map_err(Status::internal),
         Media::Yaml => apimachinery::decode::to_yaml(value).map(String::into_bytes).map_err(Status::internal),
+        Media::Protobuf => to_protobuf(value),
     }
+}
+
+/// A built-in object as protobuf, by what it says it is.
+///
+/// # Errors
+/// 406 when its kind has no such form, 500 when it does not fit its schema.
+pub(crate) fn to_protobuf(value: &Value) -> Result<Vec<u8>> {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    // Documents of discovery say no version; it is that of the core.
+    let gvk = Gvk::from_api_version(if api_version.is_empty() { "v1" } else { api_version }, kind.to_owned());
+    let schema = api::schema::schema_for(&gvk).ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))?;
+    let json = serde_json::to_vec(value).map_err(Status::internal)?;
+    let mut encoder = Encoder::default();
+    let raw = encoder.message(schema.node(), &json).map_err(Status::internal)?;
+    Ok(envelope::seal(api_version, kind, raw))
 }
 
 /// An error, with the headers that go with it.
@@ -58,7 +77,7 @@ pub(crate) fn status(status: &Status, media: Media) -> Response<Body> {
         .and_then(|tree| value(code, &tree, media))
     {
         Ok(response) => response,
-        Err(_) => bytes(code, Media::Json.content_type(), status.message.clone()),
+        Err(_) => bytes(code, "text/plain", status.message.clone()),
     };
     if let Some(details) = &status.details
         && details.retry_after_seconds > 0
@@ -98,6 +117,17 @@ mod tests {
         let mut response = text(200, "ok");
         add_warnings(&mut response, &["unknown field \"spec.foo\"".to_owned()]);
         assert_eq!(response.headers()[header::WARNING], "299 - \"unknown field \\\"spec.foo\\\"\"");
+    }
+
+    #[test]
+    fn a_status_has_a_protobuf_form() {
+        let status = Status::not_found(&apimachinery::gvk::GroupResource::new("", "pods"), "a");
+        let body = to_protobuf(&serde_json::to_value(&status).unwrap()).unwrap();
+        let envelope = apimachinery::protobuf::open(&body).unwrap();
+        let schema = api::schema::schema_for(&envelope.gvk).unwrap();
+        let back = apimachinery::protobuf::decode(&schema, &envelope).unwrap();
+        assert_eq!(serde_json::from_value::<Status>(back).unwrap(), status);
+        assert_eq!(to_protobuf(&serde_json::json!({"major": "1"})).unwrap_err().code, 406);
     }
 
     #[test]

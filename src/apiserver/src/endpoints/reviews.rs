@@ -3,6 +3,7 @@
 
 use super::body::{self, Expected};
 use super::context::Context;
+use super::negotiation::Offer;
 use super::write_options::WriteOptions;
 use crate::ApiServer;
 use crate::authentication::{self_subject_review, token_review};
@@ -27,7 +28,7 @@ pub(crate) async fn create(
     served: &Arc<Served>,
     request_body: Body,
 ) -> Result<Response<Body>> {
-    let form = context.form(false)?;
+    let form = context.form(Offer::PLAIN)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
     let bytes = body::read(request_body).await?;
     let expected = Expected::of(served);

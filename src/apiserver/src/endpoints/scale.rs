@@ -4,6 +4,7 @@ use super::body::{self, Expected};
 use super::context::Context;
 use super::create::writer;
 use super::get;
+use super::negotiation::Offer;
 use super::patch::{Patch, PatchType};
 use super::response;
 use super::update::settle_name;
@@ -31,7 +32,7 @@ pub(crate) async fn scale(
     request_body: Body,
 ) -> Result<Response<Body>> {
     let Some(paths) = served.rules().scale() else { return Err(Status::no_such_path()) };
-    let form = context.form(false)?;
+    let form = context.form(Offer::PLAIN)?;
     if context.info.verb == "get" {
         let object = get::find(server, context, served).await?;
         let tree: Value = serde_json::from_slice(&object.value).map_err(Status::internal)?;

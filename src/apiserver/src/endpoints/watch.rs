@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::list;
 use super::list_options::ListOptions;
-use super::negotiation::{MEDIA_TYPES, Media};
+use super::negotiation::{Media, STREAM_TYPES};
 use super::present::Presenter;
 use super::response;
 use super::selection::Selection;
@@ -42,13 +42,15 @@ pub(crate) async fn watch(
     context: &Context,
     served: &Arc<Served>,
 ) -> Result<Response<Body>> {
-    let options = ListOptions::parse(&context.query, true)?;
     let mut presenter = Presenter::new(context, served)?;
     match presenter.form.media {
-        Media::Yaml => return Err(Status::not_acceptable(&MEDIA_TYPES)),
+        Media::Yaml => return Err(Status::not_acceptable(&STREAM_TYPES)),
         // Events are a line each.
         Media::Json | Media::PrettyJson => presenter.form.media = Media::Json,
+        Media::Protobuf => {}
     }
+    let media = presenter.form.media;
+    let options = ListOptions::parse(&context.query, true)?;
     let selection = Selection::new(&options, served)?;
     let scope = list::scope(context, served, &selection);
     let stream = match start(server, &options, &scope, presenter, selection, served).await {
@@ -65,11 +67,11 @@ pub(crate) async fn watch(
             if status.code != 410 && status.code != 504 {
                 return Err(status);
             }
-            futures::stream::iter([watch_frame::error(&status)]).right_stream()
+            futures::stream::iter([watch_frame::error(&status, media)]).right_stream()
         }
     };
     let frames = stream.map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
-    Ok(response::with_body(200, Media::Json.content_type(), StreamBody::new(frames).boxed_unsync()))
+    Ok(response::with_body(200, media.stream_type(), StreamBody::new(frames).boxed_unsync()))
 }
 
 async fn start(
@@ -82,7 +84,10 @@ async fn start(
 ) -> std::result::Result<WatchStream, Refusal> {
     let storage = server.registry().storage();
     let revision = options.resource_version.filter(|rv| *rv > 0);
+    // A watch from nowhere in particular begins with the state, as clients have always known it.
     let with_state = options.send_initial_events.unwrap_or(revision.is_none());
+    // A revision that is not there yet is waited for: what happens until then is not told.
+    let ahead = revision.filter(|rv| !with_state && *rv > storage.revision());
     let (initial, from) = if with_state {
         let recent = match (options.resource_version, revision) {
             (_, Some(rv)) => ListRevision::NotOlderThan(rv),
@@ -97,13 +102,13 @@ async fn start(
         let list = storage.list(scope, request).await?;
         (served.show(list.items).await?, WatchFrom::Revision(list.revision))
     } else {
-        (Vec::new(), revision.map_or(WatchFrom::Now, WatchFrom::Revision))
+        (Vec::new(), revision.filter(|_| ahead.is_none()).map_or(WatchFrom::Now, WatchFrom::Revision))
     };
     let mut watch = storage.watch(scope, from).await?;
     if options.allow_bookmarks {
         watch = watch.with_progress(BOOKMARK_INTERVAL);
     }
-    let mark_end = options.allow_bookmarks && options.send_initial_events == Some(true);
+    let mark_end = options.allow_bookmarks && with_state;
     let state_revision = match from {
         WatchFrom::Revision(rv) => rv,
         WatchFrom::Now => 0,
@@ -115,6 +120,7 @@ async fn start(
         selection,
         initial: initial.into_iter(),
         mark_initial_end: mark_end.then_some(state_revision),
+        seen_until: ahead.unwrap_or(0),
         watch: Converted::new(watch, served),
         deadline: Box::pin(tokio::time::sleep(lifetime(options.timeout_seconds))),
         end: Box::pin(match served.as_custom() {
@@ -141,6 +147,8 @@ struct WatchStream {
     initial: std::vec::IntoIter<Arc<Object>>,
     /// The revision to tell when the initial events are through.
     mark_initial_end: Option<u64>,
+    /// Events up to here are none of this watch's.
+    seen_until: u64,
     watch: Converted,
     deadline: Pin<Box<Sleep>>,
     /// The server shuts down, or what is watched is served otherwise from now on.
@@ -199,7 +207,7 @@ impl WatchStream {
 
     fn end_with(&mut self, status: &Status) -> Poll<Option<Bytes>> {
         self.ended = true;
-        Poll::Ready(Some(watch_frame::error(status)))
+        Poll::Ready(Some(watch_frame::error(status, self.encoder.media())))
     }
 }
 
@@ -221,6 +229,7 @@ impl Stream for WatchStream {
         loop {
             match this.watch.poll_next(task) {
                 Poll::Ready(Some(Err(Refusal::Status(status)))) => return this.end_with(&status),
+                Poll::Ready(Some(Ok(WatchItem::Event(event)))) if event.revision <= this.seen_until => {}
                 Poll::Ready(Some(Ok(WatchItem::Event(event)))) => match this.live_frame(&event) {
                     Ok(Some(frame)) => return Poll::Ready(Some(frame)),
                     Ok(None) => {}
@@ -228,6 +237,7 @@ impl Stream for WatchStream {
                 },
                 Poll::Ready(Some(Ok(WatchItem::Progress(revision)))) => {
                     if this.bookmarks
+                        && revision >= this.seen_until
                         && let Ok(frame) = this.encoder.bookmark(revision, false)
                     {
                         return Poll::Ready(Some(frame));
@@ -253,9 +263,9 @@ impl Stream for WatchStream {
         if this.deadline.as_mut().poll(task).is_ready() {
             this.ended = true;
             // A last word, so that the next watch need not begin further back.
-            return Poll::Ready(
-                this.bookmarks.then(|| this.encoder.bookmark(this.watch.progress(), false).ok()).flatten(),
-            );
+            let progress = this.watch.progress();
+            let tells = this.bookmarks && progress >= this.seen_until;
+            return Poll::Ready(tells.then(|| this.encoder.bookmark(progress, false).ok()).flatten());
         }
         Poll::Pending
     }

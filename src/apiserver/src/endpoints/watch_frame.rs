@@ -1,15 +1,16 @@
-//! Watch events as they go over the wire: one JSON object a line.
+//! Watch events as they go over the wire: one JSON object a line, or protobuf messages after their lengths.
 
-use super::negotiation::Shape;
+use super::negotiation::{Form, Media, Shape};
 use super::present::{self, Presenter};
-use super::table;
+use super::{present_protobuf, response, table};
 use apimachinery::meta;
+use apimachinery::protobuf::{self, envelope};
 use apimachinery::status::{Result, Status};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use storage::{Event, EventKind, Object};
+use storage::{Event, EventKind, FrameForm, Object};
 
 /// Marks the bookmark that ends the initial events of a watch list (KEP-3157).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -35,14 +36,26 @@ pub(crate) fn frame(type_name: &str, object: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
+/// Puts an object's body into an event.
+fn protobuf_frame(type_name: &str, object: &[u8]) -> Bytes {
+    let mut out = Vec::new();
+    envelope::put_event(&mut out, type_name, object);
+    Bytes::from(out)
+}
+
 /// An error as the last event of a watch.
-pub(crate) fn error(status: &Status) -> Bytes {
-    frame("ERROR", &serde_json::to_vec(status).unwrap_or_default())
+pub(crate) fn error(status: &Status, media: Media) -> Bytes {
+    let tree = serde_json::to_value(status).unwrap_or_default();
+    match (media, response::write(&tree, media)) {
+        (Media::Protobuf, Ok(body)) => protobuf_frame("ERROR", &body),
+        (_, body) => frame("ERROR", &body.unwrap_or_default()),
+    }
 }
 
 /// Encodes the events of one watch.
 pub(crate) struct Encoder {
     presenter: Presenter,
+    protobuf: protobuf::Encoder,
     columns_sent: bool,
     /// Where events are counted.
     sent: Arc<AtomicU64>,
@@ -51,17 +64,26 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// An encoder for one watch.
     pub(crate) fn new(presenter: Presenter, sent: Arc<AtomicU64>) -> Self {
-        Self { presenter, columns_sent: false, sent }
+        Self { presenter, protobuf: protobuf::Encoder::default(), columns_sent: false, sent }
+    }
+
+    /// How this watch is written.
+    pub(crate) fn media(&self) -> Media {
+        self.presenter.form.media
     }
 
     /// A change, as this watch sees it: an object that begins to match was added, whatever happened to it.
     /// Stored forms are encoded once for all watches.
     pub(crate) fn event(&mut self, seen_as: EventKind, event: &Event) -> Result<Bytes> {
-        if self.presenter.is_stored() && seen_as == event.kind {
-            self.sent.fetch_add(1, Ordering::Relaxed);
-            return Ok(event.frame(|event| frame(type_name(event.kind), &event.object.value)));
+        let Form { media, shape } = self.presenter.form;
+        if seen_as != event.kind || shape != Shape::Whole || self.presenter.served.converts() {
+            return self.object(seen_as, &event.object);
         }
-        self.object(seen_as, &event.object)
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        if media == Media::Protobuf {
+            return event.frame(FrameForm::Protobuf, |event| self.protobuf(event.kind, &event.object));
+        }
+        event.frame(FrameForm::Json, |event| Ok(frame(type_name(event.kind), &event.object.value)))
     }
 
     /// An object as an event.
@@ -76,22 +98,32 @@ impl Encoder {
                 table::table(&self.presenter.served, version, rows, &self.presenter, meta, with_columns);
             return encode(type_name(kind), &table);
         }
+        if self.media() == Media::Protobuf {
+            return self.protobuf(kind, object);
+        }
         Ok(frame(type_name(kind), &self.presenter.item(&object.value)?))
+    }
+
+    fn protobuf(&mut self, kind: EventKind, object: &Object) -> Result<Bytes> {
+        let body = present_protobuf::object(&self.presenter, &mut self.protobuf, &object.value)?;
+        Ok(protobuf_frame(type_name(kind), &body))
     }
 
     /// Tells the client up to where it has seen everything.
     pub(crate) fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Result<Bytes> {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_events_end && let Some(map) = metadata.as_object_mut() {
             map.insert("annotations".to_owned(), json!({INITIAL_EVENTS_END: "true"}));
         }
         let (kind, api_version) = match self.presenter.form.shape {
-            Shape::Whole => (self.presenter.served.gvk.kind.clone(), self.presenter.served.gvr.api_version()),
-            Shape::Metadata(version) | Shape::Table(version) => {
-                ("PartialObjectMetadata".to_owned(), format!("meta.k8s.io/{version}"))
-            }
+            Shape::Table(version) => ("PartialObjectMetadata".to_owned(), format!("meta.k8s.io/{version}")),
+            _ => self.presenter.identity(),
         };
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        if self.media() == Media::Protobuf {
+            let body = present_protobuf::made_up(&self.presenter, &mut self.protobuf, &object)?;
+            return Ok(protobuf_frame("BOOKMARK", &body));
+        }
         let Shape::Table(version) = self.presenter.form.shape else {
             return encode("BOOKMARK", &object);
         };

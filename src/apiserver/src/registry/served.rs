@@ -176,6 +176,11 @@ impl Served {
         self.custom.as_ref()?.selectable(field)
     }
 
+    /// Whether its objects have a protobuf form: those of custom resources have none.
+    pub fn has_protobuf(&self) -> bool {
+        matches!(self.resource, Source::BuiltIn(_))
+    }
+
     /// Whether there is such a subresource.
     pub fn has_subresource(&self, name: &str) -> bool {
         self.resource.subresources.iter().any(|s| s.name == name)

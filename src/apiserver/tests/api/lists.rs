@@ -142,3 +142,104 @@ async fn a_collection_is_deleted_as_it_is_selected() {
         ["m-001", "m-003"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_and_how_they_match_are_checked() {
+    let server = TestServer::start().await;
+    fill(&server, 3).await;
+    let page = server.get(&format!("{MAPS}?limit=1")).await.expect(200);
+    let (now, token) = (&page["metadata"]["resourceVersion"], page["metadata"]["continue"].as_str().unwrap());
+    let now: u64 = now.as_str().unwrap().parse().unwrap();
+    for (query, code, message) in [
+        (
+            "resourceVersionMatch=Exact".to_owned(),
+            422,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        ("resourceVersionMatch=NotOlderThan".to_owned(), 422, "unless resourceVersion is provided"),
+        (
+            "resourceVersion=0&resourceVersionMatch=Exact".to_owned(),
+            422,
+            "\"exact\" is forbidden for resourceVersion \"0\"",
+        ),
+        (
+            format!("resourceVersion={now}&resourceVersionMatch=Best"),
+            422,
+            "Unsupported value: \"Best\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+        ),
+        (
+            format!("resourceVersion={now}&resourceVersionMatch=Exact&continue={token}"),
+            422,
+            "forbidden when continue is provided",
+        ),
+        (
+            format!("resourceVersion={now}&continue={token}"),
+            400,
+            "specifying resource version is not allowed when using continue",
+        ),
+        ("sendInitialEvents=true".to_owned(), 422, "sendInitialEvents is forbidden for list"),
+        ("resourceVersion=x".to_owned(), 400, "strconv.ParseUint: parsing \"x\": invalid syntax"),
+        ("continue=x".to_owned(), 400, "invalid continue token: continue key is not valid"),
+        ("limit=x".to_owned(), 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
+    ] {
+        let answer = server.get(&format!("{MAPS}?{query}")).await;
+        assert_eq!(answer.code, code, "{query}");
+        assert!(answer.message().contains(message), "{query}: {}", answer.message());
+    }
+    for query in [
+        format!("resourceVersion=0&continue={token}"),
+        "resourceVersion=0&resourceVersionMatch=NotOlderThan".to_owned(),
+        format!("resourceVersion={now}&resourceVersionMatch=NotOlderThan&limit=1"),
+        format!("resourceVersion={now}&resourceVersionMatch=Exact&limit=1"),
+        format!("resourceVersion={now}&limit=1"),
+    ] {
+        server.get(&format!("{MAPS}?{query}")).await.expect(200);
+    }
+    // A list from whatever is at hand has no pages.
+    let all = server.get(&format!("{MAPS}?resourceVersion=0&limit=1")).await.expect(200);
+    assert!(names(&all).len() >= 3 && all["metadata"].get("continue").is_none());
+    // The state of a revision, and a page of it without saying so: what old clients do.
+    server.post(MAPS, &json!({"metadata": {"name": "a-new-one"}})).await.expect(201);
+    let old = server.get(&format!("{MAPS}?resourceVersion={now}&limit=500")).await.expect(200);
+    assert_eq!(old["metadata"]["resourceVersion"], now.to_string());
+    assert!(!names(&old).contains(&"a-new-one".to_owned()));
+    let at_least = server.get(&format!("{MAPS}?resourceVersion={now}")).await.expect(200);
+    assert!(names(&at_least).contains(&"a-new-one".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_is_far_ahead_is_waited_for_in_vain() {
+    let server = TestServer::start().await;
+    fill(&server, 1).await;
+    for uri in [
+        format!("{MAPS}?resourceVersion=99999"),
+        format!("{MAPS}?resourceVersion=99999&resourceVersionMatch=NotOlderThan"),
+        format!("{MAPS}?resourceVersion=99999&resourceVersionMatch=Exact"),
+        format!("{MAPS}/m-000?resourceVersion=99999"),
+    ] {
+        let answer = server.get(&uri).await;
+        let status = answer.expect(504);
+        assert_eq!(status["reason"], "Timeout", "{uri}");
+        assert!(
+            answer.message().starts_with("Timeout: Too large resource version: 99999, current: "),
+            "{uri}"
+        );
+        let cause = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+        assert_eq!(status["details"]["causes"], cause, "{uri}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_is_gone_is_told() {
+    use storage::Storage;
+    let server = TestServer::start().await;
+    let before =
+        server.get(MAPS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    fill(&server, 2).await;
+    server.datastore.compact(server.datastore.revision()).await.unwrap();
+    let gone = server.get(&format!("{MAPS}?resourceVersion={before}&resourceVersionMatch=Exact")).await;
+    assert_eq!(gone.expect(410)["reason"], "Expired");
+    assert_eq!(gone.message(), "The resourceVersion for the provided list is too old.");
+    server.get(&format!("{MAPS}?resourceVersion={before}")).await.expect(200);
+    server.get(&format!("{MAPS}/m-000?resourceVersion={before}")).await.expect(200);
+}

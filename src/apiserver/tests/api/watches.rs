@@ -179,3 +179,166 @@ async fn watches_end_when_the_server_stops() {
     assert_eq!(server.get("/readyz").await.code, 500);
     assert_eq!(server.get("/livez").await.code, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_watch_asks_for_has_to_go_together() {
+    let server = TestServer::start().await;
+    for (query, message) in [
+        (
+            "resourceVersion=5&resourceVersionMatch=NotOlderThan",
+            "forbidden for watch unless sendInitialEvents is provided",
+        ),
+        ("sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+        (
+            "sendInitialEvents=false",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+        (
+            "sendInitialEvents=true&resourceVersion=5&resourceVersionMatch=Exact",
+            "Unsupported value: \"Exact\": supported values: \"NotOlderThan\"",
+        ),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x",
+            "forbidden when continue is provided",
+        ),
+    ] {
+        let answer = server.get(&format!("{MAPS}?watch=1&{query}")).await;
+        assert_eq!(answer.code, 422, "{query}");
+        assert!(answer.message().contains(message), "{query}: {}", answer.message());
+    }
+    server.get(&format!("{MAPS}?watch=1&resourceVersion=x")).await.expect(400);
+    server.get(&format!("{MAPS}?watch=1&fieldSelector=spec.x%3D1")).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_begins_with_the_state_only_where_it_should() {
+    let server = TestServer::start().await;
+    server.post(MAPS, &labelled("a", "x")).await.expect(201);
+    let bookmarks = "allowWatchBookmarks=true&labelSelector=app";
+    // From nowhere in particular: the state first, and its end is marked for who understands it.
+    for query in [
+        "",
+        "resourceVersion=0&",
+        "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=1&",
+    ] {
+        let mut events = Events::open(&server, &format!("{MAPS}?watch=1&{query}{bookmarks}"), &[]).await;
+        events.expect("ADDED", "a").await;
+        let end = events.next().await.unwrap();
+        assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true", "{query}");
+    }
+    let mut plain = Events::open(&server, &format!("{MAPS}?watch=1&labelSelector=app"), &[]).await;
+    plain.expect("ADDED", "a").await;
+    // Who does not want it begins with what comes next.
+    let without =
+        format!("{MAPS}?watch=1&{bookmarks}&sendInitialEvents=false&resourceVersionMatch=NotOlderThan");
+    let mut later = Events::open(&server, &without, &[]).await;
+    server.post(MAPS, &labelled("b", "x")).await.expect(201);
+    later.expect("ADDED", "b").await;
+    plain.expect("ADDED", "b").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_from_a_later_revision_waits_for_it() {
+    let server = TestServer::start().await;
+    let now: u64 = revision(&server).await.parse().unwrap();
+    // Other writers may come between: far enough ahead for the first, near enough for the last.
+    let uri = format!("{MAPS}?watch=1&resourceVersion={}&labelSelector=app", now + 20);
+    let mut events = Events::open(&server, &uri, &[]).await;
+    server.post(MAPS, &labelled("early", "x")).await.expect(201);
+    let mut n = 0;
+    while server.get(MAPS).await.expect(200)["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        <= now + 20
+    {
+        server.post(MAPS, &json!({"metadata": {"name": format!("m{n}")}})).await.expect(201);
+        n += 1;
+    }
+    server.post(MAPS, &labelled("late", "x")).await.expect(201);
+    events.expect("ADDED", "late").await;
+    let ahead = format!(
+        "{MAPS}?watch=1&resourceVersion=99999&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    );
+    let error = Events::open(&server, &ahead, &[]).await.next().await.unwrap();
+    assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(504)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_select_in_watches_as_labels_do() {
+    let server = TestServer::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    server
+        .post("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "default"}}))
+        .await;
+    let pod = |name: &str| json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let uri = format!(
+        "{pods}?watch=1&fieldSelector=spec.nodeName%3Dn,status.phase!%3DFailed&resourceVersion={}",
+        revision(&server).await
+    );
+    let mut events = Events::open(&server, &uri, &[]).await;
+    server.post(pods, &pod("a")).await.expect(201);
+    let binding = json!({"target": {"kind": "Node", "name": "n"}, "metadata": {"name": "a"}});
+    server.post(&format!("{pods}/a/binding"), &binding).await.expect(201);
+    assert_eq!(events.expect("ADDED", "a").await["spec"]["nodeName"], "n");
+    server
+        .patch("merge", &format!("{pods}/a/status"), &json!({"status": {"phase": "Running"}}))
+        .await
+        .expect(200);
+    events.expect("MODIFIED", "a").await;
+    server
+        .patch("merge", &format!("{pods}/a/status"), &json!({"status": {"phase": "Failed"}}))
+        .await
+        .expect(200);
+    assert_eq!(events.expect("DELETED", "a").await["status"]["phase"], "Running");
+    server.delete(&format!("{pods}/a?gracePeriodSeconds=0"), &Value::Null).await.expect(200);
+    server.post(pods, &pod("b")).await.expect(201);
+    let binding = json!({"target": {"kind": "Node", "name": "n"}, "metadata": {"name": "b"}});
+    server.post(&format!("{pods}/b/binding"), &binding).await.expect(201);
+    events.expect("ADDED", "b").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_does_not_read_is_cut_off_and_others_are_not() {
+    let server = TestServer::start().await;
+    let from = revision(&server).await;
+    let uri = format!("{MAPS}?watch=1&resourceVersion={from}");
+    let mut slow = Events::open(&server, &uri, &[]).await;
+    server.post(MAPS, &labelled("a", "x")).await.expect(201);
+    slow.expect("ADDED", "a").await;
+    let mut quick = Events::open(&server, &uri, &[]).await;
+    quick.expect("ADDED", "a").await;
+    // More superseded bytes than the cache keeps for those who are late.
+    for n in 0..40 {
+        let change = json!({"data": {"k": format!("{n}").repeat(150_000)}});
+        server.patch("merge", &format!("{MAPS}/a"), &change).await.expect(200);
+        quick.expect("MODIFIED", "a").await;
+    }
+    let mut seen = 0;
+    while slow.next().await.is_some() {
+        seen += 1;
+    }
+    assert!(seen < 40, "it missed something and was told nothing");
+    server.delete(&format!("{MAPS}/a"), &Value::Null).await.expect(200);
+    quick.expect("DELETED", "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bookmarks_come_in_every_form() {
+    let server = TestServer::start().await;
+    let uri = format!(
+        "{MAPS}?watch=1&resourceVersion={}&timeoutSeconds=1&allowWatchBookmarks=1",
+        revision(&server).await
+    );
+    let accepts = [
+        ("application/json;as=Table;v=v1;g=meta.k8s.io", "Table"),
+        ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "PartialObjectMetadata"),
+    ];
+    for (accept, kind) in accepts {
+        let bookmark = Events::open(&server, &uri, &[("accept", accept)]).await.next().await.unwrap();
+        assert_eq!((&bookmark["type"], &bookmark["object"]["kind"]), (&json!("BOOKMARK"), &json!(kind)));
+        let revision = &bookmark["object"]["metadata"]["resourceVersion"];
+        assert!(revision.as_str().is_some_and(|rv| rv.parse::<u64>().is_ok()), "{bookmark}");
+    }
+}

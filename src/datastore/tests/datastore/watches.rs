@@ -153,8 +153,11 @@ async fn an_event_is_shared_by_all_watches() {
     f.store.create(&pod("a"), object("a", 1)).await.unwrap();
     let (one, other) = (next(&mut one).await.unwrap(), next(&mut other).await.unwrap());
     assert!(Arc::ptr_eq(&one, &other));
-    let frame = one.frame(|event| event.object.value.slice(0..1));
-    assert_eq!(other.frame(|_| unreachable!()).as_ptr(), frame.as_ptr());
+    let encode = |event: &storage::Event| Ok::<_, ()>(event.object.value.slice(0..1));
+    let frame = one.frame(storage::FrameForm::Json, encode).unwrap();
+    let again = other.frame(storage::FrameForm::Json, |_| Err(())).unwrap();
+    assert_eq!(again.as_ptr(), frame.as_ptr());
+    assert_eq!(other.frame(storage::FrameForm::Protobuf, |_| Err(())), Err(()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most events a ring holds: at 90 bytes each, 0.7 MiB. 1.6 s at 5,000 writes/s, and a watcher that
+/// The most events a ring holds: at 130 bytes each, 1 MiB. 1.6 s at 5,000 writes/s, and a watcher that
 /// needs longer than that to read a page is better off starting again.
 const MAX_EVENTS: usize = 8192;
 

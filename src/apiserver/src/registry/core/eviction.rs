@@ -6,7 +6,7 @@ use crate::admission::Operation;
 use crate::body::Body;
 use crate::endpoints::body::{self, Expected};
 use crate::endpoints::create::writer;
-use crate::endpoints::{Context, WriteOptions, delete_options_of, response};
+use crate::endpoints::{Context, Offer, WriteOptions, delete_options_of, response};
 use crate::registry::Served;
 use crate::registry::writer::Writer;
 use api::value;
@@ -30,7 +30,7 @@ pub(crate) async fn evict(
     served: &Arc<Served>,
     request_body: Body,
 ) -> Result<Response<Body>> {
-    let form = context.form(false)?;
+    let form = context.form(Offer::PLAIN)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
     let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("policy", "v1", "Eviction");

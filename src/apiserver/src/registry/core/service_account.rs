@@ -5,7 +5,7 @@ use crate::admission::Operation;
 use crate::body::Body;
 use crate::endpoints::body::{self, Expected};
 use crate::endpoints::create::writer;
-use crate::endpoints::{Context, WriteOptions, response};
+use crate::endpoints::{Context, Offer, WriteOptions, response};
 use crate::registry::Served;
 use apimachinery::gvk::Gvk;
 use apimachinery::status::{Result, Status};
@@ -19,7 +19,7 @@ pub(crate) async fn token(
     served: &Arc<Served>,
     request_body: Body,
 ) -> Result<Response<Body>> {
-    let form = context.form(false)?;
+    let form = context.form(Offer::PLAIN)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
     let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("authentication.k8s.io", "v1", "TokenRequest");
