@@ -17,10 +17,12 @@
 //! | [`answer`] | [`Answer`]: a response as tests look at it |
 //! | [`https`] | [`HttpsServer`]: what the server calls, as a test wants it to answer |
 //! | [`wait`] | waiting for a condition |
+//! | [`fuzz`] | seeded mutation fuzzing of decoders |
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod answer;
+pub mod fuzz;
 pub mod https;
 pub mod server;
 pub mod wait;
