@@ -19,7 +19,7 @@
 //! | [`wait`] | waiting for a condition |
 //! | [`fuzz`] | seeded mutation fuzzing of decoders |
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 pub mod answer;
 pub mod fuzz;
