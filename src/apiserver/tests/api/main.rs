@@ -18,6 +18,7 @@ mod endpoints;
 mod flow_control;
 mod kms;
 mod lists;
+mod negotiation;
 mod observability;
 mod openapi;
 mod outbound;

@@ -1,7 +1,5 @@
 //! The forms of bodies and answers: protobuf, YAML, indentation, and what cannot be had.
 
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
 use apimachinery::gvk::Gvk;
 use apimachinery::protobuf::wire::{Entries, Wire};
 use apimachinery::protobuf::{self, Encoder, envelope};
