@@ -246,9 +246,8 @@ impl Pass {
     }
 
     fn clean_up(&self, definition: &Definition, resource: &Arc<CustomResource>) {
-        if !(definition.deleting && definition.cleans_up)
-            || !self.cleaning.lock().insert(definition.uid.clone())
-        {
+        let due = definition.deleting && definition.cleans_up;
+        if !due || !self.cleaning.lock().insert(definition.uid.clone()) {
             return;
         }
         let (server, resource) = (self.server.clone(), Arc::clone(resource));

@@ -170,9 +170,7 @@ fn approval(group: &str, annotation: Option<&str>) -> Option<Condition> {
             _ => condition(
                 false,
                 "InvalidAnnotation",
-                format!(
-                    "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
-                ),
+                "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111".to_owned(),
             ),
         },
     }
