@@ -381,6 +381,16 @@ impl CustomVersion {
         crate::registry::encode(&stored)
     }
 
+    /// An object of another version, in this one.
+    ///
+    /// # Errors
+    /// 500 when it cannot be converted.
+    pub(crate) async fn take_over(&self, object: Value) -> Result<Value, Status> {
+        let mut object = self.converted(object, &self.api_version).await?;
+        self.prune(&mut object);
+        Ok(object)
+    }
+
     async fn converted(&self, object: Value, to: &str) -> Result<Value, Status> {
         let mut converted = self.all.converter.convert(vec![object], to).await?;
         converted.pop().ok_or_else(|| Status::internal("conversion lost an object"))

@@ -2,7 +2,7 @@
 
 use apiserver::authentication::UserInfo;
 use serde_json::{Value, json};
-use testkit::TestServer;
+use testkit::{TestServer, eventually};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -305,4 +305,45 @@ async fn broken_expressions_are_refused_when_the_policy_is_made() {
             .contains("compilation failed: ERROR: <input>:1:13: Syntax error")
     );
     assert!(causes[1]["message"].as_str().unwrap().ends_with("must evaluate to bool but got int"));
+}
+
+async fn define_widgets(server: &TestServer) {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "size": {"type": "integer"},
+        "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "items": {"type": "object", "required": ["name"], "properties": {
+                "name": {"type": "string"}, "port": {"type": "integer"}}}}}}}});
+    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": schema}});
+    let definition = json!({"metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com",
+        "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [version("v1", true), version("v2", false)]}});
+    server.post(DEFINITIONS, &definition).await.expect(201);
+    eventually("widgets are served", async || {
+        (server.get("/apis/example.com/v2/namespaces/default/widgets").await.code == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_resources_are_changed_in_any_version_and_are_parameters() {
+    let server = TestServer::start().await;
+    define_widgets(&server).await;
+    let spec = json!({"matchConstraints": constraints(&["CREATE"], "example.com", "v2", "widgets"),
+        "reinvocationPolicy": "Never", "matchConditions": [{"name": "v2", "expression": "object.apiVersion == 'example.com/v2' && request.requestKind.version == 'v1'"}],
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+            "Object{spec: Object.spec{ports: [Object.spec.ports{name: 'b', port: 2}]}}"}}]});
+    bind(&server, "mutating", "ports", &spec, &json!({})).await;
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"},
+        "spec": {"size": 3, "ports": [{"name": "a", "port": 1}]}});
+    let made = server.post("/apis/example.com/v1/namespaces/default/widgets", &widget).await.expect(201);
+    assert_eq!(made["apiVersion"], "example.com/v1");
+    assert_eq!(made["spec"]["ports"], json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]));
+
+    let spec = json!({"paramKind": {"apiVersion": "example.com/v2", "kind": "Widget"}, "validations": [
+        {"expression": "params.apiVersion == 'example.com/v2' && object.data.size() < params.spec.size"}]});
+    let reference = json!({"paramRef": {"name": "w", "parameterNotFoundAction": "Deny"}});
+    bind(&server, "validating", "sizes", &spec, &reference).await;
+    server.post(MAPS, &map("small", &json!({"a": ""}))).await.expect(201);
+    server.post(MAPS, &map("large", &json!({"a": "", "b": "", "c": ""}))).await.expect(422);
 }

@@ -155,7 +155,7 @@ impl MutatingAdmissionPolicy {
         let given = policy.param_kind.is_some().then_some(&matched.param);
         let before = object.clone();
         if let Some(conditions) = &policy.conditions {
-            let seen = Versioned::new(matched.invocation.clone(), request, &before)?;
+            let seen = Versioned::new(matched.invocation.clone(), request, &before).await?;
             let inputs = Inputs::new(request, &seen, given, namespace);
             let authorizer = self.tools.authorizer.as_ref();
             let met =
@@ -204,7 +204,7 @@ impl MutatingAdmissionPolicy {
     ) -> Result<std::result::Result<Value, Failure>> {
         let policy = &matched.policy;
         let Some(mutation) = policy.rules.mutations.get(index) else { return Ok(Ok(object.clone())) };
-        let seen = Versioned::new(matched.invocation.clone(), request, object)?;
+        let seen = Versioned::new(matched.invocation.clone(), request, object).await?;
         let kind = &seen.invocation.kind;
         let schema = seen.invocation.schema().ok_or_else(|| {
             Status::service_unavailable(format!(
@@ -221,7 +221,7 @@ impl MutatingAdmissionPolicy {
         })
         .await;
         match result {
-            Ok(new) => match seen.invocation.take_back(new) {
+            Ok(new) => match seen.invocation.take_back(new).await {
                 Ok(taken) => Ok(Ok(taken)),
                 Err(status) => Err(Status::internal(status.message)),
             },

@@ -9,6 +9,7 @@ use apimachinery::meta;
 use apimachinery::status::Status;
 use serde_json::Value;
 use std::sync::Arc;
+use storage::Object;
 
 /// The resource of a policy's parameters.
 ///
@@ -39,29 +40,35 @@ pub(super) async fn collect(
     let words = |status: Status| status.message;
     let mut found: Vec<Value> = Vec::new();
     if !reference.name.is_empty() {
-        let value = tools.registry.get_value(served.stored_as(), namespace, &reference.name).await;
-        found.extend(value.map_err(words)?);
+        let object = tools.registry.get(served.stored_as(), namespace, &reference.name).await;
+        if let Some(object) = object.map_err(words)? {
+            found.push(seen(served, object).await.map_err(words)?);
+        }
     } else {
         let selector = match &reference.selector {
             Some(selector) => selector.as_ref().map_err(Clone::clone)?,
             None => return Err("one of name or selector must be provided".to_owned()),
         };
         let list = tools.registry.list(served.stored_as(), namespace).await.map_err(words)?;
-        for object in &list.items {
-            let value = decode(object).map_err(words)?;
+        for object in list.items {
+            let value = seen(served, object).await.map_err(words)?;
             let none = serde_json::Map::new();
             if selector.matches(meta::labels(&value).unwrap_or(&none)) {
                 found.push(value);
             }
         }
     }
-    for param in &mut found {
-        served.from_storage(param).map_err(words)?;
-    }
     if found.is_empty() && reference.denies_missing {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
     Ok(found)
+}
+
+/// A stored object in the version that the policy names.
+async fn seen(served: &Served, object: Arc<Object>) -> Result<Value, Status> {
+    let mut value = decode(&*served.show_one(object).await?)?;
+    served.from_storage(&mut value)?;
+    Ok(value)
 }
 
 fn namespace<'a>(

@@ -83,7 +83,7 @@ impl ValidatingAdmissionPolicy {
                 return Ok(());
             }
         };
-        let seen = match Versioned::new(invocation, request, object) {
+        let seen = match Versioned::new(invocation, request, object).await {
             Ok(seen) => seen,
             Err(status) => {
                 let why = format!("failed to convert object version: {}", status.message);

@@ -57,7 +57,7 @@ impl Hooks {
         let Some(invocation) = self.tools.matcher.matches(&webhook.criteria, request, object).await? else {
             return Ok(None);
         };
-        let seen = Versioned::new(invocation, request, object)?;
+        let seen = Versioned::new(invocation, request, object).await?;
         let Some(conditions) = &webhook.conditions else { return Ok(Some(seen)) };
         match conditions.check(request, &seen, self.tools.authorizer.as_ref()).await {
             Match::Met => Ok(Some(seen)),

@@ -54,7 +54,7 @@ impl MutatingAdmissionWebhook {
         if let Err(status) = patch::json::apply(&mut changed, &patch) {
             return failed(Status::bad_request(patch::json::why(&status)));
         }
-        match seen.invocation.take_back(changed) {
+        match seen.invocation.take_back(changed).await {
             Ok(object) => Outcome::Changed(object),
             Err(status) => failed(status),
         }
