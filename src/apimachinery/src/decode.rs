@@ -250,7 +250,9 @@ mod tests {
 
     #[test]
     fn numbers_come_back_as_they_were_written() {
-        for text in ["1.1844674407370957e20", "0.1", "5e-324", "2.2250738585072011e-308", "123456789.12345678"] {
+        for text in
+            ["1.1844674407370957e20", "0.1", "5e-324", "2.2250738585072011e-308", "123456789.12345678"]
+        {
             let read = json(text.as_bytes()).unwrap().value;
             assert_eq!(read.as_f64(), text.parse().ok(), "{text}");
             assert_eq!(json(read.to_string().as_bytes()).unwrap().value, read, "{text}");

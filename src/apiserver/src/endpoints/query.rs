@@ -57,7 +57,7 @@ impl Query {
 
     /// A boolean, or nothing when absent.
     pub(crate) fn optional_flag(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
+        self.get(name).map(is_true)
     }
 
     /// A whole number, or nothing when absent or empty.
@@ -99,6 +99,11 @@ pub(crate) fn check_dry_run(options_kind: &str, value: &str) -> Result<()> {
     }
     let errors = vec![FieldError::not_supported(&Path::new("dryRun"), value, &["All"])];
     Err(Status::invalid(&Gvk::new("meta.k8s.io", "v1", options_kind), "", &errors))
+}
+
+/// How the API reads a boolean that is there.
+pub(super) fn is_true(value: &str) -> bool {
+    !(value == "0" || value.eq_ignore_ascii_case("false"))
 }
 
 #[cfg(test)]

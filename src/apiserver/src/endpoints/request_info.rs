@@ -120,7 +120,7 @@ impl RequestInfo {
         if matches!(*method, Method::GET | Method::HEAD) || *method == Method::DELETE {
             for (key, value) in super::query::pairs(query) {
                 match &*key {
-                    "watch" => watch |= matches!(&*value, "true" | "1" | ""),
+                    "watch" => watch |= super::query::is_true(&value),
                     "labelSelector" => self.label_selector = value.into_owned(),
                     "fieldSelector" => self.field_selector = value.into_owned(),
                     _ => {}
@@ -175,7 +175,8 @@ mod tests {
         for (method, uri, verb) in [
             ("GET", "/api/v1/pods", "list"),
             ("GET", "/api/v1/pods?watch=1", "watch"),
-            ("GET", "/api/v1/pods?watch=false", "list"),
+            ("GET", "/api/v1/pods?watch=True", "watch"),
+            ("GET", "/api/v1/pods?watch=False", "list"),
             ("GET", "/api/v1/watch/pods", "watch"),
             ("GET", "/api/v1/namespaces/a/pods/b", "get"),
             ("HEAD", "/api/v1/namespaces/a/pods/b", "get"),
