@@ -86,14 +86,14 @@ await core.createNamespacedPod({
   },
 });
 await new Promise((resolve, reject) => {
-  const informer = k8s.makeInformer(config, `/api/v1/namespaces/${namespace}/pods`, () =>
-    core.listNamespacedPod({ namespace }),
-  );
-  const look = (pod) => pod.status?.phase === 'Running' && informer.stop().then(resolve, reject);
-  informer.on('add', look);
-  informer.on('update', look);
-  informer.on('error', reject);
-  informer.start().catch(reject);
+  new k8s.Watch(config)
+    .watch(
+      `/api/v1/namespaces/${namespace}/pods`,
+      { fieldSelector: 'metadata.name=shell' },
+      (_, pod) => pod.status?.phase === 'Running' && resolve(),
+      (error) => reject(error ?? new Error('the watch ended early')),
+    )
+    .catch(reject);
 });
 let output = '';
 const sink = new Writable({

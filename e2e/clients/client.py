@@ -97,7 +97,7 @@ core.create_namespaced_pod(
     NAMESPACE,
     {
         "metadata": {"name": "shell"},
-        "spec": {"containers": [{"name": "c", "image": "busybox", "command": ["sleep", "infinity"]}]},
+        "spec": {"containers": [{"name": "c", "image": "busybox", "command": ["sh", "-c", "echo ready; sleep infinity"]}]},
     },
 )
 watcher = watch.Watch()
@@ -119,6 +119,6 @@ answer.run_forever(timeout=30)
 assert answer.read_stdout() == "out\n"
 assert answer.read_stderr() == "err\n"
 assert answer.returncode == 3, answer.returncode
-assert core.read_namespaced_pod_log("shell", NAMESPACE) == ""
+assert "ready" in core.read_namespaced_pod_log("shell", NAMESPACE)
 core.delete_namespace(NAMESPACE)
 print("kubernetes", kubernetes.__version__)
