@@ -17,6 +17,16 @@ const NOT_SERVED: [(&str, &str); 2] = [
     ("/logs/{logpath}", "the handler is off by default upstream, too"),
 ];
 
+/// A request for a certificate that is one, in base64; the manifest's is empty.
+const REQUEST: &str = concat!(
+    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIZU1JR0ZBZ0VBTUNNeEV6QVJCZ05WQkFvTUNtUm",
+    "xkbVZzYjNCbGNuTXhEREFLQmdOVkJBTU1BMkZ1YmpCWgpNQk1HQnlxR1NNNDlBZ0VHQ0NxR1NNNDlBd0VIQTBJQUJJ",
+    "a1ZxUVJmKzZTR1pHNWc0VVJFWTJCWDFuYnJKRDJ5ClRFeGVwZVNFMkFyN244dkc2WHMvbFRPcUh1T0JuR3JRZGhKbU",
+    "VISHhBbUEzWGFXRno1bnZTbDJnQURBS0JnZ3EKaGtqT1BRUURBZ05JQURCRkFpQWFySFR3Y05Cb2ZNMDRaNWhRazRC",
+    "UXBHYnYxUmcyQ2NtdFNnUTc4d001NndJaApBT0h1bTJlRWJ3UzZUSXl6WDdGakFjMkhhMlA1RjdjNkVTN1dSemR4ZE",
+    "9lbgotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K",
+);
+
 /// An operation of the list, found in a path of the form that OpenAPI uses.
 struct Operation {
     path: &'static str,
@@ -124,6 +134,11 @@ fn posted(path: &str, sub: Option<&str>, object: Option<Value>, name: &str) -> V
         (_, "tokenreviews") => json!({"spec": {"token": "none"}}),
         // Nothing is particular to this kind, so it has no file and no manifest.
         (_, "deviceclasses") => json!({"metadata": {"name": name}, "spec": {}}),
+        (None, "certificatesigningrequests") => {
+            let mut object = object.unwrap();
+            object["spec"]["request"] = json!(REQUEST);
+            object
+        }
         (_, "selfsubjectreviews") => json!({}),
         (_, "selfsubjectrulesreviews") => json!({"spec": {"namespace": "default"}}),
         (_, "selfsubjectaccessreviews") => json!({"spec": {"resourceAttributes": resource}}),
