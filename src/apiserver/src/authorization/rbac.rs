@@ -43,10 +43,9 @@ impl Rbac {
         Ok(Arc::new(Self { policy, feeds }))
     }
 
-    /// Makes every write that has been acknowledged count. Returns whether anything was new.
-    pub fn catch_up(&self) -> bool {
-        // All of them, whatever the first says.
-        self.feeds.iter().fold(false, |any, feed| feed.catch_up() | any)
+    /// Makes every write that has been acknowledged count.
+    pub fn catch_up(&self) {
+        self.feeds.iter().for_each(Feed::catch_up);
     }
 
     /// The rules of the role that a binding refers to, seen from the binding's namespace.
@@ -93,10 +92,12 @@ impl std::fmt::Debug for Rbac {
 impl Authorizer for Rbac {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         let decision = self.decide(attributes);
-        if !decision.allowed() && self.catch_up() {
-            return self.decide(attributes);
+        if decision.allowed() {
+            return decision;
         }
-        decision
+        // Again even if nothing was left to catch up with: a feed may have got there since the first answer.
+        self.catch_up();
+        self.decide(attributes)
     }
 
     /// All rules a user has in a namespace and cluster-wide (only cluster-wide when it is empty), and what

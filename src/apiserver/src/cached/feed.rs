@@ -75,16 +75,14 @@ impl Feed {
         Ok(Self { shared, task })
     }
 
-    /// Tells the sink what the task has not got to yet. Returns whether there was anything.
-    pub(crate) fn catch_up(&self) -> bool {
+    /// Tells the sink what the task has not got to yet.
+    pub(crate) fn catch_up(&self) {
         let state = &mut *self.shared.state.lock();
         let waker = state.waker.clone().unwrap_or_else(|| Waker::noop().clone());
-        let (ended, any) = self.shared.drain(&mut state.watch, &mut Context::from_waker(&waker));
-        if ended.is_ready() {
+        if self.shared.drain(&mut state.watch, &mut Context::from_waker(&waker)).is_ready() {
             // The task lists again.
             waker.wake();
         }
-        any
     }
 }
 
@@ -108,21 +106,17 @@ impl Shared {
     fn follow(&self, context: &mut Context<'_>) -> Poll<()> {
         let state = &mut *self.state.lock();
         state.waker = Some(context.waker().clone());
-        self.drain(&mut state.watch, context).0
+        self.drain(&mut state.watch, context)
     }
 
-    fn drain(&self, watch: &mut Option<Watch>, context: &mut Context<'_>) -> (Poll<()>, bool) {
-        let mut any = false;
+    fn drain(&self, watch: &mut Option<Watch>, context: &mut Context<'_>) -> Poll<()> {
         while let Some(stream) = watch.as_mut() {
             match Pin::new(stream).poll_next(context) {
-                Poll::Pending => return (Poll::Pending, any),
-                Poll::Ready(Some(Ok(WatchItem::Event(event)))) => {
-                    any = true;
-                    match event.kind {
-                        EventKind::Deleted => self.sink.remove(&event.object.key),
-                        EventKind::Added | EventKind::Modified => self.sink.put(&event.object),
-                    }
-                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(WatchItem::Event(event)))) => match event.kind {
+                    EventKind::Deleted => self.sink.remove(&event.object.key),
+                    EventKind::Added | EventKind::Modified => self.sink.put(&event.object),
+                },
                 Poll::Ready(Some(Ok(WatchItem::Progress(_)))) => {}
                 Poll::Ready(Some(Err(error))) => {
                     tracing::info!(prefix = self.prefix, %error, "watch ended, listing again");
@@ -131,6 +125,6 @@ impl Shared {
                 Poll::Ready(None) => *watch = None,
             }
         }
-        (Poll::Ready(()), any)
+        Poll::Ready(())
     }
 }
