@@ -158,7 +158,7 @@ impl Reader {
             }
             let key = found.get_ref(0).and_then(|key| Ok(key.as_str()?)).map_err(failed)?;
             let Some(object) = self.object_at(connection, key, row).map_err(failed)? else { continue };
-            if options.filter.as_ref().is_some_and(|filter| !filter(&object)) {
+            if options.filter.as_ref().is_some_and(|filter| !filter.picks(&object)) {
                 continue;
             }
             if full {

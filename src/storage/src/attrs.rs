@@ -1,6 +1,7 @@
 //! Labels and selectable fields of an object, extracted once when it enters the cache, so that a selector
 //! never parses JSON.
 
+use crate::signature::Signature;
 use apimachinery::labels::Labels;
 
 /// Separates names from values. Neither label keys and values nor anything a selector can name holds a NUL.
@@ -39,6 +40,12 @@ impl Attrs {
     /// All selectable fields, in the order they were added.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         pairs(self.halves().1)
+    }
+
+    /// What a selector looks at first.
+    pub(crate) fn signature(&self) -> Signature {
+        let labels = self.labels().fold(Signature::default(), |all, (key, value)| all.with_label(key, value));
+        self.fields().fold(labels, |all, (path, value)| all.with_field(path, value))
     }
 
     /// The heap memory in use, in bytes.

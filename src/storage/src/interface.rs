@@ -3,14 +3,36 @@
 use crate::encoded::Encoded;
 use crate::error::StorageError;
 use crate::object::Object;
+use crate::signature::Signature;
 use crate::watch::Watch;
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
 
-/// Picks objects out of a list while it is made, so that those left out cost nothing more. It runs under
-/// the cache's lock: it has to be quick, and must not call the store.
-pub type Filter = Arc<dyn Fn(&Object) -> bool + Send + Sync>;
+/// Picks objects out of a list while it is made, so that those left out cost nothing more.
+#[derive(Clone)]
+pub struct Filter {
+    wanted: Signature,
+    picks: Arc<dyn Fn(&Object) -> bool + Send + Sync>,
+}
+
+impl Filter {
+    /// Asks `picks` of the objects that may have all that is `wanted`: it must not pick others. It runs under the
+    /// cache's lock: it has to be quick, and must not call the store.
+    pub fn new(wanted: Signature, picks: impl Fn(&Object) -> bool + Send + Sync + 'static) -> Self {
+        Self { wanted, picks: Arc::new(picks) }
+    }
+
+    /// What every picked object has.
+    pub fn wanted(&self) -> Signature {
+        self.wanted
+    }
+
+    /// Whether the object is picked.
+    pub fn picks(&self, object: &Object) -> bool {
+        (self.picks)(object)
+    }
+}
 
 /// How recent, or how old, a list has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

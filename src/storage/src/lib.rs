@@ -18,6 +18,7 @@
 //! | `encoded` | objects on their way in, and how the revision gets into them |
 //! | `object` | objects and events on their way out |
 //! | `attrs` | labels and selectable fields, extracted once |
+//! | `signature` | bits that tell most objects apart before they are looked at |
 //! | `sealer` | encryption on the way to the disk |
 //! | `keys` | the form of keys and prefixes |
 //! | `cache` | the watch cache |
@@ -32,6 +33,7 @@ mod interface;
 mod keys;
 mod object;
 mod sealer;
+mod signature;
 mod watch;
 
 pub use attrs::{Attrs, AttrsBuilder, Extractor, MetadataExtractor};
@@ -41,4 +43,5 @@ pub use interface::{Filter, List, ListOptions, ListRevision, Storage, WatchFrom}
 pub use keys::{Scope, resource_prefix};
 pub use object::{Event, EventKind, FrameForm, Object};
 pub use sealer::Sealer;
+pub use signature::Signature;
 pub use watch::{History, HistoryPage, Watch, WatchItem};

@@ -10,7 +10,7 @@ use apimachinery::meta;
 use apimachinery::status::Result;
 use serde::Deserialize;
 use serde_json::Value;
-use storage::ListOptions;
+use storage::{Filter, ListOptions, Signature};
 
 use crate::cached::Memo;
 use crate::registry::{Registry, prefix};
@@ -18,6 +18,9 @@ use crate::registry::{Registry, prefix};
 /// Marks the API server's copy of a pod that a kubelet runs from a file; it entitles to nothing, since the
 /// kubelet itself writes it.
 pub(crate) const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// The field by which pods of a node are found.
+const NODE_NAME: &str = "spec.nodeName";
 
 /// What a node is allowed to reach by way of its pods.
 pub(crate) struct NodeGraph {
@@ -93,10 +96,8 @@ impl NodeGraph {
     async fn pods_of(&self, node: &str, namespace: &str) -> Result<Vec<Arc<PodFacts>>> {
         let on = node.to_owned();
         let options = ListOptions {
-            filter: Some(Arc::new(move |object| match object.attrs.field("spec.nodeName") {
-                Some(bound) => bound == on,
-                // An extractor that does not know the field: parsed and looked at below.
-                None => true,
+            filter: Some(Filter::new(Signature::default().with_field(NODE_NAME, node), move |object| {
+                object.attrs.field(NODE_NAME) == Some(&on)
             })),
             ..ListOptions::default()
         };

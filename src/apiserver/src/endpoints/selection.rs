@@ -5,11 +5,10 @@ use super::present;
 use crate::registry::Served;
 use apimachinery::fields::FieldSelector;
 use apimachinery::jsonpath::JsonPath;
-use apimachinery::labels::Selector;
+use apimachinery::labels::{Operator, Selector};
 use apimachinery::status::{Result, Status};
 use serde_json::Value;
-use std::sync::Arc;
-use storage::{Filter, Object};
+use storage::{Filter, Object, Signature};
 
 /// A selection.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +67,23 @@ impl Selection {
             return None;
         }
         let selection = self.clone();
-        Some(Arc::new(move |object: &Object| selection.matches(object)))
+        Some(Filter::new(self.signature(), move |object| selection.matches(object)))
+    }
+
+    /// What every selected object has.
+    fn signature(&self) -> Signature {
+        let labels =
+            self.labels.requirements.iter().filter_map(|requirement| match requirement.values.as_slice() {
+                [value] if matches!(requirement.operator, Operator::Equals | Operator::In) => {
+                    Some((&requirement.key, value))
+                }
+                _ => None,
+            });
+        let signature = labels.fold(Signature::default(), |all, (key, value)| all.with_label(key, value));
+        // A field that an object does not have is selected as an empty one, and custom ones are not cached.
+        let cached = |field: &str| !self.paths.iter().any(|(path, _)| path == field);
+        let terms = self.fields.terms.iter().filter(|t| t.equal && !t.value.is_empty() && cached(&t.field));
+        terms.fold(signature, |all, term| all.with_field(&term.field, &term.value))
     }
 
     /// The one name that a field selector asks for.

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, PODS, next, object, parse, pod};
 use std::sync::Arc;
-use storage::{List, ListOptions, ListRevision, Storage, StorageError, WatchFrom};
+use storage::{Filter, List, ListOptions, ListRevision, Signature, Storage, StorageError, WatchFrom};
 
 fn at(revision: u64) -> ListOptions {
     ListOptions { revision: ListRevision::Exact(revision), ..ListOptions::default() }
@@ -49,7 +49,9 @@ async fn filters_apply_before_limits_in_the_present_and_in_the_past() {
     }
     let even = || ListOptions {
         limit: 3,
-        filter: Some(Arc::new(|object| object.attrs.label("parity") == Some("even"))),
+        filter: Some(Filter::new(Signature::default().with_label("parity", "even"), |object| {
+            object.attrs.label("parity") == Some("even")
+        })),
         ..at(11)
     };
     let unchanged = f.store.list(PODS, even()).await.unwrap();

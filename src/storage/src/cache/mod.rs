@@ -4,6 +4,7 @@
 //! with what it has made durable, in order, before it answers the writers. Readers see a batch as a whole.
 
 mod clock;
+mod objects;
 mod ring;
 mod shard;
 mod subscription;

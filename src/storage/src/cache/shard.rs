@@ -1,6 +1,7 @@
 //! The objects and recent changes of one resource.
 
 use super::clock::Clock;
+use super::objects::Objects;
 use super::ring::Ring;
 use super::subscription::{Subscription, WatchedScope};
 use crate::interface::ListOptions;
@@ -8,8 +9,7 @@ use crate::keys::scopes_of;
 use crate::object::{Event, EventKind, Object};
 use futures::task::AtomicWaker;
 use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,7 +23,7 @@ pub struct Shard {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) objects: BTreeMap<Arc<str>, Arc<Object>>,
+    pub(super) objects: Objects,
     pub(super) ring: Ring,
     scopes: HashMap<Arc<str>, Arc<WatchedScope>>,
 }
@@ -31,7 +31,7 @@ pub(super) struct State {
 impl Shard {
     pub(super) fn new(prefix: Arc<str>, clock: Arc<Clock>, complete_after: u64) -> Self {
         let state =
-            State { objects: BTreeMap::new(), ring: Ring::new(complete_after), scopes: HashMap::new() };
+            State { objects: Objects::default(), ring: Ring::new(complete_after), scopes: HashMap::new() };
         Self { prefix, clock, state: RwLock::new(state) }
     }
 
@@ -74,20 +74,12 @@ impl State {
     pub(super) fn put(
         &mut self,
         shard: &Shard,
-        mut object: Object,
+        object: Object,
         wake: &mut Vec<Arc<WatchedScope>>,
     ) -> Arc<Object> {
-        if let Some(slot) = self.objects.get_mut(&*object.key) {
-            // The key is shared by all states of an object.
-            object.key = Arc::clone(&slot.key);
-            let object = Arc::new(object);
-            let previous = std::mem::replace(slot, Arc::clone(&object));
-            self.record(shard, Event::new(EventKind::Modified, Arc::clone(&object), Some(previous)), wake);
-            return object;
-        }
-        let object = Arc::new(object);
-        self.objects.insert(Arc::clone(&object.key), Arc::clone(&object));
-        self.record(shard, Event::new(EventKind::Added, Arc::clone(&object), None), wake);
+        let (object, previous) = self.objects.put(object);
+        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
+        self.record(shard, Event::new(kind, Arc::clone(&object), previous), wake);
         object
     }
 
@@ -111,22 +103,6 @@ impl State {
         self.ring.forget(revision, &shard.clock.held_bytes, |event| mark_lost(scopes, shard, event));
     }
 
-    /// The objects of a prefix after a key, in order.
-    pub(super) fn range<'a>(
-        &'a self,
-        prefix: &'a str,
-        start_after: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Arc<Object>> {
-        let start = match start_after {
-            Some(key) if key >= prefix => Bound::Excluded(key),
-            _ => Bound::Included(prefix),
-        };
-        self.objects
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(_, object)| object)
-    }
-
     /// Appends what the options ask for to `items`. Returns whether there is more, and how much.
     pub(super) fn list(
         &self,
@@ -134,9 +110,7 @@ impl State {
         options: &ListOptions,
         items: &mut Vec<Arc<Object>>,
     ) -> (bool, u64) {
-        let mut objects = self.range(prefix, options.start_after.as_deref());
-        let mut picked =
-            objects.by_ref().filter(|object| options.filter.as_ref().is_none_or(|filter| filter(object)));
+        let mut picked = self.objects.pick(prefix, options.start_after.as_deref(), options.filter.as_ref());
         if options.limit == 0 {
             items.extend(picked.cloned());
             return (false, 0);
@@ -147,7 +121,7 @@ impl State {
             return (false, 0);
         }
         // With a filter nobody asks how many remain.
-        let remaining = if options.filter.is_some() { 1 } else { 1 + objects.count() as u64 };
+        let remaining = if options.filter.is_some() { 1 } else { 1 + picked.count() as u64 };
         (true, remaining)
     }
 

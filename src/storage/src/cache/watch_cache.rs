@@ -85,9 +85,7 @@ impl WatchCache {
             .into_iter()
             .map(|(prefix, objects)| {
                 let shard = Shard::new(Arc::clone(&prefix), Arc::clone(&clock), revision);
-                // Built in one go, the tree's nodes are full.
-                shard.state.write().objects =
-                    objects.into_iter().map(|object| (Arc::clone(&object.key), Arc::new(object))).collect();
+                shard.state.write().objects = objects.into_iter().collect();
                 (prefix, Arc::new(shard))
             })
             .collect();
@@ -179,7 +177,8 @@ impl WatchCache {
         }
         if let Scope::Key(key) = scope {
             let object = states.first().and_then(|state| state.objects.get(key));
-            let picked = object.filter(|object| options.filter.as_ref().is_none_or(|filter| filter(object)));
+            let picked =
+                object.filter(|object| options.filter.as_ref().is_none_or(|filter| filter.picks(object)));
             out.items.extend(picked.cloned());
             out.remaining = Some(0);
             return Ok(out);
@@ -231,7 +230,7 @@ impl WatchCache {
         }
         let count = |shard: &Arc<Shard>| {
             let state = shard.state.read();
-            if *shard.prefix == *prefix { state.objects.len() } else { state.range(prefix, None).count() }
+            if *shard.prefix == *prefix { state.objects.len() } else { state.objects.count(prefix) }
         };
         Ok(self.covering(scope).iter().map(count).sum::<usize>() as u64)
     }
