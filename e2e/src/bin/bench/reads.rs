@@ -28,21 +28,24 @@ const NGINX: &str = "127.0.0.1:8443";
 pub fn measure(node: &Node, api: &Api, report: &mut Report) -> Result<()> {
     on_machine(node, fill(api))?;
     report.insert("rss_filled_mib".to_owned(), json!(rss_kib(server_pid(node)?)? / 1024));
-    let (times, list) = on_machine(node, list(api, PODS_PATH, LISTS))?;
-    let mut listed = spread(&times);
-    listed["bytes"] = json!(list.len());
-    let nginx = Nginx::start(node, &list)?;
-    let other = Api::new(&node.data_dir(), NGINX)?;
-    let (times, _) = on_machine(node, self::list(&other, "/list", LISTS))?;
-    listed["nginx"] = spread(&times);
-    drop(nginx);
-    report.insert("list_10000_pods_ms".to_owned(), listed);
+    report.insert("list_10000_pods_ms".to_owned(), beside_nginx(node, api, PODS_PATH, LISTS)?);
     let path = format!("{PODS_PATH}?labelSelector=hundredth%3Dyes");
-    let (times, _) = on_machine(node, self::list(api, &path, 10 * LISTS))?;
-    report.insert("list_by_label_ms".to_owned(), spread(&times));
+    report.insert("list_by_label_ms".to_owned(), beside_nginx(node, api, &path, 10 * LISTS)?);
     let gets = on_machine(node, get(api))?;
     report.insert("get_pod_16_clients_per_second".to_owned(), json!(gets as f64 / GETTING.as_secs_f64()));
     Ok(())
+}
+
+/// A list's times, and those of nginx with the same bytes.
+fn beside_nginx(node: &Node, api: &Api, path: &str, times: usize) -> Result<serde_json::Value> {
+    let (took, body) = on_machine(node, list(api, path, times))?;
+    let mut report = spread(&took);
+    report["bytes"] = json!(body.len());
+    let _nginx = Nginx::start(node, &body)?;
+    let other = Api::new(&node.data_dir(), NGINX)?;
+    let (took, _) = on_machine(node, list(&other, "/list", times))?;
+    report["nginx"] = spread(&took);
+    Ok(report)
 }
 
 const PODS_PATH: &str = "/api/v1/namespaces/default/pods";
