@@ -82,7 +82,7 @@ async fn lead(config: &Config, cancel: CancellationToken) {
         wake: Notify::new(),
     });
     // The guards end the handlers with this term.
-    let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
+    let (pods, nodes) = (informers.pods(), informers.get::<Node>());
     let (claims, volumes) = (informers.get::<PersistentVolumeClaim>(), informers.get::<PersistentVolume>());
     let classes = informers.get::<StorageClass>();
     let s = scheduler.clone();

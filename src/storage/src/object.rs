@@ -2,7 +2,8 @@
 
 use crate::attrs::Attrs;
 use bytes::Bytes;
-use std::sync::{Arc, OnceLock};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// One object at one revision.
 #[derive(Clone, Debug)]
@@ -58,7 +59,16 @@ pub struct Event {
     pub previous: Option<Arc<Object>>,
     /// The revision of the change.
     pub revision: u64,
-    frames: [OnceLock<Bytes>; 2],
+    frames: Mutex<Frames>,
+}
+
+/// What an event was encoded to.
+#[derive(Debug, Default)]
+struct Frames {
+    json: Option<Bytes>,
+    protobuf: Option<Bytes>,
+    /// Whether those who still want the event encode it for themselves.
+    closed: bool,
 }
 
 /// The forms in which most watchers want events.
@@ -74,13 +84,13 @@ impl Event {
     /// A change of an object.
     pub fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
         let revision = object.revision;
-        Self { kind, object, previous, revision, frames: [OnceLock::new(), OnceLock::new()] }
+        Self { kind, object, previous, revision, frames: Mutex::default() }
     }
 
     /// The event in one of the forms that most watchers want, encoded by the first who asks and shared by the rest:
     /// everybody who calls this for a form passes an `encode` that yields the same bytes.
     ///
-    /// Cost: the frame lives as long as the event stays in the cache.
+    /// Cost: the frame lives until some further events have happened to the resource.
     ///
     /// # Errors
     /// When it cannot be encoded; the next who asks tries again.
@@ -89,12 +99,28 @@ impl Event {
         form: FrameForm,
         encode: impl FnOnce(&Self) -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
-        let [json, protobuf] = &self.frames;
-        let slot = if form == FrameForm::Json { json } else { protobuf };
-        if let Some(frame) = slot.get() {
+        let mut frames = self.frames.lock();
+        if let Some(frame) = frames.slot(form) {
             return Ok(frame.clone());
         }
         let frame = encode(self)?;
-        Ok(slot.get_or_init(|| frame).clone())
+        if !frames.closed {
+            *frames.slot(form) = Some(frame.clone());
+        }
+        Ok(frame)
+    }
+
+    /// Lets go of the frames, for good: by now most watches have seen the event.
+    pub(crate) fn close_frames(&self) {
+        *self.frames.lock() = Frames { closed: true, ..Frames::default() };
+    }
+}
+
+impl Frames {
+    fn slot(&mut self, form: FrameForm) -> &mut Option<Bytes> {
+        match form {
+            FrameForm::Json => &mut self.json,
+            FrameForm::Protobuf => &mut self.protobuf,
+        }
     }
 }

@@ -13,13 +13,16 @@ use std::{
 };
 
 use futures::Stream;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc};
 
-use super::store::{Event, State, Stored, typed};
+use super::{
+    slim,
+    store::{Event, State, Stored, typed},
+};
 use crate::{
     ObjectKey,
     reflector::{Change, Sink},
@@ -37,15 +40,27 @@ impl Kind {
     pub(super) fn of<K: Resource + DeserializeOwned + Send + Sync + 'static>() -> Self {
         Self { decode: decode::<K>, meta: meta::<K>, name: std::any::type_name::<K>() }
     }
+    /// Pods without what [`slim::pod`] leaves out.
+    pub(super) fn of_slim_pods() -> Self {
+        Self { decode: |json| decode_as::<Pod>(json, slim::pod), ..Self::of::<Pod>() }
+    }
 }
 
 fn decode<K: Resource + DeserializeOwned + Send + Sync + 'static>(
     json: &str,
 ) -> Result<Stored, serde_json::Error> {
+    decode_as::<K>(json, |_| {})
+}
+
+fn decode_as<K: Resource + DeserializeOwned + Send + Sync + 'static>(
+    json: &str,
+    slim: fn(&mut K),
+) -> Result<Stored, serde_json::Error> {
     let mut object: K = serde_json::from_str(json)?;
     // About a third of an object's bytes, and no component reads them. Writes without managedFields keep what
     // the server has.
     object.meta_mut().managed_fields = None;
+    slim(&mut object);
     Ok(Arc::new(object))
 }
 

@@ -2,6 +2,7 @@
 
 mod core;
 mod shared;
+mod slim;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::{any::TypeId, collections::HashMap, marker::PhantomData, ops::Deref, sync::Arc};
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Client, Resource,
     core::{ApiResource, DynamicObject, PartialObjectMeta},
@@ -47,6 +48,9 @@ impl Scope {
     }
 }
 
+/// Tells the informer of [`SharedInformers::pods`] from one of whole pods.
+struct SlimPods;
+
 /// Hands out informers, one per kind and scope, started on first use and shared from then on.
 ///
 /// Clones share everything. When the last clone is dropped the watches end.
@@ -80,6 +84,14 @@ impl SharedInformers {
         self.scoped(&Scope::default())
     }
 
+    /// The informer of all pods for those who do not run them: env, probes, mounts and the like are left out, see
+    /// `informer/slim.rs`. A pod of it must not be written back; patch, or read it anew.
+    pub fn pods(&self) -> Informer<Pod> {
+        let path = crate::rest::collection::<Pod>("");
+        let target = ListWatch { path, ..ListWatch::default() };
+        self.informer(self.start_core(TypeId::of::<SlimPods>(), target, Kind::of_slim_pods()))
+    }
+
     /// The informer of some objects of a built-in kind; a separate watch for each scope.
     pub fn scoped<K: Object>(&self, scope: &Scope) -> Informer<K> {
         let path = crate::rest::collection::<K>(&scope.namespace);
@@ -108,7 +120,10 @@ impl SharedInformers {
             label_selector: scope.label_selector.clone(),
             metadata_only,
         };
-        let core = self.start_core(TypeId::of::<K>(), target, Kind::of::<K>());
+        self.informer(self.start_core(TypeId::of::<K>(), target, Kind::of::<K>()))
+    }
+
+    fn informer<K: Send + Sync + 'static>(&self, core: Arc<Core>) -> Informer<K> {
         Informer { store: Store::new(core.state.clone()), core, kind: PhantomData }
     }
 

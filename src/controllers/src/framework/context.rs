@@ -26,7 +26,7 @@ impl Context {
 
     /// All pods, indexed by controller, by node, and orphans by namespace.
     pub fn pods(&self) -> Informer<Pod> {
-        let pods = self.informers.get::<Pod>();
+        let pods = self.informers.pods();
         pods.add_index(index::CONTROLLER_UID, |pod| ownership::controller_uid(&pod.metadata));
         pods.add_index(index::NODE_NAME, |pod| {
             pod.spec

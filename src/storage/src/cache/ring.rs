@@ -15,6 +15,10 @@ const MAX_BYTES: usize = 4 << 20;
 /// The most bytes that all rings keep alive together. Beyond it, rings shrink to `FAIR_BYTES`.
 const MAX_TOTAL_BYTES: usize = 16 << 20;
 
+/// The newest events, whose encoded forms are kept for watches that have not got to them yet. Those further behind
+/// are few, and encode again.
+const FRAMES: usize = 64;
+
 /// What a ring may keep even when others are greedy.
 const FAIR_BYTES: usize = 512 << 10;
 
@@ -40,6 +44,9 @@ impl Ring {
         let bytes = held_by(&event);
         self.held_bytes += bytes;
         let mut all = total.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(old) = self.events.len().checked_sub(FRAMES).and_then(|at| self.events.get(at)) {
+            old.close_frames();
+        }
         self.events.push_back(event);
         while self.events.len() > 1
             && (self.events.len() > MAX_EVENTS
@@ -88,7 +95,7 @@ fn held_by(event: &Event) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Object;
+    use crate::object::{FrameForm, Object};
     use bytes::Bytes;
 
     fn object(revision: u64, size: usize) -> Arc<Object> {
@@ -130,6 +137,22 @@ mod tests {
             ring.push(modified(revision, 64 << 10), &total, |_| {});
         }
         assert_eq!(ring.after(0).count(), FAIR_BYTES / (64 << 10));
+    }
+
+    #[test]
+    fn frames_are_shared_while_they_are_new() {
+        let total = AtomicUsize::new(0);
+        let mut ring = Ring::new(1);
+        let first = modified(2, 1);
+        let encode = |text: &'static str| move |_: &Event| Ok::<_, ()>(Bytes::from_static(text.as_bytes()));
+        ring.push(Arc::clone(&first), &total, |_| {});
+        for revision in 0..FRAMES as u64 {
+            first.frame(FrameForm::Json, encode("a")).unwrap();
+            assert_eq!(first.frame(FrameForm::Json, encode("b")).unwrap(), "a", "{revision}");
+            ring.push(modified(3 + revision, 1), &total, |_| {});
+        }
+        assert_eq!(first.frame(FrameForm::Json, encode("b")).unwrap(), "b");
+        assert_eq!(first.frame(FrameForm::Json, encode("c")).unwrap(), "c");
     }
 
     #[test]
