@@ -2,6 +2,7 @@
 
 use crate::ApiServer;
 use crate::body::Body;
+use futures::future::BoxFuture;
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -101,21 +103,26 @@ struct Connection {
 }
 
 impl Connection {
+    // Each step is boxed, so that a connection that does nothing (a thousand watches) keeps no room for the others.
     async fn run(self, stream: TcpStream) {
         if let Err(e) = stream.set_nodelay(true) {
             debug!(peer = %self.peer, error = %e, "cannot set TCP_NODELAY");
         }
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => {
-                debug!(peer = %self.peer, error = %e, "TLS handshake failed");
-                return;
-            }
-            Err(_) => {
-                debug!(peer = %self.peer, "TLS handshake took too long");
-                return;
-            }
-        };
+        if let Some(stream) = Box::pin(self.handshake(stream)).await {
+            self.answer(stream).await;
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(e)) => debug!(peer = %self.peer, error = %e, "TLS handshake failed"),
+            Err(_) => debug!(peer = %self.peer, "TLS handshake took too long"),
+        }
+        None
+    }
+
+    fn answer(self, stream: TlsStream<TcpStream>) -> BoxFuture<'static, ()> {
         let certificates: Arc<[CertificateDer<'static>]> = stream
             .get_ref()
             .1
@@ -123,39 +130,47 @@ impl Connection {
             .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
             .unwrap_or_default();
         let certificates = PeerCertificates(certificates);
-        let (server, peer) = (self.server, self.peer);
+        let (server, peer, shutdown) = (self.server, self.peer, self.shutdown);
         let service = service_fn(move |request: Request<Incoming>| {
             let server = server.clone();
             let mut request = request.map(box_incoming);
             request.extensions_mut().insert(certificates.clone());
             request.extensions_mut().insert(PeerAddress(peer));
-            async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
+            let answer: BoxFuture<'static, _> =
+                Box::pin(async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) });
+            answer
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .keep_alive(true)
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(HTTP2_STREAMS)
-            .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-            .keep_alive_interval(HTTP2_PING_INTERVAL);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = self.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let connection = builder().serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let mut connection = Box::pin(connection);
+        Box::pin(async move {
+            let result = tokio::select! {
+                result = connection.as_mut() => result,
+                () = shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(e) = result {
+                debug!(peer = %peer, error = %e, "connection ended");
             }
-        };
-        if let Err(e) = result {
-            debug!(peer = %peer, error = %e, "connection ended");
-        }
+        })
     }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(true)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(HTTP2_PING_INTERVAL);
+    builder
 }
 
 fn box_incoming(body: Incoming) -> Body {

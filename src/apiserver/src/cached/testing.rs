@@ -5,10 +5,13 @@ use apimachinery::meta;
 use datastore::{Datastore, Options};
 use serde_json::Value;
 
-use crate::registry::Registry;
+use std::sync::Arc;
+
+use crate::registry::{FieldExtractor, Registry};
 
 pub(crate) async fn registry() -> Registry {
-    let options = Options { compaction_interval: None, ..Options::default() };
+    let extractor = Arc::new(FieldExtractor::built_in());
+    let options = Options { extractor, compaction_interval: None, ..Options::default() };
     Registry::new(Datastore::open_in_memory(options).await.unwrap())
 }
 
