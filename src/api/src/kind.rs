@@ -145,6 +145,11 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Further warnings for the client that made a valid object.
+    fn warnings_on_create(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`.
     ///
     /// Called for every object that is cached, with no more of it than its own scalars, its metadata and the

@@ -57,3 +57,27 @@ impl Kind for ControllerRevision {
         vec![name(object), controller, int_cell(object, "revision"), age(object, now)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn data_is_there_and_stays() {
+        let told = |errors: ErrorList| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let good = json!({"data": {"a": 1}, "revision": 1});
+        assert!(ControllerRevision.validate_update(&good, &good).is_empty());
+        assert_eq!(
+            told(ControllerRevision.validate(&json!({"revision": -1}))),
+            [
+                "data: Required value: data is mandatory",
+                "revision: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
+        assert_eq!(
+            told(ControllerRevision.validate_update(&json!({"data": {"a": 2}, "revision": 2}), &good)),
+            ["data: Invalid value: {\"a\":2}: field is immutable"]
+        );
+    }
+}

@@ -145,13 +145,13 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
         "OnDelete" => {}
         "RollingUpdate" if !has(strategy, "rollingUpdate") => errors.required(&own, ""),
         "RollingUpdate" => {
+            workload::share(rolling, "maxUnavailable", true, &own, errors);
+            workload::share(rolling, "maxSurge", true, &own, errors);
             let nothing = |name| workload::is_nothing(field(rolling, name));
             match (nothing("maxUnavailable"), nothing("maxSurge")) {
-                (true, true) => errors.invalid(
-                    &own.child("maxUnavailable"),
-                    field(rolling, "maxUnavailable").clone(),
-                    "cannot be 0 when maxSurge is 0",
-                ),
+                (true, true) => {
+                    errors.required(&own.child("maxUnavailable"), "cannot be 0 when maxSurge is 0");
+                }
                 (false, false) => errors.invalid(
                     &own.child("maxSurge"),
                     field(rolling, "maxSurge").clone(),
@@ -159,9 +159,66 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
                 ),
                 _ => {}
             }
-            workload::share(rolling, "maxUnavailable", true, &own, errors);
-            workload::share(rolling, "maxSurge", true, &own, errors);
         }
-        other => errors.not_supported(&path.child("type"), other, &["RollingUpdate", "OnDelete"]),
+        _ => errors.not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(strategy: &Value) -> Vec<String> {
+        let mut object = json!({"spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "updateStrategy": strategy,
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        }});
+        DaemonSet.default(&mut object);
+        DaemonSet.validate(&object).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn pods_go_before_or_after_others_come() {
+        let rolling = |unavailable: Value, surge: Value| {
+            told(&json!({"rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}}))
+        };
+        assert_eq!(told(&json!({})), Vec::<String>::new());
+        assert_eq!(rolling(json!(0), json!("10%")), Vec::<String>::new());
+        assert_eq!(
+            rolling(json!(0), json!("0%")),
+            [
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"
+            ]
+        );
+        assert_eq!(
+            rolling(json!(1), json!("101%")),
+            [
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"101%\": must not be greater than 100%",
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"101%\": may not be set when maxUnavailable is non-zero",
+            ]
+        );
+        assert_eq!(
+            told(&json!({"type": "Now"})),
+            [
+                "spec.updateStrategy: Unsupported value: {\"type\":\"Now\"}: supported values: \"RollingUpdate\", \"OnDelete\""
+            ]
+        );
+    }
+
+    #[test]
+    fn the_template_s_generation_counts_its_changes() {
+        let mut old = json!({"metadata": {}, "spec": {"template": {"spec": {}}}});
+        DaemonSet.prepare_for_create(&mut old);
+        let mut new = old.clone();
+        DaemonSet.prepare_for_update(&mut new, &old);
+        assert_eq!(template_generation(&new), 1);
+        new["spec"]["template"]["spec"]["hostNetwork"] = json!(true);
+        DaemonSet.prepare_for_update(&mut new, &old);
+        assert_eq!(template_generation(&new), 2);
     }
 }

@@ -111,6 +111,10 @@ impl Kind for Deployment {
         crate::core::pod_warnings::of_template(object)
     }
 
+    fn warnings_on_create(&self, object: &Value) -> Vec<String> {
+        workload::name_warning(object).into_iter().collect()
+    }
+
     fn columns(&self) -> Vec<Column> {
         let mut columns = vec![
             Column::object_name(),
@@ -165,7 +169,7 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
                 );
             }
         }
-        other => errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
+        _ => errors.not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]),
     }
 }
 
@@ -221,6 +225,37 @@ mod tests {
         assert_eq!(
             Deployment.validate(&object)[0].to_string(),
             "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"
+        );
+    }
+
+    #[test]
+    fn a_strategy_is_one_of_two() {
+        let mut object = deployment();
+        object["spec"]["strategy"] = json!({"type": "Fast"});
+        object["spec"]["progressDeadlineSeconds"] = json!(5);
+        object["spec"]["minReadySeconds"] = json!(5);
+        let told: Vec<String> = Deployment.validate(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "spec.strategy: Unsupported value: {\"type\":\"Fast\"}: supported values: \"Recreate\", \"RollingUpdate\"",
+                "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+            ]
+        );
+        object["spec"]["strategy"] = json!({"type": "Recreate", "rollingUpdate": {}});
+        assert_eq!(
+            Deployment.validate(&object)[0].to_string(),
+            "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        );
+    }
+
+    #[test]
+    fn names_that_pods_cannot_have_are_warned_of() {
+        let mut object = deployment();
+        assert!(Deployment.warnings_on_create(&object).is_empty());
+        object["metadata"]["name"] = json!("a.b");
+        assert!(
+            Deployment.warnings_on_create(&object)[0].starts_with("metadata.name: this is used in Pod names")
         );
     }
 

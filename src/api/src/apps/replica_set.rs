@@ -59,6 +59,10 @@ impl Kind for ReplicaSet {
         crate::core::pod_warnings::of_template(object)
     }
 
+    fn warnings_on_create(&self, object: &Value) -> Vec<String> {
+        workload::name_warning(object).into_iter().collect()
+    }
+
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
         vec![(
             "status.replicas",

@@ -3,15 +3,17 @@
 use super::workload;
 use crate::columns::{age, container_names, images, name};
 use crate::core::persistent_volume_claim::default_claim;
-use crate::kind::{Kind, STANDARD_SCALE, ScalePaths};
-use crate::validation::{Errors, non_negative, required_one_of};
-use crate::value::{at, copy, default, default_text, equivalent, field, has, int, list_mut, text};
+use crate::kind::{Kind, NameRule, STANDARD_SCALE, ScalePaths};
+use crate::validation::{Errors, mutable_only, non_negative, one_of};
+use crate::value::{at, at_mut, default, default_text, field, has, int, list, list_mut, set, text};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
+use apimachinery::{meta, validation as forms};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-const MUTABLE: [&str; 8] = [
+/// What of the spec may change.
+const MUTABLE: [&str; 7] = [
     "replicas",
     "ordinals",
     "template",
@@ -19,9 +21,8 @@ const MUTABLE: [&str; 8] = [
     "revisionHistoryLimit",
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
-    "volumeClaimTemplates",
 ];
-const RETENTION: [&str; 2] = ["Delete", "Retain"];
+const RETENTION: [&str; 2] = ["Retain", "Delete"];
 
 /// The kind.
 #[derive(Debug)]
@@ -38,6 +39,11 @@ impl Kind for StatefulSet {
 
     fn categories(&self) -> &'static [&'static str] {
         &["all"]
+    }
+
+    /// Pods are named after their set.
+    fn name_rule(&self) -> NameRule {
+        NameRule::Dns1123Label
     }
 
     fn default(&self, object: &mut Value) {
@@ -66,36 +72,19 @@ impl Kind for StatefulSet {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let (path, spec) = (Path::new("spec"), field(object, "spec"));
-        required_one_of(spec, "podManagementPolicy", &path, &["OrderedReady", "Parallel"], &mut errors);
-        strategy(field(spec, "updateStrategy"), &path.child("updateStrategy"), &mut errors);
-        let policy = path.child("persistentVolumeClaimRetentionPolicy");
-        for name in ["whenDeleted", "whenScaled"] {
-            required_one_of(
-                field(spec, "persistentVolumeClaimRetentionPolicy"),
-                name,
-                &policy,
-                &RETENTION,
-                &mut errors,
-            );
+        let spec = field(object, "spec");
+        let mut errors = validate_spec(spec);
+        let service = text(spec, "serviceName");
+        if !service.is_empty() {
+            errors.check(&Path::new("spec"), "serviceName", service, forms::dns1123_label(service));
         }
-        for name in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
-            non_negative(spec, name, &path, &mut errors);
-        }
-        non_negative(field(spec, "ordinals"), "start", &path.child("ordinals"), &mut errors);
-        workload::selector_and_template(spec, "statefulset", &path, &mut errors);
-        workload::always_restarted(spec, "StatefulSet", &path, &mut errors);
         errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(object);
-        let (mut munged, old_spec) = (field(object, "spec").clone(), field(old, "spec"));
-        for name in MUTABLE.iter().filter(|name| **name != "volumeClaimTemplates") {
-            copy(&mut munged, old_spec, name);
-        }
-        if !equivalent(&munged, old_spec) {
+        let (spec, old_spec) = (field(object, "spec"), field(old, "spec"));
+        let mut errors = validate_spec(spec);
+        if !mutable_only(spec, old_spec, &MUTABLE) {
             errors.forbidden(
                 &Path::new("spec"),
                 "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
@@ -169,10 +158,61 @@ impl Kind for StatefulSet {
     }
 }
 
+fn validate_spec(spec: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("spec");
+    match text(spec, "podManagementPolicy") {
+        "" => errors.required(&path.child("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            errors.invalid(&path.child("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'");
+        }
+    }
+    strategy(field(spec, "updateStrategy"), &path.child("updateStrategy"), &mut errors);
+    let (policy, policy_path) = (
+        field(spec, "persistentVolumeClaimRetentionPolicy"),
+        path.child("persistentVolumeClaimRetentionPolicy"),
+    );
+    for name in ["whenDeleted", "whenScaled"] {
+        one_of(policy, name, &policy_path, &RETENTION, &mut errors);
+    }
+    for name in ["replicas", "minReadySeconds"] {
+        non_negative(spec, name, &path, &mut errors);
+    }
+    non_negative(field(spec, "ordinals"), "start", &path.child("ordinals"), &mut errors);
+    if list(spec, "volumeClaimTemplates").is_empty() {
+        workload::selector_and_template(spec, "statefulset", &path, &mut errors);
+    } else {
+        workload::selector_and_template(&with_claims(spec), "statefulset", &path, &mut errors);
+    }
+    workload::always_restarted(spec, "StatefulSet", &path, &mut errors);
+    errors
+}
+
+/// The spec as its pods will have it: with a volume for each claim template, so that containers can mount it. It takes
+/// the place of one with its name.
+fn with_claims(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let volumes: Vec<Value> = list(&spec, "volumeClaimTemplates")
+        .iter()
+        .map(|claim| {
+            let name = meta::name(claim);
+            json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
+        })
+        .collect();
+    if let Some(pod) = at_mut(&mut spec, &["template", "spec"]) {
+        let others =
+            list(pod, "volumes").iter().filter(|v| !volumes.iter().any(|c| c.get("name") == v.get("name")));
+        let all: Vec<Value> = others.cloned().chain(volumes.iter().cloned()).collect();
+        set(pod, "volumes", all);
+    }
+    spec
+}
+
 fn strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
     let own = path.child("rollingUpdate");
     match text(strategy, "type") {
-        "" => errors.required(&path.child("type"), ""),
+        "" => errors.required(path, ""),
         "OnDelete" => {
             if has(strategy, "rollingUpdate") {
                 errors.invalid(
@@ -195,5 +235,86 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
             }
         }
         _ => errors.invalid(path, strategy.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_with(changes: &Value) -> Value {
+        let mut object = json!({"metadata": {"name": "s"}, "spec": {
+            "serviceName": "s",
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{
+                    "name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                }]},
+            },
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            }}],
+        }});
+        for (name, value) in changes.as_object().unwrap() {
+            object["spec"][name] = value.clone();
+        }
+        StatefulSet.default(&mut object);
+        object
+    }
+
+    fn told(changes: &Value) -> Vec<String> {
+        StatefulSet.validate(&set_with(changes)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn containers_mount_the_claims() {
+        assert_eq!(told(&json!({})), Vec::<String>::new());
+        assert_eq!(
+            told(&json!({"volumeClaimTemplates": []})),
+            ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\""]
+        );
+    }
+
+    #[test]
+    fn policies_are_known_ones() {
+        assert_eq!(
+            told(&json!({
+                "podManagementPolicy": "Any", "serviceName": "A_b",
+                "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Drop"},
+                "updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}},
+                "ordinals": {"start": -1},
+            })),
+            [
+                "spec.podManagementPolicy: Invalid value: \"Any\": must be 'OrderedReady' or 'Parallel'",
+                "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+                "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"Drop\": supported values: \"Retain\", \"Delete\"",
+                "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+                "spec.serviceName: Invalid value: \"A_b\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            ]
+        );
+        assert_eq!(
+            told(
+                &json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}})
+            ),
+            ["spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"]
+        );
+    }
+
+    #[test]
+    fn the_claims_and_the_service_stay() {
+        let old = set_with(&json!({}));
+        let update = |changes: &Value| -> Vec<String> {
+            StatefulSet.validate_update(&set_with(changes), &old).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(update(&json!({"replicas": 3, "ordinals": {"start": 1}})), Vec::<String>::new());
+        for changes in [json!({"serviceName": "other"}), json!({"podManagementPolicy": "Parallel"})] {
+            assert_eq!(
+                update(&changes),
+                [
+                    "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+                ]
+            );
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::value::{at, at_mut, field, has, int, text};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::labels::Selector;
 use apimachinery::table::Column;
+use apimachinery::{meta, validation};
 use serde_json::{Map, Value};
 
 /// The selector of a workload's spec: there, not empty, well formed, and matching the template's labels. `words`
@@ -60,6 +61,17 @@ pub fn always_restarted(spec: &Value, kind: &str, path: &Path, errors: &mut Erro
             format!("activeDeadlineSeconds in {kind} is not Supported"),
         );
     }
+}
+
+/// A warning about a name that is right for the object, but not for the pods that are named after it.
+pub fn name_warning(object: &Value) -> Option<String> {
+    let problems = validation::dns1123_label(meta::name(object));
+    (!problems.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            problems.join(" ")
+        )
+    })
 }
 
 /// The spec's selector never changes.

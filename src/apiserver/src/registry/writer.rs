@@ -134,6 +134,9 @@ impl Writer<'_> {
         let request = self.request(Operation::Create, namespace, &name, None);
         self.chain.validate(&request, object).await?;
         self.warn(object);
+        for warning in rules.warnings_on_create(object) {
+            self.warnings.add(warning);
+        }
         let reservation = self.services.begin_create(self, object).await?;
         let result = self.commit_create(object, namespace, &name).await;
         settle(reservation, result.is_ok() && !self.dry_run).await;
