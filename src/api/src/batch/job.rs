@@ -1,18 +1,18 @@
 //! Job: <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/>.
 
+use super::job_rules;
 use crate::apps::workload::{self, template_cells, template_columns};
 use crate::columns::{age, last_condition, name, translate_timestamp_since};
-use crate::core::pod::validation as pods;
 use crate::kind::Kind;
-use crate::validation::{Errors, immutable, label_selector, non_negative, one_of, required_one_of};
+use crate::validation::{Errors, immutable};
 use crate::value::{
-    at, at_mut, copy, default, default_text, entries, equivalent, field, has, int, is_empty, is_true, list,
-    list_mut, text,
+    at, at_mut, copy, default, default_text, equivalent, field, has, int, is_empty, is_true, list, list_mut,
+    same, text,
 };
-use apimachinery::field::{ErrorList, FieldError, Path};
+use apimachinery::field::{ErrorList, Path};
 use apimachinery::labels::Selector;
 use apimachinery::table::Column;
-use apimachinery::{meta, time};
+use apimachinery::{meta, time, validation as forms};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -20,8 +20,9 @@ use serde_json::{Map, Value};
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 /// The label that names a pod's job.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
-/// Pods that a job with an index for each may run at once (KEP-2214).
-const MAX_INDEXED_PARALLELISM: i64 = 100_000;
+/// The same two under the names that they had before they had a domain.
+const OLD_CONTROLLER_UID: &str = "controller-uid";
+const OLD_JOB_NAME: &str = "job-name";
 
 /// The kind.
 #[derive(Debug)]
@@ -67,8 +68,7 @@ impl Kind for Job {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        generated_labels(object, &mut errors);
-        validate_spec(field(object, "spec"), &Path::new("spec"), true, &mut errors);
+        validate(object, true, &mut errors);
         errors
     }
 
@@ -76,32 +76,31 @@ impl Kind for Job {
         let mut errors = ErrorList::new();
         let path = Path::new("spec");
         let (spec, old_spec) = (field(object, "spec"), field(old, "spec"));
-        validate_spec(spec, &path, true, &mut errors);
-        let elastic =
-            text(spec, "completionMode") == "Indexed" && int(spec, "completions") == int(spec, "parallelism");
-        if !elastic {
-            immutable(spec, old_spec, "completions", &path, &mut errors);
-        }
-        for name in [
-            "selector",
-            "completionMode",
-            "podFailurePolicy",
-            "backoffLimitPerIndex",
-            "managedBy",
-            "successPolicy",
-        ] {
+        let had = |label: &str| at(old_spec, &["template", "metadata", "labels", label]).is_string();
+        validate(object, had(JOB_NAME) && had(CONTROLLER_UID), &mut errors);
+        completions_update(spec, old_spec, &path, &mut errors);
+        immutable(spec, old_spec, "selector", &path, &mut errors);
+        template_update(spec, old, &path, &mut errors);
+        for name in
+            ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+        {
             immutable(spec, old_spec, name, &path, &mut errors);
         }
-        template_update(spec, old, &path, &mut errors);
         errors
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
-        super::job_status::validate(field(object, "status"), field(old, "status"))
+        super::job_status::validate(object, old)
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        crate::core::pod_warnings::of_template(object)
+        let mut warnings = crate::core::pod_warnings::of_template(object);
+        warnings.extend(job_rules::size_warning(field(object, "spec"), "spec"));
+        warnings
+    }
+
+    fn warnings_on_create(&self, object: &Value) -> Vec<String> {
+        workload::name_warning(object).into_iter().collect()
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -192,7 +191,7 @@ fn generate_selector(object: &mut Value) {
     let Some(spec) = workload::spec_mut(object) else { return };
     if let Some(labels) = workload::ensure(spec, &["template", "metadata", "labels"]) {
         for (key, value) in
-            [("controller-uid", &uid), (CONTROLLER_UID, &uid), ("job-name", &name), (JOB_NAME, &name)]
+            [(OLD_CONTROLLER_UID, &uid), (CONTROLLER_UID, &uid), (OLD_JOB_NAME, &name), (JOB_NAME, &name)]
         {
             default(labels, key, value.clone());
         }
@@ -202,200 +201,134 @@ fn generate_selector(object: &mut Value) {
     }
 }
 
-/// A selector that was not generated is only for those who say that they know.
-fn generated_labels(object: &Value, errors: &mut ErrorList) {
+fn validate(object: &Value, prefixed_labels: bool, errors: &mut ErrorList) {
     let spec = field(object, "spec");
-    if is_true(spec, "manualSelector") {
+    generated_labels(object, prefixed_labels, errors);
+    job_rules::spec(spec, &Path::new("spec"), errors);
+    let completions = int(spec, "completions").unwrap_or(0);
+    if text(spec, "completionMode") == "Indexed" && completions > 0 {
+        let hostname = format!("{}-{}", meta::name(object), completions - 1);
+        if !forms::dns1123_label(&hostname).is_empty() {
+            errors.invalid(
+                &Path::new("metadata").child("name"),
+                meta::name(object),
+                format!("will not able to create pod with invalid DNS label: {hostname}"),
+            );
+        }
+    }
+}
+
+/// A selector that was not generated is only for those who say that they know.
+fn generated_labels(object: &Value, prefixed: bool, errors: &mut ErrorList) {
+    let spec = field(object, "spec");
+    if is_true(spec, "manualSelector") || !has(spec, "selector") {
         return;
     }
-    let uid = meta::uid(object);
-    let labels = Path::new("spec").child("template").child("metadata").child("labels");
-    for (key, wanted) in [(CONTROLLER_UID, uid), (JOB_NAME, meta::name(object))] {
-        let given = at(spec, &["template", "metadata", "labels", key]).as_str();
-        match given {
-            None => errors.required(&labels.key(key), &format!("must be '{wanted}'")),
-            Some(given) if given != wanted => {
-                errors.invalid(&labels.key(key), given, format!("must be '{wanted}'"));
+    let (uid, name) = (meta::uid(object), meta::name(object));
+    let path = Path::new("spec");
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    let mut all = vec![(OLD_CONTROLLER_UID, uid), (OLD_JOB_NAME, name)];
+    if prefixed {
+        all.extend([(CONTROLLER_UID, uid), (JOB_NAME, name)]);
+    }
+    for (key, wanted) in &all {
+        let own = || path.child("template").child("metadata").child("labels").key(key);
+        match labels.get(key).and_then(Value::as_str) {
+            None => errors.required(&own(), &format!("must be '{wanted}'")),
+            Some(given) if given != *wanted => {
+                errors.invalid(&own(), labels.clone(), format!("must be '{wanted}'"));
             }
             Some(_) => {}
         }
     }
-    let matched = at(spec, &["selector", "matchLabels", CONTROLLER_UID]).as_str();
-    let others = entries(field(spec, "selector"), "matchLabels")
-        .any(|(k, _)| k != CONTROLLER_UID && k != "controller-uid");
-    if matched != Some(uid) || others {
+    let generated: Map<String, Value> =
+        all.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
+    if let Ok(selector) = Selector::from_label_selector(field(spec, "selector"))
+        && !selector.matches(&generated)
+    {
         errors.invalid(
-            &Path::new("spec").child("selector"),
+            &path.child("selector"),
             field(spec, "selector").clone(),
             "`selector` not auto-generated",
         );
     }
 }
 
-/// The rules of a job's spec, also of the one in a CronJob, which has no selector.
-pub fn validate_spec(spec: &Value, path: &Path, has_selector: bool, errors: &mut ErrorList) {
-    for name in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        non_negative(spec, name, path, errors);
+/// How often a job has to complete only changes together with how many pods an indexed job runs (KEP-3715).
+fn completions_update(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
+    if text(spec, "completionMode") != "Indexed" {
+        return immutable(spec, old, "completions", path, errors);
     }
-    if has_selector {
-        if has(spec, "selector") {
-            label_selector(spec, "selector", path, errors);
-        } else {
-            errors.required(&path.child("selector"), "");
-        }
-        let labels = at(spec, &["template", "metadata", "labels"]);
-        let empty = Map::new();
-        if let Ok(selector) = Selector::from_label_selector(field(spec, "selector"))
-            && has(spec, "selector")
-            && !selector.matches(labels.as_object().unwrap_or(&empty))
-        {
-            errors.invalid(
-                &path.child("template").child("metadata").child("labels"),
-                labels.clone(),
-                "`selector` does not match template `labels`",
-            );
-        }
-    }
-    indexed(spec, path, errors);
-    let managed_by = text(spec, "managedBy");
-    if !managed_by.is_empty() && !managed_by.contains('/') {
+    let (new, old) = (int(spec, "completions"), int(old, "completions"));
+    if let Some(completions) = new
+        && new != old
+        && new != int(spec, "parallelism")
+    {
         errors.invalid(
-            &path.child("managedBy"),
-            managed_by,
-            "must be a domain-prefixed path (such as \"acme.io/foo\")",
+            &path.child("completions"),
+            completions,
+            "can only be modified in tandem with spec.parallelism",
         );
     }
-    pods::template(field(spec, "template"), &path.child("template"), errors);
-    let policy = at(spec, &["template", "spec", "restartPolicy"]).as_str().unwrap_or("");
-    if !matches!(policy, "OnFailure" | "Never") {
-        errors.push(FieldError::required(
-            &path.child("template").child("spec").child("restartPolicy"),
-            "valid values: \"OnFailure\", \"Never\"",
-        ));
-    }
-    if has(spec, "podFailurePolicy") {
-        failure_policy(field(spec, "podFailurePolicy"), policy, &path.child("podFailurePolicy"), errors);
-    }
-    one_of(spec, "podReplacementPolicy", path, &["Failed", "TerminatingOrFailed"], errors);
-    if has(spec, "podFailurePolicy") && text(spec, "podReplacementPolicy") == "TerminatingOrFailed" {
-        errors.not_supported(&path.child("podReplacementPolicy"), "TerminatingOrFailed", &["Failed"]);
-    }
 }
 
-fn indexed(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    one_of(spec, "completionMode", path, &["Indexed", "NonIndexed"], errors);
-    if text(spec, "completionMode") == "Indexed" {
-        if !has(spec, "completions") {
-            errors.required(&path.child("completions"), "when completion mode is Indexed");
-        }
-        let parallelism = int(spec, "parallelism").unwrap_or(0);
-        if parallelism > MAX_INDEXED_PARALLELISM {
-            errors.invalid(
-                &path.child("parallelism"),
-                parallelism,
-                format!(
-                    "must be less than or equal to {MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
-                ),
-            );
-        }
-    } else {
-        if has(spec, "backoffLimitPerIndex") {
-            errors.invalid(
-                &path.child("backoffLimitPerIndex"),
-                field(spec, "backoffLimitPerIndex").clone(),
-                "requires indexed completion mode",
-            );
-        }
-        if has(spec, "successPolicy") {
-            errors.invalid(
-                &path.child("successPolicy"),
-                field(spec, "successPolicy").clone(),
-                "requires indexed completion mode",
-            );
-        }
-    }
-    if has(spec, "maxFailedIndexes") && !has(spec, "backoffLimitPerIndex") {
-        errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
-    }
-}
-
-fn failure_policy(policy: &Value, restart: &str, path: &Path, errors: &mut ErrorList) {
-    if restart != "Never" {
-        errors.invalid(
-            path,
-            policy.clone(),
-            "only \"Never\" is supported for the pod template's restartPolicy",
-        );
-    }
-    for (i, rule) in list(policy, "rules").iter().enumerate() {
-        let path = path.child("rules").index(i);
-        required_one_of(rule, "action", &path, &["Count", "FailIndex", "FailJob", "Ignore"], errors);
-        let (codes, conditions) = (has(rule, "onExitCodes"), !list(rule, "onPodConditions").is_empty());
-        if codes && conditions {
-            errors.invalid(
-                &path,
-                rule.clone(),
-                "specifying both OnExitCodes and OnPodConditions is not supported",
-            );
-        } else if !codes && !conditions {
-            errors.invalid(
-                &path,
-                rule.clone(),
-                "specifying one of OnExitCodes and OnPodConditions is required",
-            );
-        }
-        if codes {
-            let own = path.child("onExitCodes");
-            let requirement = field(rule, "onExitCodes");
-            required_one_of(requirement, "operator", &own, &["In", "NotIn"], errors);
-            let values = list(requirement, "values");
-            if values.is_empty() {
-                errors.invalid(&own.child("values"), Vec::<Value>::new(), "at least one value is required");
-            }
-            for (j, value) in values.iter().enumerate() {
-                if text(requirement, "operator") == "In" && value.as_i64() == Some(0) {
-                    errors.invalid(&own.child("values").index(j), 0, "must not be 0 for the In operator");
-                }
-            }
-        }
-        for (j, pattern) in list(rule, "onPodConditions").iter().enumerate() {
-            let own = path.child("onPodConditions").index(j);
-            if text(pattern, "type").is_empty() {
-                errors.required(&own.child("type"), "");
-            }
-            required_one_of(pattern, "status", &own, &["False", "True", "Unknown"], errors);
-        }
-    }
-}
-
-/// The template never changes, but for where pods may run while the job is suspended and has not begun.
+/// The template never changes, but for where pods may run and what they ask for while the job is suspended and has no
+/// pods (KEP-2926, KEP-5440).
 fn template_update(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
     let old_spec = field(old, "spec");
-    let mut template = field(spec, "template").clone();
-    let old_template = field(old_spec, "template");
-    let suspended = is_true(old_spec, "suspend") && !has(field(old, "status"), "startTime");
-    if suspended {
-        if let Some(pod) = at_mut(&mut template, &["spec"]) {
-            for name in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
-                copy(pod, field(old_template, "spec"), name);
-            }
+    let (template, old_template) = (field(spec, "template"), field(old_spec, "template"));
+    if template == old_template {
+        return;
+    }
+    let idle = int(field(old, "status"), "active").unwrap_or(0) == 0;
+    let same = if is_true(old_spec, "suspend") && idle {
+        equivalent(&as_before(template, old_template), old_template)
+    } else {
+        equivalent(template, old_template)
+    };
+    if !same {
+        errors.invalid(&path.child("template"), template.clone(), "field is immutable");
+    }
+}
+
+/// The template with everything that may change while the job is suspended as it was.
+fn as_before(template: &Value, old: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(metadata) = at_mut(&mut template, &["metadata"]) {
+        for name in ["annotations", "labels"] {
+            copy(metadata, field(old, "metadata"), name);
         }
-        if let Some(metadata) = at_mut(&mut template, &["metadata"]) {
-            for name in ["annotations", "labels"] {
-                copy(metadata, field(old_template, "metadata"), name);
+    }
+    let Some(pod) = at_mut(&mut template, &["spec"]) else { return template };
+    let old = field(old, "spec");
+    for name in ["nodeSelector", "tolerations", "schedulingGates"] {
+        copy(pod, old, name);
+    }
+    let node_affinity = field(old, "affinity").get("nodeAffinity");
+    if let Some(node_affinity) = node_affinity
+        && let Some(affinity) = workload::ensure(pod, &["affinity"])
+    {
+        crate::value::set(affinity, "nodeAffinity", node_affinity.clone());
+    } else if let Some(affinity) = at_mut(pod, &["affinity"]) {
+        crate::value::remove(affinity, "nodeAffinity");
+    }
+    for lists in ["containers", "initContainers"] {
+        for (container, old) in list_mut(pod, lists).iter_mut().zip(list(old, lists)) {
+            if same(field(container, "name"), field(old, "name")) {
+                resources_as_before(container, old);
             }
         }
     }
-    if !equivalent(&template, old_template) {
-        errors.invalid(&path.child("template"), field(spec, "template").clone(), "field is immutable");
+    template
+}
+
+/// What a container asks for, and may use at most, as it was; claims are none of that.
+fn resources_as_before(container: &mut Value, old: &Value) {
+    let old = field(old, "resources");
+    if let Some(resources) = workload::ensure(container, &["resources"]) {
+        for name in ["limits", "requests"] {
+            copy(resources, old, name);
+        }
     }
 }
 
@@ -442,6 +375,86 @@ mod tests {
         let errors = Job.validate_update(&new, &job());
         assert_eq!(errors.len(), 1);
         assert!(errors[0].to_string().ends_with("field is immutable"));
+    }
+
+    fn told(new: &Value, old: &Value) -> Vec<String> {
+        Job.validate_update(new, old).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_suspended_job_s_pods_may_be_placed_and_sized_anew() {
+        let mut old = job();
+        old["spec"]["suspend"] = json!(true);
+        let mut new = old.clone();
+        let pod = &mut new["spec"]["template"]["spec"];
+        pod["nodeSelector"] = json!({"disk": "fast"});
+        pod["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}}});
+        pod["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+        assert_eq!(told(&new, &old), Vec::<String>::new());
+        // What was set can be taken back.
+        assert_eq!(told(&old, &new), Vec::<String>::new());
+        new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other");
+        assert!(told(&new, &old)[0].ends_with("field is immutable"));
+        new["spec"]["template"]["spec"]["containers"][0]["image"] = json!("busybox");
+        old["status"] = json!({"active": 1});
+        assert!(told(&new, &old)[0].ends_with("field is immutable"));
+    }
+
+    #[test]
+    fn completions_of_an_indexed_job_change_with_its_parallelism() {
+        let mut old = job();
+        old["spec"]["completionMode"] = json!("Indexed");
+        old["spec"]["parallelism"] = json!(1);
+        let mut new = old.clone();
+        new["spec"]["completions"] = json!(3);
+        assert_eq!(
+            told(&new, &old),
+            ["spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism"]
+        );
+        new["spec"]["parallelism"] = json!(3);
+        assert_eq!(told(&new, &old), Vec::<String>::new());
+        let mut plain = job();
+        plain["spec"]["completions"] = json!(3);
+        assert_eq!(told(&plain, &job()), ["spec.completions: Invalid value: 3: field is immutable"]);
+    }
+
+    #[test]
+    fn generated_labels_are_the_job_s_own() {
+        let mut object = job();
+        object["spec"]["template"]["metadata"]["labels"] =
+            json!({"controller-uid": "u1", "job-name": "j", CONTROLLER_UID: "u2"});
+        object["spec"]["selector"]["matchLabels"] = json!({CONTROLLER_UID: "u2"});
+        let told: Vec<String> = Job.validate(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3);
+        assert!(told[0].starts_with(
+            "spec.template.metadata.labels[batch.kubernetes.io/controller-uid]: Invalid value: {"
+        ));
+        assert!(told[0].ends_with("}: must be 'u1'"));
+        assert_eq!(
+            told[1],
+            "spec.template.metadata.labels[batch.kubernetes.io/job-name]: Required value: must be 'j'"
+        );
+        assert!(
+            told[2].starts_with("spec.selector: Invalid value: ")
+                && told[2].ends_with("`selector` not auto-generated")
+        );
+    }
+
+    #[test]
+    fn pods_of_an_indexed_job_have_host_names() {
+        let mut object = job();
+        object["metadata"]["name"] = json!("j.x");
+        object["spec"]["completionMode"] = json!("Indexed");
+        object["spec"]["template"]["metadata"]["labels"]["job-name"] = json!("j.x");
+        object["spec"]["template"]["metadata"]["labels"][JOB_NAME] = json!("j.x");
+        assert_eq!(
+            Job.validate(&object)[0].to_string(),
+            "metadata.name: Invalid value: \"j.x\": will not able to create pod with invalid DNS label: j.x-0"
+        );
+        assert!(Job.warnings_on_create(&object)[0].starts_with(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [a lowercase RFC 1123 label must"
+        ));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The `batch` group: one line per kind.
 
 mod cron_job;
+mod failure_policy;
+mod indexes;
 mod job;
+mod job_rules;
 mod job_status;
 mod schedule;
 
