@@ -1,6 +1,6 @@
 //! HorizontalPodAutoscaler (KEP-117), stored as `autoscaling/v2`.
 
-use super::v1;
+use super::{behavior, metrics, v1};
 use crate::validation::Errors;
 use crate::{Kind, columns, validation, value};
 use apimachinery::field::{ErrorList, Path};
@@ -14,6 +14,9 @@ pub struct HorizontalPodAutoscaler;
 
 /// Wanted CPU utilisation in percent where no metric is given (upstream's value).
 const DEFAULT_CPU_PERCENT: i64 = 80;
+
+/// Metrics that the table shows before it counts.
+const SHOWN_TARGETS: usize = 2;
 
 impl Kind for HorizontalPodAutoscaler {
     fn group_kind(&self) -> (&'static str, &'static str) {
@@ -31,6 +34,7 @@ impl Kind for HorizontalPodAutoscaler {
     fn default(&self, object: &mut Value) {
         let Some(spec) = value::object_mut(object, "spec") else { return };
         value::default(spec, "minReplicas", 1);
+        behavior::fill(spec);
         if value::list(spec, "metrics").is_empty() {
             let target = json!({"type": "Utilization", "averageUtilization": DEFAULT_CPU_PERCENT});
             value::set(
@@ -42,29 +46,18 @@ impl Kind for HorizontalPodAutoscaler {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
-        let (low, high) =
-            (value::int(spec, "minReplicas").unwrap_or(1), value::int(spec, "maxReplicas").unwrap_or(0));
-        if low < 1 {
-            errors.invalid(&path.child("minReplicas"), low, "must be greater than or equal to 1");
-        }
-        if high < 1 {
-            errors.invalid(&path.child("maxReplicas"), high, "must be greater than 0");
-        } else if high < low {
-            errors.invalid(
-                &path.child("maxReplicas"),
-                high,
-                "must be greater than or equal to `minReplicas`",
-            );
-        }
-        let (target, target_path) = (value::field(spec, "scaleTargetRef"), path.child("scaleTargetRef"));
-        for name in ["kind", "name"] {
-            validation::required_text(target, name, &target_path, &mut errors);
-        }
-        let types = ["ContainerResource", "External", "Object", "Pods", "Resource"];
-        for (index, metric) in value::list(spec, "metrics").iter().enumerate() {
-            let path = path.child("metrics").index(index);
-            validation::required_one_of(metric, "type", &path, &types, &mut errors);
+        validate(object, 1)
+    }
+
+    /// Only what goes down to nothing already may go on doing so.
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        validate(object, value::int_at(old, &["spec", "minReplicas"]).map_or(1, |low| low.clamp(0, 1)))
+    }
+
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for name in ["currentReplicas", "desiredReplicas"] {
+            validation::non_negative(value::field(object, "status"), name, &Path::new("status"), &mut errors);
         }
         errors
     }
@@ -106,50 +99,137 @@ impl Kind for HorizontalPodAutoscaler {
     }
 }
 
-/// `cpu: 12%/80%`, one after the other.
+fn validate(object: &Value, lowest: i64) -> ErrorList {
+    let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
+    let (low, high) = (value::int(spec, "minReplicas"), value::int(spec, "maxReplicas").unwrap_or(0));
+    if let Some(low) = low
+        && low < lowest
+    {
+        errors.invalid(&path.child("minReplicas"), low, format!("must be greater than or equal to {lowest}"));
+    }
+    if high < 1 {
+        errors.invalid(&path.child("maxReplicas"), high, "must be greater than 0");
+    }
+    if low.is_some_and(|low| high < low) {
+        errors.invalid(&path.child("maxReplicas"), high, "must be greater than or equal to `minReplicas`");
+    }
+    metrics::reference(value::field(spec, "scaleTargetRef"), &path.child("scaleTargetRef"), &mut errors);
+    metrics::validate(spec, &path, &mut errors);
+    behavior::validate(spec, &path, &mut errors);
+    errors
+}
+
+/// `cpu: 12%/80%` and the like: the first ones, and how many more there are.
 fn targets(object: &Value) -> String {
     let current = value::list_at(object, &["status", "currentMetrics"]);
-    let shown: Vec<String> = value::list_at(object, &["spec", "metrics"])
+    let metrics = value::list_at(object, &["spec", "metrics"]);
+    if metrics.is_empty() {
+        return "<none>".to_owned();
+    }
+    let shown: Vec<String> = metrics
         .iter()
         .enumerate()
-        .map(|(index, metric)| {
-            let kind = value::text(metric, "type");
-            let source = source(metric, kind);
-            let name = match kind {
-                "Resource" | "ContainerResource" => value::text(source, "name"),
-                _ => value::text_at(source, &["metric", "name"]),
-            };
-            let now = current.get(index).map(|metric| self::source(metric, kind));
-            let now = now.and_then(|source| amount(value::field(source, "current")));
-            let wanted = amount(value::field(source, "target"));
-            let unknown = || "<unknown>".to_owned();
-            format!("{name}: {}/{}", now.unwrap_or_else(unknown), wanted.unwrap_or_else(unknown))
-        })
+        .take(SHOWN_TARGETS)
+        .map(|(index, metric)| target(metric, current.get(index).unwrap_or(&Value::Null)))
         .collect();
-    if shown.is_empty() { "<none>".to_owned() } else { shown.join(", ") }
+    let shown = shown.join(", ");
+    match metrics.len().saturating_sub(SHOWN_TARGETS) {
+        0 => shown,
+        more => format!("{shown} + {more} more..."),
+    }
 }
 
-/// The part of a metric that is named after its type.
-fn source<'a>(metric: &'a Value, kind: &str) -> &'a Value {
-    value::field(
-        metric,
-        match kind {
-            "Resource" => "resource",
-            "ContainerResource" => "containerResource",
-            "Pods" => "pods",
-            "Object" => "object",
-            _ => "external",
-        },
-    )
+/// What a metric is and what it is wanted to be.
+fn target(metric: &Value, status: &Value) -> String {
+    let member = match value::text(metric, "type") {
+        "Resource" => "resource",
+        "ContainerResource" => "containerResource",
+        "Pods" => "pods",
+        "Object" => "object",
+        "External" => "external",
+        _ => return "<unknown type>".to_owned(),
+    };
+    let source = value::field(metric, member);
+    let wanted = value::field(source, "target");
+    let now = value::at(status, &[member, "current"]);
+    let average = value::has(wanted, "averageValue");
+    let amount = |object: &Value, name: &str| match value::field(object, name) {
+        Value::Null => None,
+        amount => Some(validation::quantity_text(amount).into_owned()),
+    };
+    let unknown = || "<unknown>".to_owned();
+    if !matches!(member, "resource" | "containerResource") {
+        let name = if average || member == "pods" { "averageValue" } else { "value" };
+        let pair = (amount(now, name).unwrap_or_else(unknown), amount(wanted, name).unwrap_or_default());
+        let per_pod = if average && member != "pods" { " (avg)" } else { "" };
+        return format!("{}/{}{per_pod}", pair.0, pair.1);
+    }
+    let percent =
+        |object: &Value| value::int(object, "averageUtilization").map(|percent| format!("{percent}%"));
+    let (now, wanted) = if average {
+        (amount(now, "averageValue"), amount(wanted, "averageValue").unwrap_or_default())
+    } else {
+        (percent(now), percent(wanted).unwrap_or_else(|| "<auto>".to_owned()))
+    };
+    format!("{}: {}/{wanted}", value::text(source, "name"), now.unwrap_or_else(unknown))
 }
 
-fn amount(value: &Value) -> Option<String> {
-    match value::int(value, "averageUtilization") {
-        Some(percent) => Some(format!("{percent}%")),
-        None => ["averageValue", "value"]
-            .iter()
-            .map(|name| value::text(value, name))
-            .find(|t| !t.is_empty())
-            .map(str::to_owned),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scaler(low: i64, high: i64) -> Value {
+        let mut object = json!({"spec": {
+            "minReplicas": low, "maxReplicas": high, "scaleTargetRef": {"kind": "Deployment", "name": "d"},
+        }});
+        HorizontalPodAutoscaler.default(&mut object);
+        object
+    }
+
+    fn told(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn there_is_something_between_the_bounds() {
+        assert_eq!(told(&HorizontalPodAutoscaler.validate(&scaler(1, 1))), Vec::<String>::new());
+        assert_eq!(
+            told(&HorizontalPodAutoscaler.validate(&scaler(0, 0))),
+            [
+                "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
+                "spec.maxReplicas: Invalid value: 0: must be greater than 0",
+                "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas",
+            ]
+        );
+        assert_eq!(
+            told(&HorizontalPodAutoscaler.validate(&scaler(3, 2))),
+            ["spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`"]
+        );
+        let update = HorizontalPodAutoscaler.validate_update(&scaler(0, 2), &scaler(0, 2));
+        assert_eq!(update.len(), 1, "{update:?}");
+    }
+
+    #[test]
+    fn the_table_shows_two_targets() {
+        let cpu =
+            json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}});
+        let queue = json!({"type": "External", "external": {"target": {"averageValue": "5"}}});
+        let object = json!({
+            "spec": {"metrics": [cpu, queue, queue]},
+            "status": {"currentMetrics": [{"type": "Resource", "resource": {"current": {"averageUtilization": 12}}}]},
+        });
+        assert_eq!(targets(&object), "cpu: 12%/80%, <unknown>/5 (avg) + 1 more...");
+        let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "1k"}}});
+        assert_eq!(targets(&json!({"spec": {"metrics": [pods]}})), "<unknown>/1k");
+        assert_eq!(targets(&json!({})), "<none>");
+    }
+
+    #[test]
+    fn a_status_counts_upwards() {
+        let object = json!({"status": {"currentReplicas": -1, "desiredReplicas": 1}});
+        assert_eq!(
+            told(&HorizontalPodAutoscaler.validate_status_update(&object, &object)),
+            ["status.currentReplicas: Invalid value: -1: must be greater than or equal to 0"]
+        );
     }
 }

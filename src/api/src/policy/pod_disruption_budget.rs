@@ -1,9 +1,8 @@
 //! PodDisruptionBudget (KEP-85).
 
-use crate::Kind;
-use crate::columns;
+use crate::apps::workload;
 use crate::validation::Errors;
-use crate::{validation, value};
+use crate::{Kind, columns, validation, value};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
 use jiff::Timestamp;
@@ -27,16 +26,21 @@ impl Kind for PodDisruptionBudget {
             errors.invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
         }
         for name in ["minAvailable", "maxUnavailable"] {
-            validation::int_or_percent(spec, name, &path, &mut errors);
+            workload::share(spec, name, true, &path, &mut errors);
         }
         validation::label_selector(spec, "selector", &path, &mut errors);
-        validation::one_of(
-            spec,
-            "unhealthyPodEvictionPolicy",
-            &path,
-            &["AlwaysAllow", "IfHealthyBudget"],
-            &mut errors,
-        );
+        let known = ["AlwaysAllow", "IfHealthyBudget"];
+        validation::one_of(spec, "unhealthyPodEvictionPolicy", &path, &known, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
+        let (status, path, mut errors) =
+            (value::field(object, "status"), Path::new("status"), ErrorList::new());
+        validation::conditions(status, "conditions", &path, &mut errors);
+        for name in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+            validation::non_negative(status, name, &path, &mut errors);
+        }
         errors
     }
 
@@ -64,5 +68,49 @@ impl Kind for PodDisruptionBudget {
             Value::from(value::int_at(object, &["status", "disruptionsAllowed"]).unwrap_or(0)),
             columns::age(object, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_budget_is_a_number_or_a_share() {
+        let check = |spec: Value| told(&PodDisruptionBudget.validate(&json!({ "spec": spec })));
+        assert_eq!(check(json!({"minAvailable": "50%"})), Vec::<String>::new());
+        assert_eq!(
+            check(json!({"minAvailable": "101%", "unhealthyPodEvictionPolicy": "Never"})),
+            [
+                "spec.minAvailable: Invalid value: \"101%\": must not be greater than 100%",
+                "spec.unhealthyPodEvictionPolicy: Unsupported value: \"Never\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
+            ]
+        );
+        assert_eq!(
+            check(json!({"minAvailable": -1, "maxUnavailable": 1})),
+            [
+                "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":-1}: minAvailable and maxUnavailable cannot be both set",
+                "spec.minAvailable: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_status_has_whole_conditions() {
+        let object =
+            json!({"status": {"disruptionsAllowed": -1, "conditions": [{"type": "A", "status": "True"}]}});
+        assert_eq!(
+            told(&PodDisruptionBudget.validate_status_update(&object, &object)),
+            [
+                "status.conditions[0].lastTransitionTime: Required value: must be set",
+                "status.conditions[0].reason: Required value: must be set",
+                "status.disruptionsAllowed: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
     }
 }
