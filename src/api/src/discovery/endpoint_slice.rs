@@ -1,18 +1,11 @@
 //! EndpointSlice (KEP-752).
 
-use crate::Kind;
-use crate::columns;
-use crate::validation::Errors;
-use crate::{validation, value};
-use apimachinery::field::{ErrorList, FieldError, Path};
+use super::endpoint_rules;
+use crate::{Kind, columns, validation, value};
+use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
-
-/// Most endpoints of a slice (upstream's limit).
-const MAX_ENDPOINTS: usize = 1000;
-/// Most addresses of an endpoint (upstream's limit).
-const MAX_ADDRESSES: usize = 100;
 
 /// EndpointSlice.
 pub struct EndpointSlice;
@@ -29,43 +22,38 @@ impl Kind for EndpointSlice {
         }
     }
 
+    fn prepare_for_create(&self, object: &mut Value) {
+        drop_topology(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        if !value::same(value::field(object, "endpoints"), value::field(old, "endpoints")) {
+            drop_topology(object);
+        }
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
-        let (root, mut errors) = (Path::default(), ErrorList::new());
-        validation::required_one_of(object, "addressType", &root, &["FQDN", "IPv4", "IPv6"], &mut errors);
-        let endpoints = value::list(object, "endpoints");
-        if endpoints.len() > MAX_ENDPOINTS {
-            errors.push(FieldError::too_many(&Path::new("endpoints"), endpoints.len(), MAX_ENDPOINTS));
-        }
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let path = Path::new("endpoints").index(index);
-            let addresses = value::list(endpoint, "addresses");
-            if addresses.is_empty() {
-                errors.required(&path.child("addresses"), "must contain at least 1 address");
-            } else if addresses.len() > MAX_ADDRESSES {
-                errors.push(FieldError::too_many(&path.child("addresses"), addresses.len(), MAX_ADDRESSES));
-            }
-            for (at, address) in value::texts(endpoint, "addresses").enumerate() {
-                let path = path.child("addresses").index(at);
-                match value::text(object, "addressType") {
-                    "FQDN" => {
-                        errors.check_at(&path, address, apimachinery::validation::dns1123_subdomain(address))
-                    }
-                    _ => validation::check_ip(address, &path, &mut errors),
-                }
-            }
-        }
-        for (index, port) in value::list(object, "ports").iter().enumerate() {
-            let path = Path::new("ports").index(index);
-            validation::one_of(port, "protocol", &path, &["SCTP", "TCP", "UDP"], &mut errors);
-            validation::range(port, "port", &path, 1, 65535, &mut errors);
-        }
-        errors
+        endpoint_rules::validate(object, &Value::Null)
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(object);
+        let mut errors = endpoint_rules::validate(object, old);
         validation::immutable(object, old, "addressType", &Path::default(), &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if value::text(object, "addressType") == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        for (i, endpoint) in value::list(object, "endpoints").iter().enumerate() {
+            for (j, address) in value::texts(endpoint, "addresses").enumerate() {
+                let path = || format!("endpoints[{i}].addresses[{j}]");
+                warnings.extend(validation::ip_warning(address, path));
+            }
+        }
+        warnings
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -81,7 +69,7 @@ impl Kind for EndpointSlice {
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let ports = value::list(object, "ports").iter().map(|p| match value::int(p, "port") {
             Some(port) => port.to_string(),
-            None => "*".to_owned(),
+            None => p.get("name").and_then(Value::as_str).unwrap_or("*").to_owned(),
         });
         let addresses = value::list(object, "endpoints")
             .iter()
@@ -96,6 +84,13 @@ impl Kind for EndpointSlice {
     }
 }
 
+/// The labels of v1beta1 are not for clients of v1 to write: zone and node have fields.
+fn drop_topology(object: &mut Value) {
+    for endpoint in value::list_mut(object, "endpoints") {
+        value::remove(endpoint, "deprecatedTopology");
+    }
+}
+
 /// The first three of some texts and how many more there are, as kubectl shows them.
 fn some_of(texts: Vec<String>, none: &str) -> Value {
     let shown = columns::joined(texts.iter().take(3).map(String::as_str));
@@ -104,4 +99,31 @@ fn some_of(texts: Vec<String>, none: &str) -> Value {
         1..=3 => shown,
         more => format!("{shown} + {} more...", more - 3),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn labels_of_old_are_dropped_with_a_change() {
+        let old = json!({"endpoints": [{"addresses": ["10.0.0.1"], "deprecatedTopology": {"a": "b"}}]});
+        let mut same = old.clone();
+        EndpointSlice.prepare_for_update(&mut same, &old);
+        assert_eq!(same, old);
+        let mut new = old.clone();
+        new["endpoints"][0]["addresses"] = json!(["10.0.0.2"]);
+        EndpointSlice.prepare_for_update(&mut new, &old);
+        assert_eq!(new, json!({"endpoints": [{"addresses": ["10.0.0.2"]}]}));
+    }
+
+    #[test]
+    fn the_type_stays() {
+        let of = |kind: &str| json!({"addressType": kind});
+        let told: Vec<String> =
+            EndpointSlice.validate_update(&of("IPv6"), &of("IPv4")).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["addressType: Invalid value: \"IPv6\": field is immutable"]);
+        assert_eq!(EndpointSlice.warnings(&of("FQDN")), ["spec.addressType: FQDN endpoints are deprecated"]);
+    }
 }

@@ -1,14 +1,20 @@
 //! Ingress (KEP-1453).
 
-use crate::Kind;
-use crate::columns;
+use super::ingress_rules::{self, Tolerated};
 use crate::validation::Errors;
-use crate::{validation, value};
+use crate::{Kind, columns, value};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Told the class before there was a field for it.
+const OLD_CLASS: &str = "kubernetes.io/ingress.class";
+
+/// Hosts that the table shows before it counts.
+const SHOWN_HOSTS: usize = 3;
 
 /// Ingress.
 pub struct Ingress;
@@ -27,24 +33,37 @@ impl Kind for Ingress {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
-        if value::list(spec, "rules").is_empty() && !value::has(spec, "defaultBackend") {
-            errors.invalid(&path, spec.clone(), "either `defaultBackend` or `rules` must be specified");
-        }
-        if value::has(spec, "defaultBackend") {
-            backend(value::field(spec, "defaultBackend"), &path.child("defaultBackend"), &mut errors);
-        }
-        validation::text_form(
-            spec,
-            "ingressClassName",
-            &path,
-            apimachinery::validation::dns1123_subdomain,
-            &mut errors,
-        );
-        for (index, rule) in value::list(spec, "rules").iter().enumerate() {
-            validate_rule(rule, &path.child("rules").index(index), &mut errors);
+        let mut errors = ErrorList::new();
+        let spec = value::field(object, "spec");
+        ingress_rules::spec(spec, Tolerated::default(), &mut errors);
+        if let Some(old_class) = meta::annotation(object, OLD_CLASS)
+            && value::field(spec, "ingressClassName").as_str().is_some_and(|class| class != old_class)
+        {
+            errors.invalid(
+                &Path::new("annotations").child(OLD_CLASS),
+                old_class,
+                "must match `ingressClassName` when both are specified",
+            );
         }
         errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let tolerated = Tolerated::by(value::field(old, "spec"));
+        ingress_rules::spec(value::field(object, "spec"), tolerated, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
+        ingress_rules::status(object, old)
+    }
+
+    fn warnings_on_create(&self, object: &Value) -> Vec<String> {
+        if meta::annotation(object, OLD_CLASS).is_none() {
+            return Vec::new();
+        }
+        vec![format!("annotation \"{OLD_CLASS}\" is deprecated, please use 'spec.ingressClassName' instead")]
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -60,99 +79,79 @@ impl Kind for Ingress {
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let spec = value::field(object, "spec");
-        let class = match value::text(spec, "ingressClassName") {
-            "" => meta::annotation(object, "kubernetes.io/ingress.class").unwrap_or(""),
-            class => class,
-        };
-        let hosts = columns::joined(
-            value::list(spec, "rules").iter().map(|r| value::text(r, "host")).filter(|h| !h.is_empty()),
-        );
-        let addresses =
-            value::list_at(object, &["status", "loadBalancer", "ingress"]).iter().map(|i| match value::text(
-                i, "ip",
-            ) {
-                "" => value::text(i, "hostname"),
+        let addresses: BTreeSet<&str> = value::list_at(object, &["status", "loadBalancer", "ingress"])
+            .iter()
+            .map(|entry| match value::text(entry, "ip") {
+                "" => value::text(entry, "hostname"),
                 ip => ip,
-            });
+            })
+            .filter(|address| !address.is_empty())
+            .collect();
         vec![
             columns::name(object),
-            columns::or_none(class),
-            Value::from(if hosts.is_empty() { "*".to_owned() } else { hosts }),
-            Value::from(columns::joined(addresses)),
+            columns::or_none(value::text(spec, "ingressClassName")),
+            Value::from(shown_hosts(value::list(spec, "rules"))),
+            Value::from(columns::joined(addresses.into_iter())),
             Value::from(if value::list(spec, "tls").is_empty() { "80" } else { "80, 443" }),
             columns::age(object, now),
         ]
     }
 }
 
-fn validate_rule(rule: &Value, path: &Path, errors: &mut ErrorList) {
-    let host = value::text(rule, "host");
-    if host.parse::<std::net::IpAddr>().is_ok() {
-        errors.invalid(&path.child("host"), host, "must be a DNS name, not an IP address");
-    } else if host.contains('*') {
-        errors.check(path, "host", host, apimachinery::validation::wildcard_dns1123_subdomain(host));
-    } else if !host.is_empty() {
-        errors.check(path, "host", host, apimachinery::validation::dns1123_subdomain(host));
+/// The first hosts, and how many more rules there are.
+fn shown_hosts(rules: &[Value]) -> String {
+    let mut hosts: Vec<&str> =
+        rules.iter().map(|rule| value::text(rule, "host")).filter(|host| !host.is_empty()).collect();
+    if hosts.is_empty() {
+        return "*".to_owned();
     }
-    if !value::has(rule, "http") {
-        return;
-    }
-    let (http, path) = (value::field(rule, "http"), path.child("http"));
-    if value::list(http, "paths").is_empty() {
-        errors.required(&path.child("paths"), "");
-    }
-    for (index, item) in value::list(http, "paths").iter().enumerate() {
-        let path = path.child("paths").index(index);
-        let (kind, text) = (value::text(item, "pathType"), value::text(item, "path"));
-        match kind {
-            "" => errors.required(&path.child("pathType"), "pathType must be specified"),
-            "Exact" | "Prefix" => {
-                if !text.starts_with('/') {
-                    errors.invalid(&path.child("path"), text, "must be an absolute path");
-                }
-                for bad in ["//", "/./", "/../", "%2f", "%2F"] {
-                    if text.contains(bad) {
-                        errors.invalid(&path.child("path"), text, format!("must not contain '{bad}'"));
-                    }
-                }
-            }
-            "ImplementationSpecific" => {
-                if !text.is_empty() && !text.starts_with('/') {
-                    errors.invalid(&path.child("path"), text, "must be an absolute path");
-                }
-            }
-            other => {
-                errors.not_supported(
-                    &path.child("pathType"),
-                    other,
-                    &["Exact", "ImplementationSpecific", "Prefix"],
-                );
-            }
-        }
-        backend(value::field(item, "backend"), &path.child("backend"), errors);
-    }
+    // Whatever comes after the last host that is shown counts, also a rule without one.
+    let more = hosts.len() > SHOWN_HOSTS
+        || (hosts.len() == SHOWN_HOSTS
+            && rules.last().is_some_and(|rule| value::text(rule, "host").is_empty()));
+    hosts.truncate(SHOWN_HOSTS);
+    let shown = hosts.join(",");
+    if more { format!("{shown} + {} more...", rules.len().saturating_sub(SHOWN_HOSTS)) } else { shown }
 }
 
-fn backend(backend: &Value, path: &Path, errors: &mut ErrorList) {
-    let (service, resource) = (value::field(backend, "service"), value::has(backend, "resource"));
-    if !service.is_null() && resource {
-        errors.invalid(path, "", "cannot set both resource and service backends");
-    } else if service.is_null() && !resource {
-        errors.required(path, "resource or service backend is required");
-    } else if !service.is_null() {
-        let path = path.child("service");
-        if validation::required_text(service, "name", &path, errors) {
-            validation::text_form(service, "name", &path, apimachinery::validation::dns1123_label, errors);
-        }
-        let port = value::field(service, "port");
-        let (name, number) = (value::text(port, "name"), value::int(port, "number").unwrap_or(0));
-        match (name.is_empty(), number == 0) {
-            (false, false) => errors.invalid(&path, "", "cannot set both port name & port number"),
-            (true, true) => errors.required(&path, "port name or number is required"),
-            (false, true) => {
-                errors.check(&path.child("port"), "name", name, apimachinery::validation::port_name(name))
-            }
-            (true, false) => validation::range(port, "number", &path.child("port"), 1, 65535, errors),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_table_shows_three_hosts_and_every_address() {
+        let rules: Vec<Value> = ["a", "b", "c", "d", "e"].iter().map(|host| json!({"host": host})).collect();
+        let object = json!({
+            "spec": {"rules": rules},
+            "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.1"}, {"hostname": "x.y"}]}},
+        });
+        let row = Ingress.row(&object, Timestamp::UNIX_EPOCH);
+        assert_eq!(row[1], "<none>");
+        assert_eq!(row[2], "a,b,c + 2 more...");
+        assert_eq!(row[3], "10.0.0.1,10.0.0.2,x.y");
+        assert_eq!(shown_hosts(&[json!({})]), "*");
+    }
+
+    #[test]
+    fn the_annotation_of_old_tells_the_same_class() {
+        let object = json!({
+            "metadata": {"annotations": {OLD_CLASS: "a"}},
+            "spec": {"ingressClassName": "b", "rules": [{"host": "example.com"}]},
+        });
+        let told: Vec<String> = Ingress.validate(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "annotations.kubernetes.io/ingress.class: Invalid value: \"a\": must match `ingressClassName` when both are specified"
+            ]
+        );
+        assert_eq!(Ingress.validate_update(&object, &object), vec![]);
+        assert_eq!(
+            Ingress.warnings_on_create(&object),
+            [
+                "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+            ]
+        );
     }
 }

@@ -1,13 +1,18 @@
 //! IngressClass (KEP-1453).
 
-use crate::Kind;
-use crate::columns;
-use crate::validation::Errors;
-use crate::{validation, value};
-use apimachinery::field::{ErrorList, Path};
+use super::references;
+use crate::{Kind, columns, validation, value};
+use apimachinery::field::{ErrorList, FieldError, Path};
+use apimachinery::meta;
 use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
+
+/// The longest name of a controller (upstream's limit).
+const CONTROLLER_MAX_BYTES: usize = 250;
+
+/// Tells that Ingresses without a class are of this one.
+const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// IngressClass.
 pub struct IngressClass;
@@ -26,9 +31,13 @@ impl Kind for IngressClass {
     fn validate(&self, object: &Value) -> ErrorList {
         let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
         let controller = value::text(spec, "controller");
-        if validation::required_text(spec, "controller", &path, &mut errors) && !controller.contains('/') {
-            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            errors.invalid(&path.child("controller"), controller, detail);
+        let own = path.child("controller");
+        if controller.len() > CONTROLLER_MAX_BYTES {
+            errors.push(FieldError::too_long(&own, CONTROLLER_MAX_BYTES));
+        }
+        validation::domain_prefixed_path(controller, &own, &mut errors);
+        if value::has(spec, "parameters") {
+            references::parameters(value::field(spec, "parameters"), &path.child("parameters"), &mut errors);
         }
         errors
     }
@@ -53,11 +62,77 @@ impl Kind for IngressClass {
                 format!("{}.{group}/{}", value::text(parameters, "kind"), value::text(parameters, "name"))
             }
         };
+        let mut name = meta::name(object).to_owned();
+        if meta::annotation(object, IS_DEFAULT) == Some("true") {
+            name.push_str(" (default)");
+        }
         vec![
-            columns::name(object),
+            Value::from(name),
             columns::text_cell(spec, "controller"),
             columns::or_none(&shown),
             columns::age(object, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(spec: &Value) -> Vec<String> {
+        let mut object = json!({ "spec": spec });
+        IngressClass.default(&mut object);
+        IngressClass.validate(&object).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn parameters_are_in_a_namespace_or_are_not() {
+        let with =
+            |parameters: Value| told(&json!({"controller": "example.com/a", "parameters": parameters}));
+        assert_eq!(with(json!({"kind": "K", "name": "n"})), Vec::<String>::new());
+        assert_eq!(
+            with(json!({"kind": "K", "name": "n", "namespace": "x"})),
+            ["spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'"]
+        );
+        assert_eq!(
+            with(json!({"kind": "K", "name": "n", "scope": "Namespace"})),
+            ["spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"]
+        );
+        assert_eq!(
+            with(json!({"scope": "Node"})),
+            [
+                "spec.parameters.kind: Required value",
+                "spec.parameters.name: Required value",
+                "spec.parameters.scope: Unsupported value: \"Node\": supported values: \"Cluster\", \"Namespace\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_table_marks_the_default() {
+        let object = json!({"metadata": {"name": "a", "annotations": {IS_DEFAULT: "true"}}, "spec": {}});
+        assert_eq!(IngressClass.row(&object, Timestamp::UNIX_EPOCH)[0], "a (default)");
+    }
+
+    #[test]
+    fn a_controller_has_a_domain_and_stays() {
+        assert_eq!(
+            told(&json!({"controller": "nginx"})),
+            [
+                "spec.controller: Invalid value: \"nginx\": must be a domain-prefixed path (such as \"acme.io/foo\")"
+            ]
+        );
+        assert_eq!(
+            told(&json!({"controller": format!("a.b/{}", "c".repeat(250))})),
+            ["spec.controller: Too long: may not be more than 250 bytes"]
+        );
+        let of = |controller: &str| json!({"spec": {"controller": controller}});
+        let update: Vec<String> = IngressClass
+            .validate_update(&of("a.b/c"), &of("a.b/d"))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(update, ["spec.controller: Invalid value: \"a.b/c\": field is immutable"]);
     }
 }

@@ -4,8 +4,10 @@ use crate::Kind;
 
 mod ingress;
 mod ingress_class;
+mod ingress_rules;
 mod ip_address;
 mod network_policy;
+mod references;
 mod service_cidr;
 
 /// The kinds of this group that have a file of their own.

@@ -2,11 +2,10 @@
 
 use crate::Kind;
 use crate::columns;
-use crate::validation::Errors;
+use crate::validation::{Errors, canonical_cidr, sloppy_network};
 use crate::value;
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -26,36 +25,28 @@ impl Kind for ServiceCIDR {
         let mut errors = ErrorList::new();
         let path = Path::new("spec").child("cidrs");
         let cidrs = cidrs(object);
+        let spec = || value::field(object, "spec").clone();
         if cidrs.is_empty() {
             errors.required(&path, "at least one CIDR required");
+            return errors;
         }
         if cidrs.len() > MAX_CIDRS {
-            errors.invalid(&path, cidrs.clone(), "may only hold up to 2 values");
+            errors.invalid(&path, spec(), "may only hold up to 2 values");
+            return errors;
         }
-        let mut networks = Vec::new();
-        for (n, cidr) in cidrs.iter().enumerate() {
-            match cidr.parse::<IpNet>() {
-                Ok(network) if network.trunc() == network => networks.push(network),
-                Ok(network) => {
-                    let detail = format!(
-                        "must not have bits set beyond the prefix length: should be \"{}\"",
-                        network.trunc()
-                    );
-                    errors.invalid(&path.index(n), *cidr, detail);
-                }
-                Err(_) => errors.invalid(
-                    &path.index(n),
-                    *cidr,
-                    "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-                ),
+        if let [one, other] = cidrs.as_slice() {
+            let family = |cidr: &str| sloppy_network(cidr).map(|(ip, _)| ip.is_ipv4());
+            if !matches!((family(one), family(other)), (Some(a), Some(b)) if a != b) {
+                let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+                errors.invalid(&path, spec(), detail);
+                return errors;
             }
         }
-        if let [one, other] = networks.as_slice()
-            && one.addr().is_ipv4() == other.addr().is_ipv4()
-        {
-            let detail =
-                "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
-            errors.invalid(&path, cidrs, detail);
+        for (n, cidr) in cidrs.iter().enumerate() {
+            let problems = canonical_cidr(cidr);
+            if !problems.is_empty() {
+                errors.check_at(&path.index(n), cidr, problems);
+            }
         }
         errors
     }
@@ -112,11 +103,28 @@ mod tests {
         let check = |cidrs: &[&str]| told(&ServiceCIDR.validate(&object(cidrs)));
         assert!(check(&["10.0.0.0/24", "fd00::/112"]).is_empty());
         assert_eq!(check(&[]), ["spec.cidrs: Required value: at least one CIDR required"]);
-        assert!(check(&["10.0.0.1/24"])[0].contains("should be \"10.0.0.0/24\""));
-        assert!(
-            check(&["x"])[0].starts_with("spec.cidrs[0]: Invalid value: \"x\": must be a valid CIDR value")
+        assert_eq!(
+            check(&["10.0.0.1/24"]),
+            [
+                "spec.cidrs[0]: Invalid value: \"10.0.0.1/24\": must not have bits set beyond the prefix length"
+            ]
         );
-        assert!(check(&["10.0.0.0/24", "10.0.1.0/24"])[0].contains("no more than one IP for each IP family"));
+        assert_eq!(
+            check(&["FD00::/112"]),
+            ["spec.cidrs[0]: Invalid value: \"FD00::/112\": must be in canonical form (\"fd00::/112\")"]
+        );
+        assert_eq!(
+            check(&["x"]),
+            [
+                "spec.cidrs[0]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            ]
+        );
+        assert_eq!(
+            check(&["10.0.0.0/24", "10.0.1.0/24"]),
+            [
+                "spec.cidrs: Invalid value: {\"cidrs\":[\"10.0.0.0/24\",\"10.0.1.0/24\"]}: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+            ]
+        );
     }
 
     #[test]
