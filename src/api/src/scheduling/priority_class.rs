@@ -38,9 +38,9 @@ impl Kind for PriorityClass {
         let mut errors = ErrorList::new();
         let (name, number) = (meta::name(object), value::int(object, "value").unwrap_or(0));
         if name.starts_with(SYSTEM_PREFIX) {
-            if !SYSTEM_CLASSES.contains(&(name, number)) {
+            if let Some(why) = system_problem(name, number, value::is_true(object, "globalDefault")) {
                 let detail = format!(
-                    "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only"
+                    "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}"
                 );
                 errors.forbidden(&Path::new("metadata").child("name"), detail);
             }
@@ -86,5 +86,72 @@ impl Kind for PriorityClass {
             columns::age(object, now),
             columns::text_cell(object, "preemptionPolicy"),
         ]
+    }
+}
+
+/// Why a class is none of the system's own.
+fn system_problem(name: &str, number: i64, is_default: bool) -> Option<String> {
+    match SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) {
+        None => Some(format!("{name} is not a known system priority class")),
+        Some((_, wanted)) if *wanted != number => {
+            Some(format!("value of {name} PriorityClass must be {wanted}"))
+        }
+        Some(_) if is_default => Some(format!("globalDefault of {name} PriorityClass must be false")),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn class(name: &str, number: i64) -> Value {
+        json!({"metadata": {"name": name}, "value": number, "preemptionPolicy": "Never"})
+    }
+
+    fn told(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_system_s_own_classes_are_fixed() {
+        assert_eq!(
+            told(&PriorityClass.validate(&class("system-node-critical", 2_000_001_000))),
+            Vec::<String>::new()
+        );
+        let reserved = "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: ";
+        assert_eq!(
+            told(&PriorityClass.validate(&class("system-node-critical", 1))),
+            [format!("{reserved}value of system-node-critical PriorityClass must be 2000001000")]
+        );
+        assert_eq!(
+            told(&PriorityClass.validate(&class("system-mine", 1))),
+            [format!("{reserved}system-mine is not a known system priority class")]
+        );
+        assert_eq!(
+            told(&PriorityClass.validate(&class("mine", 1_000_000_001))),
+            ["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"]
+        );
+    }
+
+    #[test]
+    fn a_class_stays_what_it_is() {
+        let mut new = class("a", 2);
+        new["preemptionPolicy"] = json!("PreemptLowerPriority");
+        assert_eq!(
+            told(&PriorityClass.validate_update(&new, &class("a", 1))),
+            [
+                "value: Forbidden: may not be changed in an update.",
+                "preemptionPolicy: Invalid value: \"PreemptLowerPriority\": field is immutable",
+            ]
+        );
+        new["preemptionPolicy"] = json!("Often");
+        assert_eq!(
+            told(&PriorityClass.validate(&new)),
+            [
+                "preemptionPolicy: Unsupported value: \"Often\": supported values: \"PreemptLowerPriority\", \"Never\""
+            ]
+        );
     }
 }

@@ -12,7 +12,7 @@ mod volume_sources;
 mod volumes;
 
 pub use resources::{resource_name, resource_requirements};
-pub use scheduling::{node_selector, taint_effect};
+pub use scheduling::{node_selector, taint_effect, tolerations};
 pub use spec::{template, validate};
 pub use volumes::{cross_check_source, volume_source_count};
 
