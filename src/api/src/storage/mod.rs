@@ -2,10 +2,13 @@
 
 use crate::Kind;
 
+mod attachment_rules;
 mod csi_driver;
 mod csi_node;
 mod csi_storage_capacity;
+mod parameters;
 mod storage_class;
+mod topologies;
 mod volume_attachment;
 mod volume_attributes_class;
 

@@ -1,8 +1,8 @@
 //! VolumeAttributesClass (KEP-3751).
 
-use crate::Kind;
-use crate::columns;
-use crate::validation;
+use super::parameters;
+use crate::validation::Errors;
+use crate::{Kind, columns, value};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
 use jiff::Timestamp;
@@ -22,15 +22,19 @@ impl Kind for VolumeAttributesClass {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        validation::required_text(object, "driverName", &Path::default(), &mut errors);
+        parameters::provisioner(object, "driverName", &mut errors);
+        parameters::parameters(object, false, &mut errors);
         errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(object);
+        let mut errors = ErrorList::new();
         for name in ["driverName", "parameters"] {
-            validation::immutable(object, old, name, &Path::default(), &mut errors);
+            if !value::same(value::field(object, name), value::field(old, name)) {
+                errors.forbidden(&Path::new(name), format!("updates to {name} are forbidden."));
+            }
         }
+        errors.extend(self.validate(object));
         errors
     }
 
@@ -40,5 +44,29 @@ impl Kind for VolumeAttributesClass {
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![columns::name(object), columns::text_cell(object, "driverName"), columns::age(object, now)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_class_has_parameters_that_stay() {
+        let told = |errors: ErrorList| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |iops: &str| json!({"driverName": "a.b", "parameters": {"iops": iops}});
+        assert_eq!(told(VolumeAttributesClass.validate(&of("1"))), Vec::<String>::new());
+        assert_eq!(
+            told(VolumeAttributesClass.validate(&json!({}))),
+            [
+                "driverName: Required value",
+                "parameters: Required value: must contain at least one key/value pair",
+            ]
+        );
+        assert_eq!(
+            told(VolumeAttributesClass.validate_update(&of("2"), &of("1"))),
+            ["parameters: Forbidden: updates to parameters are forbidden."]
+        );
     }
 }
