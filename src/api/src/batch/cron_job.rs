@@ -1,6 +1,6 @@
 //! CronJob: <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/cron-job-v1/>.
 
-use super::{job_rules, schedule};
+use super::{failure_policy, job_rules, schedule};
 use crate::apps::workload;
 use crate::columns::{age, name, or_none, translate_timestamp_since};
 use crate::kind::{Kind, NameRule};
@@ -51,6 +51,7 @@ impl Kind for CronJob {
         default(spec, "successfulJobsHistoryLimit", 3);
         default(spec, "failedJobsHistoryLimit", 1);
         if let Some(job) = at_mut(spec, &["jobTemplate", "spec"]) {
+            failure_policy::fill(job);
             workload::default_template(job);
         }
     }
@@ -226,6 +227,15 @@ mod tests {
         assert_eq!(CronJob.warnings(&zoned).len(), 1);
         let both = cron_job(&json!({"schedule": "TZ=UTC @daily", "timeZone": "Etc/UTC"}));
         assert!(told(&CronJob.validate_update(&both, &zoned))[0].contains("cannot use both timeZone field"));
+    }
+
+    #[test]
+    fn conditions_in_the_template_are_meant_to_hold() {
+        let mut object = cron_job(&json!({}));
+        object["spec"]["jobTemplate"]["spec"]["podFailurePolicy"] =
+            json!({"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]});
+        CronJob.default(&mut object);
+        assert_eq!(told(&CronJob.validate(&object)), Vec::<String>::new());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is wrong with a job's `podFailurePolicy` (KEP-3329).
 
 use crate::validation::{Errors, invalid_unshown};
-use crate::value::{at, field, has, list, text};
+use crate::value::{at, default_text, field, has, list, list_mut, object_mut, text};
 use apimachinery::field::{ErrorList, FieldError, Path};
 use apimachinery::validation as forms;
 use serde_json::Value;
@@ -15,6 +15,16 @@ const MAX_CONDITIONS: usize = 20;
 const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
 const OPERATORS: [&str; 2] = ["In", "NotIn"];
 const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
+
+/// Fills in the policy of the job with this spec: a condition that is asked for holds, unless something else is said.
+pub fn fill(spec: &mut Value) {
+    let Some(policy) = object_mut(spec, "podFailurePolicy") else { return };
+    for rule in list_mut(policy, "rules") {
+        for condition in list_mut(rule, "onPodConditions") {
+            default_text(condition, "status", "True");
+        }
+    }
+}
 
 /// What is wrong with the policy of the job with this spec.
 pub fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {

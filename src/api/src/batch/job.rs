@@ -1,13 +1,12 @@
 //! Job: <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/>.
 
-use super::job_rules;
+use super::{failure_policy, job_rules};
 use crate::apps::workload::{self, template_cells, template_columns};
 use crate::columns::{age, last_condition, name, translate_timestamp_since};
 use crate::kind::Kind;
 use crate::validation::{Errors, immutable};
 use crate::value::{
-    at, at_mut, copy, default, default_text, equivalent, field, has, int, is_empty, is_true, list, list_mut,
-    same, text,
+    at, at_mut, copy, default, equivalent, field, has, int, is_empty, is_true, list, list_mut, same, text,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::labels::Selector;
@@ -51,13 +50,7 @@ impl Kind for Job {
         default(spec, "manualSelector", false);
         let replace = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
         default(spec, "podReplacementPolicy", replace);
-        if let Some(policy) = at_mut(spec, &["podFailurePolicy"]) {
-            for rule in list_mut(policy, "rules") {
-                for condition in list_mut(rule, "onPodConditions") {
-                    default_text(condition, "status", "True");
-                }
-            }
-        }
+        failure_policy::fill(spec);
         workload::default_template(spec);
     }
 
