@@ -110,7 +110,7 @@ impl ApiServer {
         );
         let tokens =
             Arc::new(ServiceAccountTokens::new(config.tokens, config.service_account_keys, registry.clone()));
-        let resources = Arc::new(LiveResources::built_in());
+        let resources = Arc::new(LiveResources::built_in(&config.runtime_config));
         let admission = default_chain(&AdmissionConfig {
             registry: registry.clone(),
             authorizer: Arc::clone(&authorizer),

@@ -5,6 +5,7 @@ use crate::authentication::{
     IssuerOptions, RequestHeaderConfig, TokenFile, TokenSettings, TokenWebhookOptions,
 };
 use crate::authorization::AuthorizationOptions;
+use crate::registry::RuntimeConfig;
 use ipnet::IpNet;
 use pki::ServiceAccountKeys;
 use rustls::sign::CertifiedKey;
@@ -27,6 +28,8 @@ pub struct Config {
     pub storage: Arc<dyn Storage>,
     /// Networks of cluster IPs, one or two; the first is the default family.
     pub service_cidrs: Vec<IpNet>,
+    /// Which of the built-in versions and resources are served.
+    pub runtime_config: RuntimeConfig,
     /// Ports that Services of type NodePort get.
     pub node_ports: RangeInclusive<u16>,
     /// The address under which the cluster reaches this server.
@@ -71,6 +74,7 @@ impl Config {
     pub fn new(storage: Arc<dyn Storage>, service_account_keys: ServiceAccountKeys) -> Self {
         Self {
             storage,
+            runtime_config: RuntimeConfig::default(),
             service_cidrs: vec![default_service_cidr()],
             node_ports: DEFAULT_NODE_PORTS,
             advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -29,6 +29,8 @@ pub struct Config {
     pub pki: Option<Arc<pki::Pki>>,
     /// Certificates (PEM) that API server certificates are verified with; published in every namespace.
     pub root_ca_pem: String,
+    /// Migrate stored objects when a StorageVersionMigration asks for it: that API is off by default.
+    pub storage_version_migrator: bool,
 }
 
 /// Why the controllers did not start.
@@ -97,14 +99,16 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let service_account_tokens = crate::service_account_tokens::ServiceAccountTokens::new(context, config);
     let serviceaccount = crate::serviceaccount::ServiceAccountController::new(context);
     let statefulset = crate::statefulset::StatefulSetController::new(context);
-    let storage_version_migrator = crate::storage_version_migrator::StorageVersionMigrator::new(context);
+    let storage_version_migrator = config
+        .storage_version_migrator
+        .then(|| crate::storage_version_migrator::StorageVersionMigrator::new(context));
     let taint_eviction = crate::taint_eviction::TaintEviction::new(context);
     let token_cleaner = crate::bootstrap_tokens::TokenCleaner::new(context);
     let ttl_after_finished = crate::ttl_after_finished::TtlAfterFinished::new(context);
     let validating_admission_policy_status =
         crate::validating_admission_policy_status::ValidatingAdmissionPolicyStatus::new(context);
     let volume_protection = crate::volume_protection::VolumeProtection::new(context);
-    vec![
+    let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(bootstrap_signer),
         Arc::new(certificate_approver),
         Arc::new(certificate_cleaner),
@@ -134,11 +138,12 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(service_account_tokens),
         Arc::new(serviceaccount),
         Arc::new(statefulset),
-        Arc::new(storage_version_migrator),
         Arc::new(taint_eviction),
         Arc::new(token_cleaner),
         Arc::new(ttl_after_finished),
         Arc::new(validating_admission_policy_status),
         Arc::new(volume_protection),
-    ]
+    ];
+    all.extend(storage_version_migrator.map(|controller| Arc::new(controller) as Arc<dyn Controller>));
+    all
 }

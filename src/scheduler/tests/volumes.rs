@@ -23,6 +23,7 @@ async fn a_pod_goes_where_the_volume_for_its_claim_is() {
         service_cidrs: Vec::new(),
         pki: None,
         root_ca_pem: "x".to_owned(),
+        storage_version_migrator: false,
     };
     tokio::spawn(controllers::run(controllers, stop.clone()));
     let scheduler = scheduler::Config {

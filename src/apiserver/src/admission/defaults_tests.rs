@@ -34,7 +34,7 @@ async fn cluster() -> Cluster {
         registry: registry.clone(),
         authorizer,
         rbac,
-        resources: Arc::new(LiveResources::built_in()),
+        resources: Arc::new(LiveResources::built_in(&crate::registry::RuntimeConfig::default())),
         outbound: Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into()),
     })
     .await

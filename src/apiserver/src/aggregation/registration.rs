@@ -191,6 +191,7 @@ fn served(object: &Object) -> Option<Vec<GroupVersion>> {
 mod tests {
     use super::*;
     use crate::cached::testing::registry;
+    use crate::registry::RuntimeConfig;
 
     #[tokio::test]
     async fn what_others_made_is_left_alone_and_what_is_managed_is_mended() {
@@ -202,7 +203,7 @@ mod tests {
         registry.create(&resource, object("batch", "v1", ON_START, 5, 5)).await.unwrap();
         registry.create(&resource, object("gone", "v1", ON_START, 5, 5)).await.unwrap();
         registry.create(&resource, object("custom", "v1", ALWAYS, 5, 5)).await.unwrap();
-        register_built_in(&registry, &Resources::built_in()).await.unwrap();
+        register_built_in(&registry, &Resources::built_in(&RuntimeConfig::default())).await.unwrap();
         let priority = async |name: &str| {
             let found = registry.get_value(&resource, "", name).await.unwrap();
             found.map(|object| object["spec"]["groupPriorityMinimum"].as_i64().unwrap())

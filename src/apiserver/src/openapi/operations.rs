@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn parameters_of_all_operations_are_told_once_for_the_path() {
-        let resources = crate::registry::Resources::built_in();
+        let resources = registry::Resources::built_in(&registry::RuntimeConfig::default());
         let paths = of_resource(resources.get("", "v1", "pods").unwrap());
         let item = paths.iter().find(|p| p.path == "/api/v1/namespaces/{namespace}/pods/{name}").unwrap();
         let names: Vec<&str> = item.parameters.iter().map(|p| p.name).collect();

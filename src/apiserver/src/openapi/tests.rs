@@ -3,7 +3,7 @@
 use super::document::{Section, write_v2, write_v3};
 use super::gnostic::GnosticSink;
 use super::sink::JsonSink;
-use crate::registry::{Resources, Served, Source};
+use crate::registry::{Resources, RuntimeConfig, Served, Source};
 use apimachinery::gvk::{Gvk, Gvr};
 use apimachinery::schema::types::ProtobufPath;
 use apimachinery::schema::{
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-static RESOURCES: LazyLock<Resources> = LazyLock::new(Resources::built_in);
+static RESOURCES: LazyLock<Resources> =
+    LazyLock::new(|| Resources::built_in(&RuntimeConfig::parse("api/all").unwrap()));
 static V2: LazyLock<Value> = LazyLock::new(|| v2(&RESOURCES));
 
 fn v2(resources: &Resources) -> Value {

@@ -1,5 +1,6 @@
 //! The table of everything that is served.
 
+use super::runtime_config::RuntimeConfig;
 use super::served::{Served, Source};
 use api::Resource;
 use parking_lot::RwLock;
@@ -13,10 +14,10 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Everything in the built-in table.
-    pub fn built_in() -> Self {
+    /// What is served of the built-in table.
+    pub fn built_in(config: &RuntimeConfig) -> Self {
         let mut resources = Self::default();
-        for resource in api::registry().resources() {
+        for resource in api::registry().resources().filter(|resource| config.serves(&resource.gvr)) {
             resources.add(Served::new(Source::BuiltIn(resource), Source::BuiltIn(hub(resource))));
         }
         resources
@@ -83,9 +84,9 @@ pub struct LiveResources {
 }
 
 impl LiveResources {
-    /// The built-in table.
-    pub fn built_in() -> Self {
-        let built_in = Resources::built_in();
+    /// What is served of the built-in table.
+    pub fn built_in(config: &RuntimeConfig) -> Self {
+        let built_in = Resources::built_in(config);
         Self { now: RwLock::new(Arc::new(built_in.clone())), built_in }
     }
 

@@ -67,9 +67,14 @@ async fn health_and_metrics_answer() {
     assert!(server.get("/openid/v1/jwks").await.expect(200)["keys"].is_array());
 }
 
+/// A server with all that is off by default.
+async fn everything() -> TestServer {
+    TestServer::start_with(|config| config.runtime_config = "api/all".parse().unwrap()).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stored_resource_lists_itself() {
-    let server = TestServer::start().await;
+    let server = everything().await;
     for resource in api::registry().resources().filter(|r| r.verbs.contains(&"list")) {
         let group = &resource.gvr.group;
         let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
@@ -102,7 +107,7 @@ fn request_for(verb: &str) -> Option<(&'static str, &'static str, &'static str)>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_verb_that_discovery_names_is_served() {
-    let server = TestServer::start().await;
+    let server = everything().await;
     let merge = [("content-type", "application/merge-patch+json")];
     for resource in api::registry().resources() {
         let group = &resource.gvr.group;

@@ -10,6 +10,7 @@ use apiserver::authentication::{
 use apiserver::authorization::{
     AuthorizationConfiguration, AuthorizationOptions, ConnectionInfo, WebhookConfiguration,
 };
+use apiserver::registry::RuntimeConfig;
 use apiserver::{Config, GoDuration};
 use clap::Args;
 use rustls_pki_types::CertificateDer;
@@ -28,6 +29,10 @@ const WEBHOOK_VERSION: &str = "v1beta1";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Kubernetes API server")]
 pub struct ApiServerFlags {
+    /// Versions and resources to serve or not besides the stable ones, NAME=BOOL,...: api/all, api/beta, GROUP/VERSION,
+    /// GROUP/VERSION/RESOURCE
+    #[arg(long, env = "KNARR_RUNTIME_CONFIG", value_name = "NAME=BOOL")]
+    pub runtime_config: Option<RuntimeConfig>,
     /// Let in requests without credentials, as system:anonymous [default: true]
     #[arg(long, env = "KNARR_ANONYMOUS_AUTH", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub anonymous_auth: Option<bool>,
@@ -159,6 +164,9 @@ impl ApiServerFlags {
     /// # Errors
     /// When flags contradict each other or a file cannot be used.
     pub fn apply(&self, config: &mut Config) -> Result<()> {
+        if let Some(runtime_config) = &self.runtime_config {
+            config.runtime_config = runtime_config.clone();
+        }
         if let Some(anonymous) = self.anonymous_auth {
             config.anonymous = anonymous;
         }
@@ -380,6 +388,12 @@ mod tests {
         assert_eq!(given.authorization_mode, ["RBAC", "AlwaysAllow"]);
         let more = given.with(&["api-audiences=a".to_owned()]).unwrap();
         assert_eq!((more.anonymous_auth, more.api_audiences.len()), (Some(false), 1));
+        let served =
+            flags(&["runtime-config=api/beta=true,resource.k8s.io/v1beta1=false"]).unwrap().runtime_config;
+        assert_eq!(served, RuntimeConfig::parse("api/beta,resource.k8s.io/v1beta1=false").ok());
+        assert!(
+            flags(&["runtime-config=nope/v1=true"]).unwrap_err().to_string().contains("unknown api groups")
+        );
         let error = flags(&["no-such-flag=1"]).unwrap_err().to_string();
         assert!(error.contains("--no-such-flag"), "{error}");
     }

@@ -236,6 +236,10 @@ fn spawn_controllers(
         service_cidrs: vec![settings.service_cidr],
         pki: Some(Arc::clone(pki)),
         root_ca_pem: pki.cluster_ca().pem().to_owned(),
+        storage_version_migrator: api
+            .resources()
+            .any_version("storagemigration.k8s.io", "storageversionmigrations")
+            .is_some(),
     };
     let until = stop.clone();
     tasks.spawn(async move {

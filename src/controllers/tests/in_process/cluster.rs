@@ -29,7 +29,9 @@ impl Cluster {
         // RUST_LOG=controllers=debug,client=debug shows what led to a failure.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let server = Arc::new(TestServer::start().await);
+        let server = Arc::new(
+            TestServer::start_with(|config| config.runtime_config = "api/all".parse().unwrap()).await,
+        );
         let stop = CancellationToken::new();
         let user = apiserver::authentication::UserInfo::new("system:kube-controller-manager", &[]);
         let client = client::in_process(server.server.in_process(user), "kube-controller-manager");
@@ -41,6 +43,7 @@ impl Cluster {
             service_cidrs: vec!["10.152.183.0/24".parse().unwrap()],
             pki: Some(Arc::clone(&server.pki)),
             root_ca_pem: CA.into(),
+            storage_version_migrator: true,
         };
         tokio::spawn(controllers::run(config, stop.clone()));
         let cluster = Self { server, stop };

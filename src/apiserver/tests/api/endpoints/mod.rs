@@ -1,4 +1,5 @@
-//! Walks every stable operation of Kubernetes (`stable.txt`) against a server, and keeps `docs/api-surface.md` true.
+//! Walks every stable (`stable.txt`) and beta (`beta.txt`) operation of Kubernetes against a server, and keeps
+//! `docs/api-surface.md` true.
 //! `KNARR_UPDATE=1` writes that table anew.
 
 use serde_json::{Value, json};
@@ -7,12 +8,15 @@ use std::path::Path;
 use testkit::{Answer, TestServer};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-const OPERATIONS: &str = include_str!("stable.txt");
+const STABLE: &str = include_str!("stable.txt");
+const BETA: &str = include_str!("beta.txt");
 /// In this order nothing is deleted before all else was done with it.
 const ORDER: [&str; 9] =
     ["post", "list", "read", "get", "put", "patch", "connect", "delete", "deletecollection"];
 /// What is not served on purpose, and why.
-const NOT_SERVED: [(&str, &str); 2] = [
+const NOT_SERVED: [(&str, &str); 4] = [
+    ("/apis/internal.apiserver.k8s.io/", "it has but an alpha version, which is off by default"),
+    ("/apis/storagemigration.k8s.io/", "it has but a beta version, which is off by default"),
     ("/logs/", "the handler is off by default upstream, too"),
     ("/logs/{logpath}", "the handler is off by default upstream, too"),
 ];
@@ -37,14 +41,55 @@ struct Operation {
 async fn every_stable_operation_is_served() {
     let server = TestServer::start().await;
     prepare(&server).await;
-    let mut operations: Vec<Operation> = OPERATIONS
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(|line| {
-            let (path, actions) = line.split_once(' ').unwrap();
-            actions.split(' ').map(move |action| Operation { path, action })
-        })
+    let failures = walk(&server, STABLE).await;
+    let unexpected: Vec<_> =
+        failures.iter().filter(|(path, _)| NOT_SERVED.iter().all(|(known, _)| known != *path)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    let gone: Vec<_> = NOT_SERVED.iter().filter(|(path, _)| !failures.contains_key(path)).collect();
+    assert!(gone.is_empty(), "served by now: {gone:?}");
+    keep_table();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_beta_operation_is_served_when_asked_for() {
+    let server = TestServer::start_with(|config| config.runtime_config = "api/beta".parse().unwrap()).await;
+    let failures = walk(&server, BETA).await;
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beta_and_alpha_are_off_by_default() {
+    let server = TestServer::start().await;
+    for Operation { path, action } in operations(BETA) {
+        if matches!(action, "get" | "list" | "read") {
+            let answer = server.get(&path.replace(['{', '}'], "")).await;
+            assert_eq!(answer.code, 404, "{path}: {}", answer.text());
+        }
+    }
+    let groups = server.get("/apis").await.expect(200);
+    let versions =
+        groups["groups"].as_array().unwrap().iter().flat_map(|g| g["versions"].as_array().unwrap());
+    let unfinished: Vec<&str> = versions
+        .filter_map(|version| version["groupVersion"].as_str())
+        .filter(|version| version.contains("alpha") || version.contains("beta"))
         .collect();
+    assert!(unfinished.is_empty(), "{unfinished:?}");
+}
+
+fn operations(list: &'static str) -> Vec<Operation> {
+    let of_line = |line: &'static str| {
+        let (path, actions) = line.split_once(' ').unwrap();
+        actions.split(' ').map(move |action| Operation { path, action })
+    };
+    list.lines().filter(|line| !line.starts_with('#')).flat_map(of_line).collect()
+}
+
+/// What was refused and why, by path.
+async fn walk(
+    server: &TestServer,
+    list: &'static str,
+) -> BTreeMap<&'static str, Vec<(&'static str, String)>> {
+    let mut operations = operations(list);
     // Subresources after what they belong to; evictions and the like after the rest of the posts.
     operations.sort_by_key(|o| {
         let order = ORDER.iter().position(|action| *action == o.action).expect("a known action");
@@ -52,16 +97,11 @@ async fn every_stable_operation_is_served() {
     });
     let mut failures = BTreeMap::new();
     for operation in &operations {
-        if let Err(why) = perform(&server, operation).await {
+        if let Err(why) = perform(server, operation).await {
             failures.entry(operation.path).or_insert_with(Vec::new).push((operation.action, why));
         }
     }
-    let unexpected: Vec<_> =
-        failures.iter().filter(|(path, _)| NOT_SERVED.iter().all(|(known, _)| known != *path)).collect();
-    assert!(unexpected.is_empty(), "{unexpected:#?}");
-    let gone: Vec<_> = NOT_SERVED.iter().filter(|(path, _)| !failures.contains_key(path)).collect();
-    assert!(gone.is_empty(), "served by now: {gone:?}");
-    keep_table(&operations);
+    failures
 }
 
 /// What objects refer to, and what has no manifest of its own.
@@ -78,7 +118,9 @@ async fn perform(server: &TestServer, operation: &Operation) -> Result<(), Strin
     let collection = path.split("/{name}").next().unwrap();
     let sub = path.split_once("/{name}/").map(|(_, sub)| sub);
     let object = manifest(collection);
-    let name = object.as_ref().and_then(|o| o["metadata"]["name"].as_str()).unwrap_or("example").to_owned();
+    let name = object.as_ref().and_then(|o| o["metadata"]["name"].as_str()).map(str::to_owned);
+    let name =
+        name.unwrap_or_else(|| format!("example-{}", collection.split('/').nth(3).unwrap_or_default()));
     // These exist without having been made.
     let name = if path.contains("/componentstatuses/") { "etcd-0".to_owned() } else { name };
     let uri = path
@@ -132,7 +174,13 @@ fn posted(path: &str, sub: Option<&str>, object: Option<Value>, name: &str) -> V
         (Some("token"), _) => json!({"spec": {"audiences": []}}),
         (_, "bindings") => json!({"metadata": {"name": "bound"}, "target": target}),
         (_, "tokenreviews") => json!({"spec": {"token": "none"}}),
-        // Nothing is particular to this kind, so it has no file and no manifest.
+        // Nothing is particular to these kinds, so they have no file and no manifest.
+        (_, "podcertificaterequests") => json!({"metadata": {"name": name}, "spec": {"signerName": "a.b/c",
+            "podName": "p", "podUID": "1", "serviceAccountName": "default", "serviceAccountUID": "2",
+            "nodeName": "node", "nodeUID": "3", "stubPKCS10Request": REQUEST}}),
+        (_, "devicetaintrules") => {
+            json!({"metadata": {"name": name}, "spec": {"taint": {"key": "k", "effect": "NoExecute"}}})
+        }
         (_, "deviceclasses") => json!({"metadata": {"name": name}, "spec": {}}),
         (None, "certificatesigningrequests") => {
             let mut object = object.unwrap();
@@ -165,25 +213,47 @@ fn manifest(collection: &str) -> Option<Value> {
     let group = if group.is_empty() { "core" } else { group };
     let file = format!("{ROOT}/e2e/fixtures/{group}_{}.yaml", resource.gvk.kind.to_lowercase());
     let mut object: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).ok()?).unwrap();
-    object["apiVersion"] = json!(resource.gvk.api_version());
-    // What is stored in the form of another version would meet itself.
-    if resource.storage_api_version() != resource.gvk.api_version() {
-        let name = format!("other-{}", object["metadata"]["name"].as_str().unwrap());
-        object["metadata"]["name"] = json!(name);
+    let (stored, ours) = (resource.storage_api_version(), resource.gvk.api_version());
+    if stored != ours {
+        if object["apiVersion"] == json!(stored) {
+            resource.kind.convert(&mut object, &stored, &ours).unwrap();
+        }
+        // What is stored in the form of another version would meet itself.
+        let name = object["metadata"]["name"].as_str().unwrap();
+        if name.parse::<std::net::IpAddr>().is_err() {
+            object["metadata"]["name"] = json!(format!("{version}-{name}"));
+        }
     }
+    object["apiVersion"] = json!(ours);
     Some(object)
 }
 
-fn keep_table(operations: &[Operation]) {
-    let mut rows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for operation in operations {
-        rows.entry(operation.path).or_default().insert(operation.action);
-    }
+fn keep_table() {
     let mut text = "# The API's surface\n\n\
-        Every stable operation of Kubernetes, as `src/apiserver/tests/endpoints` walks them; that test writes this table.\n\
+        Every operation of Kubernetes, as `src/apiserver/tests/api/endpoints` walks them; that test writes this table.\n\
         `read` is a document, `connect` a stream to a pod, service or node. Watches are lists with `?watch=1`.\n\n\
         | path | served | not served |\n|---|---|---|\n"
         .to_owned();
+    rows(&mut text, STABLE);
+    text.push_str(
+        "\n## Beta\n\nOff by default as upstream (KEP-3136): `--runtime-config=api/beta=true`, or a version or resource by name,\n\
+        turns it on. Alpha is walked by the tests of discovery only.\n\n\
+        | path | served when asked for | not served |\n|---|---|---|\n",
+    );
+    rows(&mut text, BETA);
+    let file = Path::new(ROOT).join("docs/api-surface.md");
+    if std::env::var_os("KNARR_UPDATE").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(kept == text, "{} is not up to date: KNARR_UPDATE=1 writes it", file.display());
+}
+
+fn rows(text: &mut String, list: &'static str) {
+    let mut rows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for operation in operations(list) {
+        rows.entry(operation.path).or_default().insert(operation.action);
+    }
     for (path, actions) in rows {
         let actions = actions.into_iter().collect::<Vec<_>>().join(", ");
         let row = match NOT_SERVED.iter().find(|(known, _)| *known == path) {
@@ -192,10 +262,4 @@ fn keep_table(operations: &[Operation]) {
         };
         text.push_str(&row);
     }
-    let file = Path::new(ROOT).join("docs/api-surface.md");
-    if std::env::var_os("KNARR_UPDATE").is_some() {
-        std::fs::write(&file, &text).unwrap();
-    }
-    let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == text, "{} is not up to date: KNARR_UPDATE=1 writes it", file.display());
 }
