@@ -20,7 +20,7 @@
 mod auth;
 pub mod logs;
 pub mod pod_source;
-mod remote;
+pub mod remote;
 mod respond;
 mod route;
 pub mod serve;

@@ -8,8 +8,9 @@ use cri::streaming::port_forward::PortForward;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
+use super::channels::Channels;
 use super::streams::{Input, Output, copy};
-use super::websocket::{ChannelConnection, ChannelInput, ChannelOutput, Channels};
+use super::websocket::{ChannelConnection, ChannelInput, ChannelOutput};
 
 /// Channel numbers are one byte, and 255 means something else.
 const MAX_PORTS: usize = 127;

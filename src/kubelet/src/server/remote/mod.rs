@@ -5,6 +5,7 @@
 //! | `options` | what a request wants |
 //! | `upgrade` | which protocol a client speaks, and the answer 101 |
 //! | `streams` | what both protocols have in common: inputs and outputs |
+//! | `channels` | how messages say which channel they are of |
 //! | `websocket` | channels over WebSocket messages (v5, v4 and older) |
 //! | `spdy` | streams of an SPDY connection |
 //! | `relay` | between a client's streams and the runtime's |
@@ -12,6 +13,7 @@
 //! | `forward_channels` | port-forward over WebSocket channels |
 //! | `tunnel` | a WebSocket's binary messages as one stream of bytes |
 
+pub mod channels;
 mod forward;
 mod forward_channels;
 mod options;

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::respond::{self, Body};
-use super::websocket::Channels;
+use super::channels::Channels;
 
 /// What a kind of endpoint speaks, in no order: the client's order counts.
 pub(super) struct Spoken {

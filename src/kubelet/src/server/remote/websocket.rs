@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use cri::streaming::remote_command::StreamOptions;
 use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
@@ -17,6 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
+use super::channels::Channels;
 use super::streams::{ClientStreams, Input, Output};
 
 /// Largest message from a client: kubectl sends 32 KiB at a time.
@@ -35,60 +34,6 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
-
-/// How a version of the protocol writes its channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Channels {
-    /// Its name as a subprotocol.
-    pub name: &'static str,
-    /// Text messages with base64 behind the channel's digit.
-    pub base64: bool,
-    /// The error channel carries a `Status` (v4 and later).
-    pub status: bool,
-    /// Clients can end a channel (v5).
-    pub close: bool,
-    /// No channels at all: the messages are pieces of an SPDY connection.
-    pub spdy: bool,
-}
-
-impl Channels {
-    /// True if the messages are pieces of an SPDY connection.
-    pub(super) fn tunnels_spdy(self) -> bool {
-        self.spdy
-    }
-
-    /// The channel and the data of a message.
-    fn decode(self, message: Message) -> Option<(u8, Bytes)> {
-        match message {
-            Message::Binary(mut data) if !self.base64 => {
-                let channel = *data.first()?;
-                Some((channel, data.split_off(1)))
-            }
-            Message::Text(text) if self.base64 => {
-                let (channel, data) = text.as_bytes().split_first()?;
-                Some((channel.checked_sub(b'0')?, STANDARD.decode(data).ok()?.into()))
-            }
-            // Some clients of binary protocols send key strokes as text.
-            Message::Text(text) => {
-                let mut data = Bytes::from(text);
-                let channel = *data.first()?;
-                let channel = if channel >= b'0' { channel - b'0' } else { channel };
-                Some((channel, data.split_off(1)))
-            }
-            _ => None,
-        }
-    }
-
-    fn encode(self, channel: u8, data: &[u8]) -> Message {
-        if self.base64 {
-            return Message::Text(Utf8Bytes::from(format!("{channel}{}", STANDARD.encode(data))));
-        }
-        let mut message = BytesMut::with_capacity(1 + data.len());
-        message.put_u8(channel);
-        message.put_slice(data);
-        Message::Binary(message.freeze())
-    }
-}
 
 /// A client's channels.
 pub(super) struct ChannelConnection {
