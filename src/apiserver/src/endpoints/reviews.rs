@@ -3,15 +3,18 @@
 
 use super::body::{self, Expected};
 use super::context::Context;
+use super::create::writer;
 use super::negotiation::Offer;
 use super::write_options::WriteOptions;
 use crate::ApiServer;
+use crate::admission::Operation;
 use crate::authentication::{self_subject_review, token_review};
 use crate::authorization::{
     local_subject_access_review, self_subject_access_review, self_subject_rules_review, subject_access_review,
 };
 use crate::body::Body;
 use crate::registry::Served;
+use apimachinery::meta;
 use apimachinery::status::{Result, Status};
 use http::Response;
 use std::sync::Arc;
@@ -33,6 +36,11 @@ pub(crate) async fn create(
     let bytes = body::read(request_body).await?;
     let expected = Expected::of(served);
     let mut review = body::object(context, &bytes, &expected, options.validation)?;
+    let writer = writer(server, context, served, &options);
+    let name = meta::name(&review).to_owned();
+    let admission = writer.request(Operation::Create, &context.info.namespace, &name, None);
+    writer.chain.admit(&admission, &mut review).await?;
+    writer.chain.validate(&admission, &review).await?;
     let authorizer = server.authorizer().as_ref();
     match served.gvr.resource.as_str() {
         "tokenreviews" => token_review(server.authentication(), &mut review).await?,

@@ -10,13 +10,13 @@ use testkit::{HttpsServer, TestServer, json_response};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
-const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+pub(crate) const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 
 /// The requests that a webhook has seen (`AdmissionReview.request`), with their paths.
-type Seen = Arc<Mutex<Vec<(String, Value)>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// A webhook that answers each review's request with what `decide` makes of it, besides the uid.
-async fn webhook(decide: fn(&str, &Value) -> Value) -> (HttpsServer, Seen) {
+pub(crate) async fn webhook(decide: fn(&str, &Value) -> Value) -> (HttpsServer, Seen) {
     let seen: Seen = Arc::default();
     let kept = Arc::clone(&seen);
     let answer = move |request: Request<Bytes>| -> Response<Bytes> {
@@ -48,12 +48,12 @@ fn patch(operations: &Value) -> Value {
     json!({"allowed": true, "patch": patch, "patchType": "JSONPatch"})
 }
 
-fn rule(operations: &[&str], group: &str, version: &str, resource: &str) -> Value {
+pub(crate) fn rule(operations: &[&str], group: &str, version: &str, resource: &str) -> Value {
     json!({"operations": operations, "apiGroups": [group], "apiVersions": [version], "resources": [resource]})
 }
 
 /// A webhook's entry in a configuration, for creates of ConfigMaps; `more` is put over it.
-fn hook(server: &HttpsServer, name: &str, more: &Value) -> Value {
+pub(crate) fn hook(server: &HttpsServer, name: &str, more: &Value) -> Value {
     let mut hook = json!({
         "name": format!("{name}.example.com"),
         "clientConfig": {"url": server.url(&format!("/{name}")), "caBundle": server.bundle()},
@@ -64,7 +64,7 @@ fn hook(server: &HttpsServer, name: &str, more: &Value) -> Value {
     hook
 }
 
-async fn configure(server: &TestServer, path: &str, name: &str, hooks: &[Value]) {
+pub(crate) async fn configure(server: &TestServer, path: &str, name: &str, hooks: &[Value]) {
     server.post(path, &json!({"metadata": {"name": name}, "webhooks": hooks})).await.expect(201);
 }
 

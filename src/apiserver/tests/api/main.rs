@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod admission_policies;
+mod admission_reviews;
 mod admission_webhooks;
 mod aggregation;
 mod audit;

@@ -28,3 +28,10 @@ pub(super) fn is_exempt(request: &Request<'_>) -> bool {
                 | "mutatingadmissionpolicybindings"
         )
 }
+
+/// Whether policies leave a request alone: besides those, questions of authentication and authorization. A policy that
+/// refused them could not be repaired either; webhooks get them, as upstream.
+pub(super) fn is_exempt_from_policies(request: &Request<'_>) -> bool {
+    let group = request.resource.group.as_str();
+    is_exempt(request) || matches!(group, "authentication.k8s.io" | "authorization.k8s.io")
+}

@@ -7,7 +7,7 @@ use super::{Tools, params};
 use crate::admission::chain::{Plugin, Request};
 use crate::admission::counts::Check;
 use crate::admission::expressions::{Decisions, Inputs, Match, settle};
-use crate::admission::matching::{Invocation, Versioned, is_exempt};
+use crate::admission::matching::{Invocation, Versioned, is_exempt_from_policies};
 
 use crate::admission::reinvocation::Reinvocation;
 use crate::admission::source::Source;
@@ -237,7 +237,7 @@ impl Plugin for MutatingAdmissionPolicy {
     }
 
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<()> {
-        if self.policies.current().is_empty() || is_exempt(request) {
+        if self.policies.current().is_empty() || is_exempt_from_policies(request) {
             return Ok(());
         }
         let mut denials = Denials::default();

@@ -8,7 +8,7 @@ use super::{Tools, params};
 use crate::admission::chain::{Plugin, Request};
 use crate::admission::counts::Check;
 use crate::admission::expressions::{Decisions, Inputs, settle};
-use crate::admission::matching::{Versioned, is_exempt};
+use crate::admission::matching::{Versioned, is_exempt_from_policies};
 
 use crate::admission::source::Source;
 use crate::admission::support::forbidden;
@@ -204,7 +204,7 @@ impl Plugin for ValidatingAdmissionPolicy {
 
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<()> {
         let policies = self.policies.current();
-        if policies.is_empty() || is_exempt(request) {
+        if policies.is_empty() || is_exempt_from_policies(request) {
             return Ok(());
         }
         let bindings = self.bindings.current();
