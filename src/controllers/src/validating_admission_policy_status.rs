@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use api::admissionregistration::type_checking::{BuiltIn, ExpressionWarning, check};
+use api::admissionregistration::type_checking::{ExpressionWarning, WithCustom, check, names_others};
 use async_trait::async_trait;
 use client::{Informer, ObjectKey, Rest, rest::Patch};
+use http::Method;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use serde_json::{Value, json};
 
 use crate::framework::{Action, Context, Controller, ReconcileError, Watches};
 
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const NAME: &str = "validatingadmissionpolicy-status-controller";
 
 /// The controller; keys are policies.
@@ -25,6 +27,17 @@ impl ValidatingAdmissionPolicyStatus {
     /// The controller, not running yet.
     pub fn new(context: &Context) -> Self {
         Self { rest: context.rest.clone(), policies: context.informers.get() }
+    }
+
+    /// All CustomResourceDefinitions. Asked for only where a policy names something that is not built in.
+    async fn definitions(&self) -> Result<Vec<Value>, ReconcileError> {
+        let text = self.rest.raw(Method::GET, DEFINITIONS, None).await?;
+        let mut list: Value =
+            serde_json::from_str(&text).map_err(|e| ReconcileError::Retry(e.to_string()))?;
+        Ok(match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        })
     }
 }
 
@@ -45,7 +58,8 @@ impl Controller for ValidatingAdmissionPolicyStatus {
             return Ok(Action::Done);
         }
         let tree = serde_json::to_value(&*policy).map_err(|e| ReconcileError::Retry(e.to_string()))?;
-        let status = status(policy.metadata.generation, &check(&tree, &BuiltIn));
+        let definitions = if names_others(&tree) { self.definitions().await? } else { Vec::new() };
+        let status = status(policy.metadata.generation, &check(&tree, &WithCustom(&definitions)));
         let patch = Patch::Merge(json!({
             "metadata": {"uid": policy.metadata.uid, "resourceVersion": policy.metadata.resource_version},
             "status": status,

@@ -35,3 +35,28 @@ async fn a_policy_tells_of_fields_that_are_not_there() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn a_policy_is_checked_against_the_schemas_of_custom_resources() {
+    let cluster = Cluster::start().await;
+    let widgets = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"}, "versions": [{"name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"size": {"type": "integer"}}}}}]}});
+    cluster.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", widgets).await;
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "w"}, "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": ["example.com"],
+        "apiVersions": ["v1"], "resources": ["widgets"], "operations": ["CREATE"]}]},
+        "validations": [{"expression": "object.size > 1"}, {"expression": "object.colour == 'red'"}]}});
+    cluster.create(POLICIES, policy).await;
+    let path = format!("{POLICIES}/w");
+    let status = cluster
+        .eventually("the policy has been checked", || async {
+            let policy = cluster.get(&path).await?;
+            (policy["status"]["observedGeneration"] == 1).then(|| policy["status"].clone())
+        })
+        .await;
+    let warnings = status["typeChecking"]["expressionWarnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0]["fieldRef"], "spec.validations[1].expression");
+}
