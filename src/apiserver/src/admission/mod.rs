@@ -22,6 +22,7 @@ mod node_restriction_rules;
 mod persistent_volume_claim_resize;
 mod pod_security;
 mod pod_security_checks;
+mod pod_security_policy;
 mod pod_topology_labels;
 mod policy;
 mod priority;

@@ -8,13 +8,16 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chain::{Operation, Plugin, Request};
-use super::pod_security_checks::{Level, violations};
+use super::pod_security_checks::{Violation, violations};
+use super::pod_security_policy::{Policy, Standard};
 use super::support::forbidden;
 use crate::cached::Memo;
 use crate::registry::Registry;
 
-const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
-const WARN: &str = "pod-security.kubernetes.io/warn";
+/// Keys of audit annotations.
+const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
+const VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+const ERROR: &str = "pod-security.kubernetes.io/error";
 /// At most so many pods are looked at when the labels of a namespace change (as upstream).
 const PODS_CHECKED: usize = 3000;
 
@@ -42,28 +45,15 @@ impl PodSecurity {
 
     /// A changed level of a namespace: warns of the pods that would not be let in now.
     async fn namespace(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        let label = |object: &Value, key: &str| apimachinery::meta::label(object, key).map(str::to_owned);
-        for key in [ENFORCE, WARN, "pod-security.kubernetes.io/audit"] {
-            let changed = request.old.is_none_or(|old| label(old, key) != label(object, key));
-            if let Some(value) = label(object, key)
-                && changed
-                && Level::parse(&value).is_none()
-            {
-                let path = apimachinery::field::Path::new("metadata").child("labels").key(key);
-                let error = apimachinery::field::FieldError::invalid(
-                    &path,
-                    value,
-                    "must be one of privileged, baseline, restricted",
-                );
-                let name = apimachinery::meta::name(object);
-                return Err(Status::invalid(request.kind, name, &vec![error]));
-            }
+        let asked = Policy::of_object(object);
+        let before = request.old.map(Policy::of_object);
+        let new_errors = before.as_ref().is_none_or(|before| before.errors != asked.errors);
+        if !asked.errors.is_empty() && new_errors {
+            return Err(Status::invalid(request.kind, apimachinery::meta::name(object), &asked.errors));
         }
-        let Some(old) = request.old else { return Ok(()) };
-        let level = |object: &Value| {
-            label(object, ENFORCE).and_then(|value| Level::parse(&value)).unwrap_or_default()
-        };
-        if level(object) <= level(old) {
+        let Some(before) = before else { return Ok(()) };
+        let enforced = &asked.enforce;
+        if *enforced == before.enforce || enforced.level <= before.enforce.level {
             return Ok(());
         }
         let name = apimachinery::meta::name(object);
@@ -71,7 +61,7 @@ impl PodSecurity {
         let mut reported: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pod in self.registry.list_values(&pods, name).await?.iter().take(PODS_CHECKED) {
             let spec = pod.get("spec").cloned().unwrap_or_default();
-            let found = violations(level(object), &spec, apimachinery::meta::annotations(pod));
+            let found = violations(enforced.level, &spec, apimachinery::meta::annotations(pod));
             if !found.is_empty() {
                 let reasons: Vec<&str> = found.iter().map(|violation| violation.reason).collect();
                 let pod = apimachinery::meta::name(pod).to_owned();
@@ -82,8 +72,7 @@ impl PodSecurity {
             return Ok(());
         }
         request.warnings.add(format!(
-            "existing pods in namespace {name:?} violate the new PodSecurity enforce level \"{}:latest\"",
-            level(object).as_str()
+            "existing pods in namespace {name:?} violate the new PodSecurity enforce level \"{enforced}\""
         ));
         for (reasons, pods) in reported {
             let first = pods.first().cloned().unwrap_or_default();
@@ -97,11 +86,10 @@ impl PodSecurity {
         Ok(())
     }
 
-    async fn level(&self, namespace: &str, key: &str) -> Result<Level, Status> {
-        let Some(namespace) = self.namespaces.get("", namespace).await? else { return Ok(Level::Privileged) };
-        let Some(value) = namespace.metadata.labels.get(key) else { return Ok(Level::Privileged) };
-        // A label that says nothing sensible is taken as the strictest.
-        Ok(Level::parse(value).unwrap_or(Level::Restricted))
+    /// What the namespace of a request asks.
+    async fn policy(&self, request: &Request<'_>) -> Result<Policy, Status> {
+        let namespace = self.namespaces.get("", request.namespace).await?;
+        Ok(namespace.map(|namespace| Policy::of_labels(&namespace.metadata.labels)).unwrap_or_default())
     }
 }
 
@@ -147,33 +135,44 @@ impl Plugin for PodSecurity {
         {
             return Ok(());
         }
-        let annotations = apimachinery::meta::annotations(pod);
-        let tell = |found: &[super::pod_security_checks::Violation]| -> String {
-            let texts: Vec<String> = found
-                .iter()
-                .map(|violation| format!("{} ({})", violation.reason, violation.detail))
-                .collect();
-            texts.join(", ")
-        };
-        let enforced = self.level(request.namespace, ENFORCE).await?;
-        if is_pod {
-            let found = violations(enforced, &spec, annotations);
-            if !found.is_empty() {
-                let why = format!("violates PodSecurity \"{}:latest\": {}", enforced.as_str(), tell(&found));
-                return Err(forbidden(request, object, why));
+        let policy = self.policy(request).await?;
+        if policy.asks_nothing() {
+            if is_pod {
+                request.annotations.add(ENFORCED, Standard::default().to_string());
             }
+            return Ok(());
         }
-        let warned = self.level(request.namespace, WARN).await?;
-        // What makes pods is never refused: the pods will be. Its author is warned of that.
-        let warned = if is_pod { warned } else { warned.max(enforced) };
-        let found = violations(warned, &spec, annotations);
-        if !found.is_empty() {
-            request.warnings.add(format!(
-                "would violate PodSecurity \"{}:latest\": {}",
-                warned.as_str(),
-                tell(&found)
-            ));
+        if !policy.errors.is_empty() && request.annotations.are_kept() {
+            let errors: Vec<String> = policy.errors.iter().map(ToString::to_string).collect();
+            request.annotations.add(ERROR, format!("Failed to parse policy: {}", errors.join(", ")));
+        }
+        let annotations = apimachinery::meta::annotations(pod);
+        let check = |asked: &Standard| tell(&violations(asked.level, &spec, annotations));
+        let mut refused = None;
+        if is_pod {
+            request.annotations.add(ENFORCED, policy.enforce.to_string());
+            refused = check(&policy.enforce);
+        }
+        if request.annotations.are_kept()
+            && let Some(found) = check(&policy.audit)
+        {
+            let note = format!("would violate PodSecurity \"{}\": {found}", policy.audit);
+            request.annotations.add(VIOLATIONS, note);
+        }
+        if let Some(found) = refused {
+            let why = format!("violates PodSecurity \"{}\": {found}", policy.enforce);
+            return Err(forbidden(request, object, why));
+        }
+        if let Some(found) = check(&policy.warn) {
+            request.warnings.add(format!("would violate PodSecurity \"{}\": {found}", policy.warn));
         }
         Ok(())
     }
+}
+
+/// Violations in one line; `None` when there are none.
+fn tell(found: &[Violation]) -> Option<String> {
+    let texts: Vec<String> =
+        found.iter().map(|violation| format!("{} ({})", violation.reason, violation.detail)).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }

@@ -158,3 +158,37 @@ async fn a_watch_is_told_when_it_begins_and_when_it_ends() {
     let metrics = audited.server.get("/metrics").await.text();
     assert!(metrics.contains("apiserver_audit_event_total"), "{metrics}");
 }
+
+#[tokio::test]
+async fn what_the_pod_security_standards_say_is_noted() {
+    let audited = start("- {level: Metadata, verbs: [create], resources: [{resources: [pods]}, {group: apps, resources: [deployments]}], omitStages: [RequestReceived]}\n").await;
+    let label = |mode: &str| format!("pod-security.kubernetes.io/{mode}");
+    let labels =
+        json!({label("enforce"): "baseline", label("audit"): "restricted", label("audit-version"): "v1.30"});
+    let server = &audited.server;
+    let namespace = json!({"metadata": {"name": "strict", "labels": labels}});
+    server.post("/api/v1/namespaces", &namespace).await.expect(201);
+    let account = json!({"metadata": {"name": "default"}});
+    server.post("/api/v1/namespaces/strict/serviceaccounts", &account).await.expect(201);
+    server.post("/api/v1/namespaces/default/serviceaccounts", &account).await.expect(201);
+    let spec = |host: bool| json!({"hostNetwork": host, "containers": [{"name": "c", "image": "i"}]});
+    let pod = |host: bool| json!({"metadata": {"name": "p"}, "spec": spec(host)});
+    server.post("/api/v1/namespaces/strict/pods", &pod(true)).await.expect(403);
+    server.post("/api/v1/namespaces/strict/pods", &pod(false)).await.expect(201);
+    server.post("/api/v1/namespaces/default/pods", &pod(true)).await.expect(201);
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": spec(false)}}});
+    server.post("/apis/apps/v1/namespaces/strict/deployments", &deployment).await.expect(201);
+    let events = audited.events().await;
+    let note = |at: usize, key: &str| events[at]["annotations"][label(key)].as_str().unwrap_or("").to_owned();
+    assert_eq!(events.len(), 4);
+    assert_eq!(note(0, "enforce-policy"), "baseline:latest");
+    assert_eq!(note(1, "enforce-policy"), "baseline:latest");
+    assert_eq!(note(2, "enforce-policy"), "privileged:latest");
+    assert_eq!(note(3, "enforce-policy"), "", "what makes pods is not refused");
+    for at in [0, 1, 3] {
+        let told = note(at, "audit-violations");
+        assert!(told.starts_with("would violate PodSecurity \"restricted:v1.30\": "), "{at}: {told}");
+    }
+    assert_eq!(note(2, "audit-violations"), "");
+}
