@@ -228,8 +228,8 @@ async fn answer(
         return response::status(status, error_media);
     }
     let (uids, permit) = match queue(server, &user, &info, &parts, begun.timeout).await {
-        Some(Outcome { uids, permit: Some(permit) }) => (uids, Some(permit)),
-        Some(Outcome { uids, permit: None }) => return with_uids(too_many_requests(), uids),
+        Some(Outcome { uids, permit: Ok(permit) }) => (uids, Some(permit)),
+        Some(Outcome { uids, permit: Err(seconds) }) => return with_uids(too_many_requests(seconds), uids),
         None => (None, None),
     };
     let open = OPEN_PATHS.contains(&info.path.as_str());
@@ -306,9 +306,9 @@ fn with_uids(mut response: Response<Body>, uids: Option<(HeaderValue, HeaderValu
     response
 }
 
-fn too_many_requests() -> Response<Body> {
+fn too_many_requests(retry_after_seconds: u64) -> Response<Body> {
     let mut response = response::text(429, "Too many requests, please try again later.\n");
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
     response
 }
 

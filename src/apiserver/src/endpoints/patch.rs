@@ -213,6 +213,9 @@ async fn apply(
         if !meta::uid(&config).is_empty() || !meta::resource_version(&config).is_empty() {
             return Err(Status::modified(&served.group_resource(), name));
         }
+        if let Some(version) = served.as_custom() {
+            version.check_verb("create")?;
+        }
         server.authorize_verb(context, "create").await?;
         match writer.create(merge(None)?).await {
             Ok(stored) => return presenter.object(201, &stored),

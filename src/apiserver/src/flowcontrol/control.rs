@@ -3,6 +3,7 @@
 use super::allocation::lend;
 use super::configuration::{Configuration, Objects};
 use super::level::{About, Coming, Level, Permit};
+use super::retry_after::RetryAfter;
 use super::statistics::AllStatistics;
 use super::work;
 use crate::authentication::UserInfo;
@@ -27,6 +28,7 @@ pub(crate) struct FlowControl {
     objects: Mutex<Objects>,
     configuration: RwLock<Arc<Configuration>>,
     statistics: AllStatistics,
+    retry_after: RetryAfter,
     /// Whether somebody sees to it that what is lent is given back.
     lending: AtomicBool,
 }
@@ -35,8 +37,8 @@ pub(crate) struct FlowControl {
 pub(crate) struct Outcome {
     /// The uids of the schema and of the level, for the headers of the answer.
     pub(crate) uids: Option<(HeaderValue, HeaderValue)>,
-    /// Seats; `None` when the request is refused.
-    pub(crate) permit: Option<Permit>,
+    /// Seats, or when the request is refused the seconds that its client should wait.
+    pub(crate) permit: Result<Permit, u64>,
 }
 
 impl FlowControl {
@@ -50,6 +52,7 @@ impl FlowControl {
             objects: Mutex::new(objects),
             configuration: RwLock::new(Arc::new(configuration)),
             statistics,
+            retry_after: RetryAfter::new(),
             lending: AtomicBool::new(false),
         })
     }
@@ -68,7 +71,7 @@ impl FlowControl {
     ) -> Outcome {
         let configuration = self.configuration();
         let Some(schema) = configuration.classify(user, info) else {
-            return Outcome { uids: None, permit: None };
+            return Outcome { uids: None, permit: Err(self.retry_after.refused("")) };
         };
         let level = &schema.level;
         let distinguisher = schema.distinguisher(user, info);
@@ -88,7 +91,8 @@ impl FlowControl {
             info: info.clone(),
         };
         let permit = level.enter(coming, about, || self.contended()).await;
-        Outcome { uids: Some((schema.uid.clone(), level.uid())), permit: permit.ok() }
+        let permit = permit.map_err(|_| self.retry_after.refused(&level.name));
+        Outcome { uids: Some((schema.uid.clone(), level.uid())), permit }
     }
 
     /// What requests go by now.

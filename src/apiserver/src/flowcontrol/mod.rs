@@ -15,6 +15,7 @@
 //! | [`follow`] | following the objects, and writing their conditions |
 //! | [`work`] | how many seats a request takes |
 //! | [`level`] | a level with requests that wait in it |
+//! | [`retry_after`] | how long refused clients are told to wait |
 //! | [`control`] | the way of a request through all of it |
 //! | [`statistics`], [`dump`] | `apiserver_flowcontrol_*`, `/debug/api_priority_and_fairness/` |
 //!
@@ -27,6 +28,7 @@ mod dump;
 mod follow;
 mod level;
 mod queue_set;
+mod retry_after;
 mod rules;
 mod shuffle_shard;
 mod statistics;

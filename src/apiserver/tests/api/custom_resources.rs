@@ -275,6 +275,13 @@ async fn a_definition_goes_after_its_objects_and_ends_their_watches() {
     let refused = server.post(WIDGETS, &widget("late", json!({"size": 1}))).await;
     assert_eq!(refused.code, 405);
     assert_eq!(refused.message(), "create not allowed while custom resource definition is terminating");
+    let apply = async |name: &str| {
+        let uri = format!("{WIDGETS}/{name}?fieldManager=m");
+        server.patch("apply", &uri, &widget(name, json!({"size": 1}))).await
+    };
+    let applied = apply("late").await;
+    assert_eq!((applied.code, applied.message()), (405, refused.message()));
+    apply("held").await.expect(200);
     let mut events = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}")).await;
     let free = json!({"metadata": {"finalizers": null}});
     server.patch("merge", &format!("{WIDGETS}/held"), &free).await.expect(200);
