@@ -9,7 +9,7 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 const LONGEST: usize = 64 * 1024;
 
 /// Browsers cannot set headers on WebSockets; the token is then a subprotocol with this prefix, base64url.
-const WEBSOCKET_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
+pub(crate) const WEBSOCKET_TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// The token in the `Authorization` header or among the WebSocket subprotocols.
 pub(super) fn token(headers: &HeaderMap) -> Option<String> {
@@ -27,7 +27,7 @@ fn from_websocket(headers: &HeaderMap) -> Option<String> {
     let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let encoded = protocols
         .flat_map(|value| value.split(','))
-        .find_map(|protocol| protocol.trim().strip_prefix(WEBSOCKET_PREFIX))?;
+        .find_map(|protocol| protocol.trim().strip_prefix(WEBSOCKET_TOKEN_PREFIX))?;
     String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
 }
 

@@ -31,6 +31,7 @@ mod token_webhook;
 mod user_info;
 
 pub use authenticate::{Authentication, AuthenticationConfig, IssuerOptions};
+pub(crate) use bearer::WEBSOCKET_TOKEN_PREFIX;
 pub use configuration::{
     AnonymousCondition, AnonymousConfiguration, AuthenticationConfiguration, Claim, ClaimMappings,
     ClaimValidationRule, ExtraMapping, Issuer, JwtConfiguration, PrefixedClaim, UserValidationRule,

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::negotiation::{self, Media};
 use super::query::Query;
 use super::request_info::RequestInfo;
+use super::watch_socket::WatchSocket;
 use super::{
     compression, connect, create, delete, get, health, list, metrics, patch, response, reviews, scale,
     update, watch,
@@ -24,6 +25,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -312,7 +314,12 @@ fn too_many_requests(retry_after_seconds: u64) -> Response<Body> {
     response
 }
 
-async fn resource(server: &ApiServer, context: &Context, parts: Parts, body: Body) -> Result<Response<Body>> {
+async fn resource(
+    server: &ApiServer,
+    context: &Context,
+    mut parts: Parts,
+    body: Body,
+) -> Result<Response<Body>> {
     let info = &context.info;
     let mut resources = server.resources();
     if resources.get(&info.api_group, &info.api_version, &info.resource).is_none()
@@ -354,7 +361,14 @@ async fn resource(server: &ApiServer, context: &Context, parts: Parts, body: Bod
     match verb {
         "get" => get::get(server, context, served).await,
         "list" => list::list(server, context, served).await,
-        "watch" => watch::watch(server, context, served).await,
+        "watch" => {
+            let socket = WatchSocket::asked(&context.headers, parts.extensions.remove::<OnUpgrade>())?;
+            let response = watch::watch(server, context, served).await?;
+            Ok(match socket {
+                Some(socket) => socket.carry(response),
+                None => response,
+            })
+        }
         "create" if binding::is_one(served) => binding::bind(server, context, served, body).await,
         "create" if info.name.is_empty() => create::create(server, context, served, body).await,
         "update" if !info.name.is_empty() => update::update(server, context, served, body).await,

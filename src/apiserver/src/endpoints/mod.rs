@@ -31,6 +31,7 @@ pub(crate) mod update;
 mod watch;
 mod watch_events;
 mod watch_frame;
+mod watch_socket;
 mod write_options;
 
 pub use health::{Gate, Health};

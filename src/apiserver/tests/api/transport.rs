@@ -73,3 +73,31 @@ async fn in_process_clients_see_the_same_server() {
     let refused = Api::<ConfigMap>::namespaced(server.client_as(user), "default").get("a").await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_comes_over_a_web_socket() {
+    let server = TestServer::start().await;
+    let client = remote(&server).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    server.post(maps, &json!({"metadata": {"name": "a"}, "data": {"text": "a\nb"}})).await.expect(201);
+    let open = |query: &str| {
+        let request = http::Request::get(format!("{maps}?watch=1&{query}")).body(Vec::new()).unwrap();
+        client.connect(request)
+    };
+    // What there is comes in one piece, and as a message each all the same.
+    server.post(maps, &json!({"metadata": {"name": "b"}})).await.expect(201);
+    let mut all = open("").await.unwrap().into_stream();
+    for name in ["a", "b"] {
+        let text = all.next().await.unwrap().unwrap().into_text().unwrap();
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
+    }
+    server.delete(&format!("{maps}/a"), &serde_json::Value::Null).await.expect(200);
+    let gone = all.next().await.unwrap().unwrap();
+    assert!(gone.is_text() && gone.to_text().unwrap().starts_with("{\"type\":\"DELETED\""));
+    server.stop_serving();
+    server.server.begin_shutdown();
+    while let Some(Ok(message)) = all.next().await {
+        assert!(message.is_close(), "{message:?}");
+    }
+}
