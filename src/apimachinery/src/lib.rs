@@ -12,6 +12,7 @@ pub mod jsonpath;
 pub mod labels;
 pub mod managedfields;
 pub mod meta;
+pub mod metrics;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

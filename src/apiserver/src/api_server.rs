@@ -9,7 +9,7 @@ use crate::authentication::{
 use crate::authorization::{Attributes, Authorizer, Builtin, NodeAuthorizer, Rbac, forbidden};
 use crate::body::Body;
 use crate::bootstrap;
-use crate::config::Config;
+use crate::config::{Config, MoreMetrics};
 use crate::customresources::CustomResources;
 use crate::discovery::{Discovery, DiscoveryCache};
 use crate::endpoints::{Context, Health, RequestInfo};
@@ -81,6 +81,7 @@ struct Inner {
     flow_follower: Follower,
     metrics: Metrics,
     storage_metrics: Arc<StorageMetrics>,
+    more_metrics: Vec<MoreMetrics>,
     auditor: Option<Arc<Auditor>>,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
@@ -166,6 +167,7 @@ impl ApiServer {
                 flow_follower,
                 metrics: Metrics::default(),
                 storage_metrics,
+                more_metrics: config.more_metrics,
                 auditor: config.audit,
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
@@ -347,6 +349,11 @@ impl ApiServer {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// What else `/metrics` tells.
+    pub(crate) fn more_metrics(&self) -> &[MoreMetrics] {
+        &self.inner.more_metrics
     }
 
     pub(crate) fn storage_metrics(&self) -> &StorageMetrics {

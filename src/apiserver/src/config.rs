@@ -22,6 +22,9 @@ pub const DEFAULT_NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 /// takes together.
 pub const DEFAULT_REQUESTS_IN_FLIGHT: u32 = 600;
 
+/// Writes metrics in Prometheus' text form.
+pub type MoreMetrics = fn(&mut String) -> std::fmt::Result;
+
 /// Everything an [`crate::ApiServer`] needs from outside.
 pub struct Config {
     /// Where objects are kept. It has to be opened with [`crate::registry::FieldExtractor`].
@@ -62,6 +65,8 @@ pub struct Config {
     pub issuers: IssuerOptions,
     /// Who is asked about tokens that nobody else knows.
     pub token_webhook: Option<TokenWebhookOptions>,
+    /// What `/metrics` tells besides the server's own, such as what this process's clients count.
+    pub more_metrics: Vec<MoreMetrics>,
     /// Who decides about requests.
     pub authorization: AuthorizationOptions,
     /// How kubelets are reached: the client certificate, and whom to believe. Without it there are no logs, exec
@@ -92,6 +97,7 @@ impl Config {
             bootstrap_tokens: true,
             issuers: IssuerOptions::default(),
             token_webhook: None,
+            more_metrics: Vec::new(),
             authorization: AuthorizationOptions::default(),
             kubelet_client: None,
         }

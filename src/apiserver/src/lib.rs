@@ -54,7 +54,7 @@ mod settings_file;
 
 pub use api_server::{ApiServer, NewError};
 pub use body::{Body, BoxError};
-pub use config::Config;
+pub use config::{Config, MoreMetrics};
 pub use in_process::InProcess;
 pub use registry::Registry;
 pub use settings_file::{ConfigurationError, GoDuration};

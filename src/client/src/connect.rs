@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::MapRequest};
 
 use crate::connector::Network;
+use crate::metrics::requests::Measured;
 
 /// The request body that an in-process service receives.
 pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -72,7 +73,7 @@ where
         request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| agent.clone());
         request
     });
-    kube::Client::new(service, "default")
+    kube::Client::new(Measured(service), "default")
 }
 
 /// A client over mutual TLS, trusting only `ca_pem`.
@@ -206,7 +207,7 @@ fn network(
 + Send
 + 'static {
     let agent = user_agent(component);
-    Network::new(tls).map_request(move |mut request: Request<Body>| {
+    Measured(Network::new(tls)).map_request(move |mut request: Request<Body>| {
         request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| agent.clone());
         request
     })

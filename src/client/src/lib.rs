@@ -20,6 +20,7 @@
 //! | [`OwnWrites`] | whether a cache shows what was written |
 //! | [`leader_election`] | one active instance, by Lease |
 //! | [`events`] | core/v1 Events with aggregation |
+//! | [`metrics`] | what `/metrics` tells of requests and queues |
 //! | [`selector`] | label selectors over typed objects |
 //!
 //! It is not a general client library: names are not resolved through DNS, because a static glibc binary must
@@ -33,6 +34,7 @@ pub mod expectations;
 pub mod informer;
 mod key;
 pub mod leader_election;
+pub mod metrics;
 mod own_writes;
 pub mod reflector;
 pub mod rest;

@@ -7,14 +7,16 @@
 //! an idle queue costs nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+use crate::metrics::queues::{self, Look, PROCESS, QueueMetrics};
 
 /// First delay of a failing key (client-go's default controller rate limiter).
 const BASE_DELAY: Duration = Duration::from_millis(5);
@@ -37,15 +39,17 @@ struct Shared<T> {
 
 struct State<T> {
     ready: VecDeque<T>,
-    // Queued or wanted again: what a call to `add` need not add.
-    dirty: HashSet<T>,
-    processing: HashSet<T>,
+    // Queued or wanted again, and since when: what a call to `add` need not add.
+    dirty: HashMap<T, Instant>,
+    // In work, and since when.
+    processing: HashMap<T, Instant>,
     delayed: BTreeMap<(Instant, u64), T>,
     delayed_until: HashMap<T, (Instant, u64)>,
     sequence: u64,
     failures: HashMap<T, u32>,
     bucket: Bucket,
     closed: bool,
+    metrics: Option<Arc<QueueMetrics>>,
 }
 
 impl<T> Clone for WorkQueue<T> {
@@ -63,34 +67,42 @@ impl<T: Clone + Eq + Hash> Default for WorkQueue<T> {
 impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// An empty queue.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(metrics: Option<Arc<QueueMetrics>>) -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            processing: HashSet::new(),
+            dirty: HashMap::new(),
+            processing: HashMap::new(),
             delayed: BTreeMap::new(),
             delayed_until: HashMap::new(),
             sequence: 0,
             failures: HashMap::new(),
             bucket: Bucket { tokens: BUCKET_BURST, at: None },
             closed: false,
+            metrics,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }) }
     }
 
     /// Queues a key, unless it is queued already.
     pub fn add(&self, key: T) {
-        self.shared.state.lock().add(key);
+        self.shared.state.lock().add(key, Instant::now());
         self.shared.wake.notify_one();
     }
 
     /// Queues a key after a delay. Of several delays for a key the shortest counts.
     pub fn add_after(&self, key: T, delay: Duration) {
         {
-            let mut state = self.shared.state.lock();
+            let (mut state, now) = (self.shared.state.lock(), Instant::now());
+            if let Some(metrics) = &state.metrics {
+                metrics.retries.fetch_add(1, Ordering::Relaxed);
+            }
             if delay.is_zero() {
-                state.add(key);
+                state.add(key, now);
             } else {
-                state.delay(key, Instant::now() + delay);
+                state.delay(key, now + delay);
             }
         }
         self.shared.wake.notify_one();
@@ -131,8 +143,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
                 if state.closed {
                     return None;
                 }
-                state.promote(Instant::now());
-                if let Some(key) = state.take() {
+                let now = Instant::now();
+                state.promote(now);
+                if let Some(key) = state.take(now) {
                     let more = !state.ready.is_empty();
                     drop(state);
                     if more {
@@ -158,8 +171,11 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// The key has been processed; if it was added meanwhile it is queued now.
     pub fn done(&self, key: &T) {
         let mut state = self.shared.state.lock();
-        state.processing.remove(key);
-        if state.dirty.contains(key) {
+        let since = state.processing.remove(key);
+        if let (Some(metrics), Some(since)) = (&state.metrics, since) {
+            metrics.worked.observe(since.elapsed().as_secs_f64());
+        }
+        if state.dirty.contains_key(key) {
             state.ready.push_back(key.clone());
             drop(state);
             self.shared.wake.notify_one();
@@ -184,12 +200,41 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     }
 }
 
+impl<T: Clone + Eq + Hash + Send + Sync + 'static> WorkQueue<T> {
+    /// An empty queue that `workqueue_*` tells of under a name.
+    pub fn named(name: &'static str) -> Self {
+        let metrics = PROCESS.named(name);
+        let queue = Self::with(Some(Arc::clone(&metrics)));
+        let shared: Arc<dyn Look> = queue.shared.clone();
+        metrics.watch(Arc::downgrade(&shared));
+        queue
+    }
+}
+
+impl<T: Send + Sync> Look for Shared<T> {
+    fn look(&self, now: Instant) -> queues::State {
+        let state = self.state.lock();
+        let running = |since: &Instant| now.saturating_duration_since(*since).as_secs_f64();
+        queues::State {
+            depth: state.ready.len(),
+            unfinished_seconds: state.processing.values().map(running).sum(),
+            longest_seconds: state.processing.values().map(running).fold(0.0, f64::max),
+        }
+    }
+}
+
 impl<T: Clone + Eq + Hash> State<T> {
-    fn add(&mut self, key: T) {
-        if !self.dirty.insert(key.clone()) || self.processing.contains(&key) {
+    fn add(&mut self, key: T, now: Instant) {
+        if self.dirty.contains_key(&key) {
             return;
         }
-        self.ready.push_back(key);
+        if let Some(metrics) = &self.metrics {
+            metrics.adds.fetch_add(1, Ordering::Relaxed);
+        }
+        self.dirty.insert(key.clone(), now);
+        if !self.processing.contains_key(&key) {
+            self.ready.push_back(key);
+        }
     }
 
     fn delay(&mut self, key: T, at: Instant) {
@@ -212,14 +257,16 @@ impl<T: Clone + Eq + Hash> State<T> {
             }
             let key = entry.remove();
             self.delayed_until.remove(&key);
-            self.add(key);
+            self.add(key, now);
         }
     }
 
-    fn take(&mut self) -> Option<T> {
+    fn take(&mut self, now: Instant) -> Option<T> {
         let key = self.ready.pop_front()?;
-        self.dirty.remove(&key);
-        self.processing.insert(key.clone());
+        if let (Some(since), Some(metrics)) = (self.dirty.remove(&key), &self.metrics) {
+            metrics.queued.observe((now - since).as_secs_f64());
+        }
+        self.processing.insert(key.clone(), now);
         Some(key)
     }
 }
@@ -328,6 +375,46 @@ mod tests {
         }
         seen.sort();
         assert_eq!(seen, [0, 1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_named_queue_does_is_told() {
+        let queue = WorkQueue::named("test-queue");
+        for key in ["a", "b", "a"] {
+            queue.add(key);
+        }
+        let second = Duration::from_secs(1);
+        tokio::time::advance(second).await;
+        assert_eq!(queue.get().await, Some("a"));
+        tokio::time::advance(second * 2).await;
+        queue.done(&"a");
+        queue.add_rate_limited("a");
+        assert_eq!(queue.get().await, Some("b"));
+        tokio::time::advance(second * 5).await;
+        let told = |line: &str| {
+            let mut out = String::new();
+            crate::metrics::write(&mut out).unwrap();
+            let line = format!("{line} ");
+            let found = out.lines().find_map(|told| told.strip_prefix(&line)).map(str::to_owned);
+            found.unwrap_or_else(|| panic!("no {line}in {out}"))
+        };
+        let of = |metric: &str| told(&format!("workqueue_{metric}{{name=\"test-queue\"}}"));
+        // The retry is ready as soon as somebody looks for work.
+        assert_eq!(
+            (of("adds_total"), of("depth"), of("retries_total")),
+            ("2".into(), "0".into(), "1".into())
+        );
+        assert_eq!(of("unfinished_work_seconds"), "5");
+        assert_eq!(of("longest_running_processor_seconds"), "5");
+        assert_eq!(of("queue_duration_seconds_sum"), "4");
+        assert_eq!(of("work_duration_seconds_sum"), "2");
+        assert_eq!(told("workqueue_work_duration_seconds_bucket{name=\"test-queue\",le=\"1\"}"), "0");
+        assert_eq!(told("workqueue_work_duration_seconds_bucket{name=\"test-queue\",le=\"10\"}"), "1");
+        let again = WorkQueue::named("test-queue");
+        again.add("c");
+        assert_eq!((of("adds_total"), of("depth")), ("3".into(), "1".into()), "the next one counts on");
+        drop((queue, again));
+        assert_eq!((of("adds_total"), of("unfinished_work_seconds")), ("3".into(), "0".into()));
     }
 
     #[tokio::test]

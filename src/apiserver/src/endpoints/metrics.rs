@@ -22,6 +22,7 @@ fn write_known(server: &ApiServer, out: &mut String) -> std::fmt::Result {
     if let Some(auditor) = server.auditor() {
         auditor.write_metrics(out)?;
     }
+    server.more_metrics().iter().try_for_each(|write| write(out))?;
     write_process(out)?;
     head(out, "apiserver_storage_revision", "gauge", "The store's revision.")?;
     writeln!(out, "apiserver_storage_revision {}", server.registry().storage().revision())

@@ -1,7 +1,7 @@
 //! The process, as Prometheus' clients tell of it, and the build.
 
-use super::histogram::head;
 use crate::discovery;
+use apimachinery::metrics::head;
 use std::fmt::Write;
 use std::fs;
 

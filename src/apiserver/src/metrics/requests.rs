@@ -1,7 +1,7 @@
 //! Requests by verb, resource and outcome.
 
-use super::histogram::{Histogram, head};
 use crate::endpoints::RequestInfo;
+use apimachinery::metrics::{Histogram, head};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;

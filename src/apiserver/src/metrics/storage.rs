@@ -1,7 +1,7 @@
 //! How long the store takes for writes. Reads are answered from memory and not measured: that would cost more than
 //! they do.
 
-use super::histogram::{Histogram, head};
+use apimachinery::metrics::{Histogram, head};
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;

@@ -71,3 +71,20 @@ async fn a_timeout_that_is_none_is_refused() {
     );
     server.get("/api/v1/namespaces?timeout=32s").await.expect(200);
 }
+
+#[tokio::test]
+async fn what_the_process_counts_besides_is_told_too() {
+    let server = TestServer::start_with(|config| config.more_metrics = vec![client::metrics::write]).await;
+    let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::all(server.client());
+    pods.list(&kube::api::ListParams::default()).await.unwrap();
+    let queue = client::WorkQueue::named("observed");
+    queue.add(1);
+    let metrics = server.get("/metrics").await.text();
+    for line in [
+        "workqueue_depth{name=\"observed\"} 1",
+        "rest_client_requests_total{code=\"200\",host=\"in-process\",method=\"GET\"} ",
+        "rest_client_request_duration_seconds_count{host=\"in-process\",verb=\"GET\"} ",
+    ] {
+        assert!(metrics.lines().any(|told| told.starts_with(line)), "{line}");
+    }
+}

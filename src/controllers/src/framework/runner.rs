@@ -12,9 +12,39 @@ use super::{
     watches::{Keys, Watches},
 };
 
+/// Controllers whose queues have other names than themselves.
+const QUEUE_NAMES: [(&str, &str); 26] = [
+    ("bootstrap-signer-controller", "bootstrap_signer_queue"),
+    ("certificatesigningrequest-approving-controller", "certificate"),
+    ("clusterrole-aggregation-controller", "ClusterRoleAggregator"),
+    ("cronjob-controller", "cronjob"),
+    ("daemonset-controller", "daemonset"),
+    ("deployment-controller", "deployment"),
+    ("disruption-controller", "disruption"),
+    ("endpoint-controller", "endpoint"),
+    ("endpoint-slice-controller", "endpoint_slice"),
+    ("endpoint-slice-mirroring-controller", "endpoint_slice_mirroring"),
+    ("ephemeral-volume-controller", "ephemeral_volume"),
+    ("garbage-collector-controller", "garbage_collector_attempt_to_delete"),
+    ("job-controller", "job"),
+    ("namespace-controller", "namespace"),
+    ("persistentvolume-controller", "claims"),
+    ("persistentvolume-protection-controller", "pvprotection"),
+    ("persistentvolumeclaim-protection-controller", "pvcprotection"),
+    ("replicaset-controller", "replicaset"),
+    ("replication-controller", "replicationmanager"),
+    ("resourcequota-controller", "resourcequota_primary"),
+    ("root-ca-certificate-publisher-controller", "root_ca_cert_publisher"),
+    ("serviceaccount-controller", "serviceaccount"),
+    ("serviceaccount-token-controller", "serviceaccount_tokens_secret"),
+    ("statefulset-controller", "statefulset"),
+    ("token-cleaner-controller", "token_cleaner"),
+    ("ttl-after-finished-controller", "ttl_jobs_to_delete"),
+];
+
 /// Runs a controller until `stop`; what is being reconciled then is finished first.
 pub async fn run(controller: Arc<dyn Controller>, stop: CancellationToken) {
-    let queue = WorkQueue::new();
+    let queue = WorkQueue::named(queue_name(controller.name()));
     let keys = Keys::new(queue.clone());
     let mut watches = Watches::new(keys.clone());
     controller.clone().watches(&mut watches);
@@ -35,6 +65,12 @@ pub async fn run(controller: Arc<dyn Controller>, stop: CancellationToken) {
     queue.close();
     while tasks.join_next().await.is_some() {}
     tracing::debug!(controller = controller.name(), "stopped");
+}
+
+/// The name under which metrics tell of a controller's queue: upstream's, where it has another.
+fn queue_name(controller: &'static str) -> &'static str {
+    let known = QUEUE_NAMES.iter().find(|(name, _)| *name == controller);
+    known.map_or(controller, |(_, queue)| queue)
 }
 
 async fn work(controller: Arc<dyn Controller>, queue: WorkQueue<ObjectKey>) {

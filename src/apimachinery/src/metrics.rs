@@ -1,10 +1,12 @@
-//! A histogram that costs two atomic operations an observation.
+//! What every component's `/metrics` is made of, in Prometheus' text form: a histogram that costs two atomic
+//! operations an observation, and the head of a metric.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of values by upper bounds.
-pub(crate) struct Histogram {
+#[derive(Debug)]
+pub struct Histogram {
     bounds: &'static [f64],
     /// One more than there are bounds: the last is what is above all of them. Not cumulated.
     counts: Box<[AtomicU64]>,
@@ -14,13 +16,13 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     /// A histogram with these upper bounds, in ascending order.
-    pub(crate) fn new(bounds: &'static [f64]) -> Self {
+    pub fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, counts, sum: AtomicU64::new(0) }
     }
 
     /// Counts a value.
-    pub(crate) fn observe(&self, value: f64) {
+    pub fn observe(&self, value: f64) {
         let place = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get(place) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -31,12 +33,15 @@ impl Histogram {
     }
 
     /// How many values were counted.
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Writes the lines of one set of labels; nothing when nothing was counted.
-    pub(crate) fn write(&self, out: &mut String, name: &str, labels: &str) -> std::fmt::Result {
+    ///
+    /// # Errors
+    /// None, when `out` takes all that is written.
+    pub fn write(&self, out: &mut String, name: &str, labels: &str) -> fmt::Result {
         if self.count() == 0 {
             return Ok(());
         }
@@ -58,7 +63,10 @@ impl Histogram {
 }
 
 /// Writes what goes before a metric's lines.
-pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+///
+/// # Errors
+/// None, when `out` takes all that is written.
+pub fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }
 
