@@ -12,6 +12,7 @@ use crate::bootstrap;
 use crate::config::{Config, MoreMetrics};
 use crate::customresources::CustomResources;
 use crate::discovery::{Discovery, DiscoveryCache};
+use crate::encryption::Encryption;
 use crate::endpoints::{Context, Health, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
 use crate::identity::{self, Identity};
@@ -82,6 +83,7 @@ struct Inner {
     metrics: Metrics,
     storage_metrics: Arc<StorageMetrics>,
     more_metrics: Vec<MoreMetrics>,
+    encryption: Option<Arc<Encryption>>,
     auditor: Option<Arc<Auditor>>,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
@@ -168,6 +170,7 @@ impl ApiServer {
                 metrics: Metrics::default(),
                 storage_metrics,
                 more_metrics: config.more_metrics,
+                encryption: config.encryption,
                 auditor: config.audit,
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
@@ -375,6 +378,14 @@ impl ApiServer {
     /// Whether the store answers reads.
     pub(crate) async fn storage_answers(&self) -> bool {
         self.registry().storage().count("/registry/core/namespaces/").await.is_ok()
+    }
+
+    /// Whether all KMS plugins answer; `None` when there are none.
+    pub(crate) async fn kms_answers(&self) -> Option<bool> {
+        match &self.inner.encryption {
+            Some(encryption) => encryption.plugins_are_fine().await,
+            None => None,
+        }
     }
 
     /// Readiness fails and watches end from now on.

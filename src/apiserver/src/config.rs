@@ -5,6 +5,7 @@ use crate::authentication::{
     IssuerOptions, RequestHeaderConfig, TokenFile, TokenSettings, TokenWebhookOptions,
 };
 use crate::authorization::AuthorizationOptions;
+use crate::encryption::Encryption;
 use crate::registry::RuntimeConfig;
 use ipnet::IpNet;
 use pki::ServiceAccountKeys;
@@ -65,6 +66,8 @@ pub struct Config {
     pub issuers: IssuerOptions,
     /// Who is asked about tokens that nobody else knows.
     pub token_webhook: Option<TokenWebhookOptions>,
+    /// The store's encryption, whose plugins health checks ask.
+    pub encryption: Option<Arc<Encryption>>,
     /// What `/metrics` tells besides the server's own, such as what this process's clients count.
     pub more_metrics: Vec<MoreMetrics>,
     /// Who decides about requests.
@@ -97,6 +100,7 @@ impl Config {
             bootstrap_tokens: true,
             issuers: IssuerOptions::default(),
             token_webhook: None,
+            encryption: None,
             more_metrics: Vec::new(),
             authorization: AuthorizationOptions::default(),
             kubelet_client: None,

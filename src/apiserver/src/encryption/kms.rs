@@ -22,6 +22,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a seed is used after the plugin was last seen with its key (upstream's three minutes).
 const VALIDITY: Duration = Duration::from_secs(180);
+/// How long health checks go by what a plugin said, when it was fine and when it was not (upstream's).
+const FINE_FOR: Duration = Duration::from_secs(20);
+const FAILED_FOR: Duration = Duration::from_secs(3);
 /// How long a plugin is waited for at the start.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a seed, and of what a key is made from it with.
@@ -40,6 +43,8 @@ pub(super) struct Kms {
     current: RwLock<Current>,
     /// By what was decrypted.
     seeds: Mutex<HashMap<Vec<u8>, Arc<Seed>>>,
+    /// When a health check asked, and whether the plugin was fine.
+    probed: Mutex<Option<(Instant, bool)>>,
 }
 
 /// What new objects are encrypted with.
@@ -126,6 +131,7 @@ impl Kms {
             runtime: Handle::current(),
             current: RwLock::new(current),
             seeds: Mutex::default(),
+            probed: Mutex::default(),
         });
         tokio::spawn(Self::follow(Arc::downgrade(&kms)));
         Ok(kms)
@@ -134,6 +140,22 @@ impl Kms {
     /// What everything begins with that is stored.
     pub(super) fn prefix(&self) -> &[u8] {
         &self.prefix
+    }
+
+    /// Whether the plugin answers as it should, for health checks: it is not asked each time.
+    pub(super) async fn is_fine(&self) -> bool {
+        let probed = *self.probed.lock();
+        if let Some((at, fine)) = probed
+            && at.elapsed() < if fine { FINE_FOR } else { FAILED_FOR }
+        {
+            return fine;
+        }
+        let result = self.check().await;
+        if let Err(reason) = &result {
+            tracing::warn!(plugin = self.name, reason, "the KMS plugin does not answer as it should");
+        }
+        *self.probed.lock() = Some((Instant::now(), result.is_ok()));
+        result.is_ok()
     }
 
     /// Encrypts an object.

@@ -117,6 +117,14 @@ impl Providers {
         Ok(())
     }
 
+    /// The plugins among them.
+    pub(super) fn plugins(&self) -> impl Iterator<Item = &Arc<Kms>> {
+        self.list.iter().filter_map(|provider| match provider {
+            Provider::Kms(kms) => Some(kms),
+            Provider::Identity | Provider::Key(_) => None,
+        })
+    }
+
     /// What is to be stored; `None` when that is the object as it is.
     pub(super) fn seal(&self, key: &str, object: &[u8]) -> Result<Option<Bytes>, StorageError> {
         let first = match self.list.first() {

@@ -1,6 +1,7 @@
 //! Which resource has which providers, and reading the file again when it changes.
 
 use super::configuration::{self, ConfigurationError, invalid};
+use super::kms::Kms;
 use super::providers::Providers;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -90,6 +91,20 @@ impl Encryption {
                 }
             }
         }
+    }
+
+    /// Whether all KMS plugins answer as they should; `None` when there are none.
+    pub async fn plugins_are_fine(&self) -> Option<bool> {
+        let table = self.table();
+        // One that several resources share is asked once.
+        let mut plugins: Vec<&Arc<Kms>> = table.0.values().flat_map(Providers::plugins).collect();
+        plugins.sort_by_key(|kms| Arc::as_ptr(kms));
+        plugins.dedup_by_key(|kms| Arc::as_ptr(kms));
+        if plugins.is_empty() {
+            return None;
+        }
+        let all = futures::future::join_all(plugins.iter().map(|kms| kms.is_fine())).await;
+        Some(all.iter().all(|fine| *fine))
     }
 
     fn table(&self) -> Arc<Table> {

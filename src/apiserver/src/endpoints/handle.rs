@@ -423,8 +423,13 @@ async fn path(server: &ApiServer, context: &Context, method: &Method) -> Result<
     let (first, rest) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
     match (first, rest) {
         ("healthz" | "livez" | "readyz", check) => {
-            let fine = tokio::time::timeout(Duration::from_secs(2), server.storage_answers()).await;
-            let findings = server.health().findings(first, fine.unwrap_or(false));
+            let patience = Duration::from_secs(2);
+            let (storage, kms) = tokio::join!(
+                tokio::time::timeout(patience, server.storage_answers()),
+                tokio::time::timeout(patience, server.kms_answers())
+            );
+            let kms = kms.unwrap_or(Some(false));
+            let findings = server.health().findings(first, storage.unwrap_or(false), kms);
             Ok(health::answer(first, check, &context.query, &findings))
         }
         ("debug", dump) if dump.starts_with("api_priority_and_fairness/") => {

@@ -63,14 +63,21 @@ impl Health {
         self.shutting_down.set(true);
     }
 
-    /// All checks of an endpoint (`livez`, `readyz`, `healthz`). `storage_fine` says whether the store answers.
-    pub(crate) fn findings(&self, endpoint: &str, storage_fine: bool) -> Vec<Finding> {
+    /// All checks of an endpoint (`livez`, `readyz`, `healthz`). `storage_fine` says whether the store answers, `kms_fine`
+    /// whether the KMS plugins do, if there are any.
+    pub(crate) fn findings(
+        &self,
+        endpoint: &str,
+        storage_fine: bool,
+        kms_fine: Option<bool>,
+    ) -> Vec<Finding> {
         let finding = |name: &str, fine: bool| Finding { name: name.to_owned(), fine };
         let mut findings = vec![finding("ping", true), finding("log", true), finding("etcd", storage_fine)];
         if endpoint == "readyz" {
             // Caches are filled before the server is made.
             findings.extend([finding("etcd-readiness", storage_fine), finding("informer-sync", true)]);
         }
+        findings.extend(kms_fine.map(|fine| finding("kms-providers", fine)));
         let gates = self.gates.read();
         findings.extend(gates.iter().map(|(name, gate)| finding(name, gate.is_set())));
         if endpoint == "readyz" {
@@ -126,7 +133,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     async fn ask(health: &Health, endpoint: &str, check: &str, query: &str) -> (u16, String) {
-        let findings = health.findings(endpoint, true);
+        let findings = health.findings(endpoint, true, None);
         let response = answer(endpoint, check, &Query::parse(Some(query)), &findings);
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();

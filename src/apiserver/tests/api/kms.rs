@@ -12,9 +12,9 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
-use testkit::TestServer;
+use testkit::{TestServer, eventually};
 use tokio::net::UnixListener;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
@@ -45,6 +45,7 @@ struct Status {
 struct Plugin {
     encrypted: AtomicUsize,
     decrypted: AtomicUsize,
+    sealed: AtomicBool,
 }
 
 impl Plugin {
@@ -71,7 +72,8 @@ impl Plugin {
         let turned = asked.data.iter().map(|byte| byte ^ 0x5a).collect();
         let message = match path.as_str() {
             "/v2.KeyManagementService/Status" => {
-                Status { version: "v2".into(), healthz: "ok".into(), key_id: "one".into() }.encode_to_vec()
+                let healthz = if self.sealed.load(Ordering::SeqCst) { "sealed" } else { "ok" };
+                Status { version: "v2".into(), healthz: healthz.into(), key_id: "one".into() }.encode_to_vec()
             }
             "/v2.KeyManagementService/Encrypt" => {
                 self.encrypted.fetch_add(1, Ordering::SeqCst);
@@ -137,4 +139,31 @@ async fn a_plugin_that_is_not_there_is_told_by_name() {
     let directory = TempDir::new().unwrap();
     let error = Encryption::from_text(&configuration(&directory.path().join("none"))).await.unwrap_err();
     assert!(error.to_string().starts_with("KMS plugin \"vault\": Status: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_tell_whether_plugins_answer() {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("kms.sock");
+    let plugin = Arc::new(Plugin::default());
+    plugin.listen(&socket);
+    let encryption = Encryption::from_text(&configuration(&socket)).await.unwrap();
+    let sealer = Arc::clone(&encryption);
+    let server = TestServer::start_sealed(TempDir::new().unwrap(), Some(sealer as _), |config| {
+        config.encryption = Some(encryption);
+    })
+    .await;
+    plugin.sealed.store(true, Ordering::SeqCst);
+    // Asked for the first time now; what it says then holds for a while.
+    for path in ["/healthz/kms-providers", "/livez", "/readyz"] {
+        assert_eq!(server.get(path).await.code, 500, "{path}");
+    }
+    assert!(server.get("/livez?verbose").await.text().contains("[-]kms-providers failed"));
+    plugin.sealed.store(false, Ordering::SeqCst);
+    eventually("the plugin is fine again", async || {
+        (server.get("/healthz/kms-providers").await.code == 200).then_some(())
+    })
+    .await;
+    let other = TestServer::start().await;
+    assert_eq!(other.get("/healthz/kms-providers").await.code, 404);
 }

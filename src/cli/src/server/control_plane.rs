@@ -74,6 +74,7 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
         front_proxy_client: Some(front_proxy.certified_key()?),
         tokens: TokenSettings::for_domain(&settings.cluster_domain),
         audit: audit(settings)?,
+        encryption: encryption.clone(),
         more_metrics: vec![client::metrics::write],
         kubelet_client: Some(Arc::new(client_config(&authority, Some(&kubelet_client), &[b"http/1.1"])?)),
         ..Config::new(store.clone(), pki.load_service_account_keys()?)
