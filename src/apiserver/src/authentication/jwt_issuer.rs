@@ -171,6 +171,7 @@ impl JwtIssuer {
             target: Target::Url(uri.clone()),
             trust: self.rules.trust.clone(),
             identity: None,
+            server_name: String::new(),
             http2: false,
         };
         let request =

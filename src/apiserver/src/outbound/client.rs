@@ -58,6 +58,7 @@ struct Profile {
     trust: Trust,
     /// The leaf of the identity.
     identity: Option<Vec<u8>>,
+    server_name: String,
     http2: bool,
     services: bool,
 }
@@ -151,6 +152,7 @@ impl Outbound {
         let profile = Profile {
             trust: endpoint.trust.clone(),
             identity: endpoint.identity.as_ref().and_then(|key| key.cert.first().map(|c| c.to_vec())),
+            server_name: endpoint.server_name.clone(),
             http2: endpoint.http2,
             services: matches!(endpoint.target, Target::Service { .. }),
         };
@@ -165,6 +167,7 @@ impl Outbound {
         let connector = Connector {
             resolver: Arc::clone(&self.shared.resolver),
             tls: Arc::new(tls),
+            server_name: Some(profile.server_name.clone()).filter(|name| !name.is_empty()),
             services: profile.services,
         };
         let client = Client::builder(TokioExecutor::new())

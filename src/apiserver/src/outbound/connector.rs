@@ -28,6 +28,8 @@ const HTTPS_PORT: u16 = 443;
 pub(super) struct Connector {
     pub(super) resolver: Arc<Resolver>,
     pub(super) tls: Arc<ClientConfig>,
+    /// The name that certificates have to be for, where it is not the host's.
+    pub(super) server_name: Option<String>,
     pub(super) services: bool,
 }
 
@@ -46,8 +48,8 @@ impl Connector {
             _ => self.resolver.connect_host(host, port).await,
         };
         let stream = stream.map_err(ConnectError)?;
-        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-            .map_err(|e| ConnectError(format!("tls: {e}")))?;
+        let name = self.server_name.as_deref().unwrap_or_else(|| host.trim_matches(['[', ']']));
+        let name = ServerName::try_from(name.to_owned()).map_err(|e| ConnectError(format!("tls: {e}")))?;
         let handshake = TlsConnector::from(self.tls).connect(name, stream);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Stream(TokioIo::new(stream))),

@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub trust: Trust,
     /// As whom the server shows itself.
     pub identity: Option<Arc<CertifiedKey>>,
+    /// The name that its certificate has to be for (`tls-server-name`); empty for that of the host.
+    pub server_name: String,
     /// Whether HTTP/2 may be spoken. One HTTP/2 connection always ends at the same backend: webhooks are called by
     /// HTTP/1.1, so that calls spread.
     pub http2: bool,
@@ -92,7 +94,7 @@ impl Endpoint {
             let pem = base64::engine::general_purpose::STANDARD.decode(bundle);
             Trust::Bundle(pem.map_err(|e| format!("unable to decode caBundle: {e}"))?.into())
         };
-        Ok(Self { target, trust, identity: None, http2: false })
+        Ok(Self { target, trust, identity: None, server_name: String::new(), http2: false })
     }
 
     /// The absolute URL of something at this endpoint: `path` is appended to the endpoint's own.

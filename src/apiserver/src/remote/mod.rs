@@ -70,9 +70,6 @@ impl Remote {
         if url.scheme_str() != Some("https") {
             return Err(format!("server {:?}: must be an https URL", config.server));
         }
-        if !config.server_name.is_empty() && Some(config.server_name.as_str()) != url.host() {
-            return Err("tls-server-name is not supported: name the host in the URL so".to_owned());
-        }
         let trust = match (config.insecure, config.authority_pem.as_str()) {
             (true, _) => Trust::Any,
             (false, "") => Trust::System,
@@ -86,7 +83,9 @@ impl Remote {
             None => None,
             Some(text) => Some(HeaderValue::from_str(text).map_err(|e| format!("credentials: {e}"))?),
         };
-        let endpoint = Endpoint { target: Target::Url(url.clone()), trust, identity, http2: false };
+        let server_name = config.server_name.clone();
+        let target = Target::Url(url.clone());
+        let endpoint = Endpoint { target, trust, identity, server_name, http2: false };
         Ok(Self { outbound: outbound.clone(), endpoint, url, authorization, timeout })
     }
 

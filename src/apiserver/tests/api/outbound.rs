@@ -91,6 +91,7 @@ async fn failures_read_as_those_of_kubernetes() {
         },
         trust: Trust::System,
         identity: None,
+        server_name: String::new(),
         http2: false,
     };
     let error = post(&server, &service("none"), LIMITS).await.unwrap_err();
@@ -128,4 +129,14 @@ async fn a_certificate_that_is_its_own_authority_is_believed_by_itself() {
     assert_eq!(post(&server, &endpoint(&config), LIMITS).await.unwrap().body(), "hi");
     let any = Endpoint { trust: Trust::Any, ..endpoint(&config) };
     assert_eq!(post(&server, &any, LIMITS).await.unwrap().body(), "hi");
+}
+
+#[tokio::test]
+async fn a_certificate_may_have_to_be_for_another_name_than_the_hosts() {
+    let (server, other) = (TestServer::start().await, hello(&["hook.example"]).await);
+    let config = json!({"url": other.url("/"), "caBundle": other.bundle()});
+    let named = |name: &str| Endpoint { server_name: name.to_owned(), ..endpoint(&config) };
+    assert_eq!(post(&server, &named("hook.example"), LIMITS).await.unwrap().body(), "h1 / ping");
+    let error = post(&server, &named("else.example"), LIMITS).await.unwrap_err();
+    assert!(error.cause().contains("not else.example"), "{}", error.cause());
 }
