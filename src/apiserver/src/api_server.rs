@@ -144,6 +144,9 @@ impl ApiServer {
             Arc::clone(&authorizer),
             &outbound,
         )?;
+        if let Some(auditor) = &config.audit {
+            auditor.start(&outbound)?;
+        }
         let flow_control = FlowControl::new(config.max_requests_in_flight);
         let flow_follower = Follower::start(&registry, &flow_control).await?;
         let aggregator = Aggregator::start(&registry, outbound.clone(), config.front_proxy_client).await?;

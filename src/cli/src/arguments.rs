@@ -120,7 +120,7 @@ pub struct Server {
     )]
     pub encryption_provider_config: Option<PathBuf>,
     /// Audit policy: which requests the audit log tells of
-    #[arg(long, env = "KNARR_AUDIT_POLICY_FILE", value_name = "FILE", requires = "audit_log_path")]
+    #[arg(long, env = "KNARR_AUDIT_POLICY_FILE", value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
     /// Audit log; `-` is standard output
     #[arg(long, env = "KNARR_AUDIT_LOG_PATH", value_name = "FILE", requires = "audit_policy_file")]

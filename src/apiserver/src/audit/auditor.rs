@@ -4,14 +4,18 @@ use super::event::{About, Event};
 use super::log::{Log, LogOptions};
 use super::policy::{Level, Policy};
 use super::record::Record;
+use super::webhook::{Webhook, WebhookOptions};
 use crate::authentication::UserInfo;
 use crate::endpoints::RequestInfo;
 use crate::metrics::head;
+use crate::outbound::Outbound;
+use crate::settings_file::ConfigurationError;
+use bytes::Bytes;
 use http::HeaderMap;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Longest user agent that is told in full (upstream's bound).
 const USER_AGENT_MAX_BYTES: usize = 1024;
@@ -19,7 +23,10 @@ const USER_AGENT_MAX_BYTES: usize = 1024;
 /// Decides what is told of requests, and tells it.
 pub struct Auditor {
     policy: Policy,
-    log: Log,
+    log: Option<Log>,
+    webhook_options: Option<WebhookOptions>,
+    /// From when the server starts.
+    webhook: OnceLock<Webhook>,
     by_level: [AtomicU64; Level::ALL.len()],
     events: AtomicU64,
     dropped: AtomicU64,
@@ -36,18 +43,41 @@ pub(crate) struct Sender<'a> {
 }
 
 impl Auditor {
-    /// Tells what a policy says to a log.
+    /// Tells what a policy says to a log, to a webhook, or to both.
     ///
     /// # Errors
     /// When the log cannot be opened.
-    pub fn new(policy: Policy, log: LogOptions) -> std::io::Result<Arc<Self>> {
+    pub fn new(
+        policy: Policy,
+        log: Option<LogOptions>,
+        webhook_options: Option<WebhookOptions>,
+    ) -> std::io::Result<Arc<Self>> {
         let (events, dropped, by_level) = Default::default();
-        Ok(Arc::new(Self { policy, log: Log::open(log)?, by_level, events, dropped }))
+        let (log, webhook) = (log.map(Log::open).transpose()?, OnceLock::new());
+        Ok(Arc::new(Self { policy, log, webhook_options, webhook, by_level, events, dropped }))
     }
 
-    /// Writes what is waiting to be written. Returns when it is in the file.
+    /// Begins to post to the webhook, if there is one.
+    ///
+    /// # Errors
+    /// When its kubeconfig file cannot be used.
+    pub(crate) fn start(&self, outbound: &Outbound) -> Result<(), ConfigurationError> {
+        if let Some(options) = &self.webhook_options {
+            let webhook = Webhook::start(options, outbound).map_err(ConfigurationError::Unusable)?;
+            // It is started once: a second server would have an auditor of its own.
+            let _ = self.webhook.set(webhook);
+        }
+        Ok(())
+    }
+
+    /// Writes what is waiting to be written. Returns when it is in the file, and posted.
     pub async fn flush(&self) {
-        self.log.flush().await;
+        if let Some(log) = &self.log {
+            log.flush().await;
+        }
+        if let Some(webhook) = self.webhook.get() {
+            webhook.flush().await;
+        }
     }
 
     /// What tells of a request, if the policy wants that.
@@ -84,7 +114,14 @@ impl Auditor {
 
     pub(super) fn send(&self, event: Event) {
         self.events.fetch_add(1, Ordering::Relaxed);
-        if !self.log.send(event) {
+        if let Some(webhook) = self.webhook.get() {
+            let mut json = Vec::new();
+            event.write(&mut json);
+            webhook.send(Bytes::from(json));
+        }
+        if let Some(log) = &self.log
+            && !log.send(event)
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -94,8 +131,13 @@ impl Auditor {
         head(out, "apiserver_audit_event_total", "counter", "Audit events that were made.")?;
         writeln!(out, "apiserver_audit_event_total {}", self.events.load(Ordering::Relaxed))?;
         head(out, "apiserver_audit_error_total", "counter", "Audit events that were lost.")?;
-        let lost = self.dropped.load(Ordering::Relaxed) + self.log.failed();
-        writeln!(out, "apiserver_audit_error_total{{plugin=\"log\"}} {lost}")?;
+        if let Some(log) = &self.log {
+            let lost = self.dropped.load(Ordering::Relaxed) + log.failed();
+            writeln!(out, "apiserver_audit_error_total{{plugin=\"log\"}} {lost}")?;
+        }
+        if let Some(webhook) = self.webhook.get() {
+            writeln!(out, "apiserver_audit_error_total{{plugin=\"webhook\"}} {}", webhook.lost())?;
+        }
         head(out, "apiserver_audit_level_total", "counter", "Requests by what the policy says of them.")?;
         for (level, count) in Level::ALL.iter().zip(&self.by_level) {
             let (level, count) = (level.as_str(), count.load(Ordering::Relaxed));

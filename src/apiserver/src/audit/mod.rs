@@ -8,6 +8,7 @@
 //! | [`record`] | the events of one request, by stage |
 //! | [`auditor`] | policy, counts and the way to the log |
 //! | [`log`], [`rotating_file`] | the log's thread and its files |
+//! | [`webhook`] | events posted to a webhook |
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/audit` and `plugin/pkg/audit`.
 
@@ -18,11 +19,13 @@ mod log;
 mod policy;
 mod record;
 mod rotating_file;
+mod webhook;
 
 pub use annotations::Annotations;
 pub use auditor::Auditor;
 pub use log::LogOptions;
 pub use policy::{Policy, PolicyError};
+pub use webhook::WebhookOptions;
 
 pub(crate) use auditor::Sender;
 pub(crate) use record::Record;

@@ -21,9 +21,7 @@ use kubeconfig::Kubeconfig;
 
 /// Upstream's limit for answers of webhooks.
 const MAX_BYTES: usize = 3 * 1024 * 1024;
-/// Upstream's backoff of webhooks: so many attempts, the first pause, and by what pauses grow.
-const ATTEMPTS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// By what pauses grow (upstream's).
 const GROWTH: f64 = 1.5;
 const JITTER: f64 = 0.2;
 
@@ -34,6 +32,24 @@ pub(crate) struct Remote {
     url: Uri,
     authorization: Option<HeaderValue>,
     timeout: Duration,
+}
+
+/// When a post is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    /// How often at most.
+    pub(crate) attempts: u32,
+    /// The first pause; each is longer than the one before.
+    pub(crate) first_pause: Duration,
+    /// Whether also when nobody answered, rather than only when the server has failed or is busy.
+    pub(crate) unanswered: bool,
+}
+
+impl Default for Backoff {
+    /// Upstream's for reviews, which somebody waits for.
+    fn default() -> Self {
+        Self { attempts: 5, first_pause: Duration::from_millis(500), unanswered: false }
+    }
 }
 
 /// Why a review has no answer.
@@ -94,21 +110,31 @@ impl Remote {
     /// # Errors
     /// The last one.
     pub(crate) async fn review(&self, review: &Value) -> Result<Value, RemoteError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
-            match self.post(review).await {
+        let body = self.deliver(Bytes::from(review.to_string()), Backoff::default()).await?;
+        serde_json::from_slice(&body).map_err(|error| RemoteError::Answer(error.to_string()))
+    }
+
+    /// Posts JSON, again as `backoff` says, and returns the body of the answer.
+    ///
+    /// # Errors
+    /// The last one.
+    pub(crate) async fn deliver(&self, body: Bytes, backoff: Backoff) -> Result<Bytes, RemoteError> {
+        let mut pause = backoff.first_pause;
+        for _ in 1..backoff.attempts {
+            match self.post(body.clone()).await {
                 Err(RemoteError::Refused { code: 429 | 500 | 503 | 504, .. }) => {}
+                Err(RemoteError::Call(_)) if backoff.unanswered => {}
                 result => return result,
             }
             let jitter = rand::rng().random_range(0.0..JITTER);
             tokio::time::sleep(pause.mul_f64(1.0 + jitter)).await;
             pause = pause.mul_f64(GROWTH);
         }
-        self.post(review).await
+        self.post(body).await
     }
 
-    async fn post(&self, review: &Value) -> Result<Value, RemoteError> {
-        let mut request = Request::new(Bytes::from(review.to_string()));
+    async fn post(&self, body: Bytes) -> Result<Bytes, RemoteError> {
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();
         let headers = request.headers_mut();
@@ -124,7 +150,7 @@ impl Remote {
         if !matches!(code, StatusCode::OK | StatusCode::CREATED) {
             return Err(RemoteError::Refused { code: code.as_u16(), message: message(&body) });
         }
-        serde_json::from_slice(&body).map_err(|error| RemoteError::Answer(error.to_string()))
+        Ok(body)
     }
 }
 

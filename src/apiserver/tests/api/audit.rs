@@ -1,14 +1,15 @@
 //! The audit log, as it is written.
 
-use apiserver::audit::{Auditor, LogOptions, Policy};
+use apiserver::audit::{Auditor, LogOptions, Policy, WebhookOptions};
 use apiserver::authentication::UserInfo;
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-use testkit::TestServer;
+use testkit::{HttpsServer, TestServer, json_response};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -27,7 +28,7 @@ async fn start(rules: &str) -> Audited {
         "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: None\n  users: [setup]\n{rules}"
     );
     let log = LogOptions { path: path.clone(), max_age_days: 0, max_backups: 0, max_size_megabytes: 0 };
-    let auditor = Auditor::new(Policy::parse(&policy).unwrap(), log).unwrap();
+    let auditor = Auditor::new(Policy::parse(&policy).unwrap(), Some(log), None).unwrap();
     let given = Arc::clone(&auditor);
     let server = TestServer::start_with(|config| config.audit = Some(given)).await;
     let setup = || Some(UserInfo::new("setup", &["system:masters"]));
@@ -191,4 +192,51 @@ async fn what_the_pod_security_standards_say_is_noted() {
         assert!(told.starts_with("would violate PodSecurity \"restricted:v1.30\": "), "{at}: {told}");
     }
     assert_eq!(note(2, "audit-violations"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_posted_to_a_webhook_many_at_a_time_and_again_when_it_fails() {
+    let directory = TempDir::new().unwrap();
+    let posts: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let kept = Arc::clone(&posts);
+    let webhook = HttpsServer::start(&[], move |request: http::Request<Bytes>| {
+        let list: Value = serde_json::from_slice(request.body()).unwrap();
+        let mut posts = kept.lock().unwrap();
+        posts.push(list);
+        // The first is to be tried again.
+        let code = if posts.len() == 1 { 500 } else { 200 };
+        let mut response = json_response(&json!({}));
+        *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+        async move { response }.boxed()
+    })
+    .await;
+    let kubeconfig = directory.path().join("kubeconfig");
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": webhook.url("/audit"), "certificate-authority-data": webhook.bundle()}}],
+        "users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, users: [jane], omitStages: [RequestReceived]}\n";
+    let options = WebhookOptions {
+        initial_backoff: std::time::Duration::from_millis(1),
+        ..WebhookOptions::new(kubeconfig)
+    };
+    let auditor = Auditor::new(Policy::parse(policy).unwrap(), None, Some(options)).unwrap();
+    let given = Arc::clone(&auditor);
+    let server = TestServer::start_with(|config| config.audit = Some(given)).await;
+    for _ in 0..3 {
+        server.request_as(Some(UserInfo::new("jane", &[])), "GET", MAPS, &[], "").await.expect(403);
+    }
+    auditor.flush().await;
+    let posts = posts.lock().unwrap();
+    assert_eq!(posts.len(), 2);
+    assert_eq!(
+        (&posts[0]["kind"], &posts[0]["apiVersion"]),
+        (&json!("EventList"), &json!("audit.k8s.io/v1"))
+    );
+    assert_eq!(posts[0], posts[1]);
+    let items = posts[1]["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3);
+    assert!(items.iter().all(|event| event["user"]["username"] == "jane" && event["kind"] == "Event"));
+    let metrics = server.get("/metrics").await.text();
+    assert!(metrics.contains("apiserver_audit_error_total{plugin=\"webhook\"} 0\n"));
 }

@@ -2,6 +2,7 @@
 //!
 //! They can be given as such, or as `--kube-apiserver-arg NAME=VALUE`, as k3s has it.
 
+use super::audit_webhook::AuditWebhookFlags;
 use anyhow::{Context, Result, bail};
 use apiserver::authentication::{
     AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, IssuerOptions, JwtConfiguration,
@@ -137,6 +138,9 @@ pub struct ApiServerFlags {
     /// How long its refusals are remembered [default: 30s]
     #[arg(long, env = "KNARR_AUTHORIZATION_WEBHOOK_CACHE_UNAUTHORIZED_TTL", value_name = "DURATION")]
     pub authorization_webhook_cache_unauthorized_ttl: Option<GoDuration>,
+    /// Where audit events are posted.
+    #[command(flatten)]
+    pub audit_webhook: AuditWebhookFlags,
 }
 
 impl ApiServerFlags {

@@ -152,10 +152,20 @@ async fn encryption(settings: &Settings, paths: &Paths) -> Result<Option<Arc<Enc
 }
 
 fn audit(settings: &Settings) -> Result<Option<Arc<Auditor>>> {
-    let Some((policy, log)) = &settings.audit else { return Ok(None) };
+    let webhook = settings.api_server.audit_webhook.options()?;
+    let Some((policy, log)) = &settings.audit else {
+        if webhook.is_some() {
+            bail!("--audit-webhook-config-file needs --audit-policy-file");
+        }
+        return Ok(None);
+    };
     let loaded = Policy::load(policy).with_context(|| format!("cannot use {}", policy.display()))?;
-    let auditor = Auditor::new(loaded, log.clone());
-    auditor.map(Some).with_context(|| format!("cannot write the audit log {}", log.path.display()))
+    if log.is_none() && webhook.is_none() {
+        bail!("--audit-policy-file needs --audit-log-path or --audit-webhook-config-file");
+    }
+    let auditor = Auditor::new(loaded, log.clone(), webhook);
+    let path = log.as_ref().map(|log| log.path.display().to_string()).unwrap_or_default();
+    auditor.map(Some).with_context(|| format!("cannot write the audit log {path}"))
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener> {

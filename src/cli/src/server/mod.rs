@@ -17,6 +17,7 @@
 mod addresses;
 pub mod agent;
 pub mod api_server;
+mod audit_webhook;
 mod control_plane;
 mod network;
 mod settings;

@@ -60,7 +60,7 @@ pub struct Settings {
     /// How the datastore is encrypted.
     pub encryption: Encryption,
     /// Audit policy and log.
-    pub audit: Option<(PathBuf, LogOptions)>,
+    pub audit: Option<(PathBuf, Option<LogOptions>)>,
     /// Whether pods run here.
     pub agent: bool,
     /// Add-ons that are not enabled by default.
@@ -150,17 +150,15 @@ impl Settings {
                 None if options.secrets_encryption => Encryption::OwnKey,
                 None => Encryption::AsBefore,
             },
-            audit: options.audit_policy_file.clone().zip(options.audit_log_path.clone()).map(
-                |(policy, path)| {
-                    let log = LogOptions {
-                        path,
-                        max_age_days: options.audit_log_maxage,
-                        max_backups: options.audit_log_maxbackup,
-                        max_size_megabytes: options.audit_log_maxsize,
-                    };
-                    (policy, log)
-                },
-            ),
+            audit: options.audit_policy_file.clone().map(|policy| {
+                let log = options.audit_log_path.clone().map(|path| LogOptions {
+                    path,
+                    max_age_days: options.audit_log_maxage,
+                    max_backups: options.audit_log_maxbackup,
+                    max_size_megabytes: options.audit_log_maxsize,
+                });
+                (policy, log)
+            }),
             agent: !options.disable_agent,
             without_addons: options.disable.clone(),
             runtime_endpoint: options.container_runtime_endpoint.clone(),
