@@ -56,13 +56,14 @@ pub(crate) async fn select(
     let selection = Selection::new(options, served)?;
     let prefix = scope(context, served, &selection);
     let place = continued(options, &prefix)?;
+    let (inside, limit) = (selection.looks_into_objects(), limit(options));
     let request = storage::ListOptions {
         revision: revision(options, place.as_ref()),
-        limit: limit(options),
+        limit: if inside { 0 } else { limit },
         start_after: place.as_ref().map(|p| p.after.clone()),
         filter: selection.filter(),
     };
-    let list = match server.registry().storage().list(&prefix, request).await {
+    let mut list = match server.registry().storage().list(&prefix, request).await {
         Ok(list) => list,
         Err(StorageError::Compacted { .. }) => {
             return Err(match &place {
@@ -72,6 +73,9 @@ pub(crate) async fn select(
         }
         Err(e) => return Err(registry::status_of(e, served.stored_as(), "")),
     };
+    if inside {
+        selection.pick(&mut list, limit);
+    }
     let mut meta = ListMeta { revision: list.revision, ..ListMeta::default() };
     if list.more
         && let Some(last) = list.items.last()

@@ -8,7 +8,7 @@ use apimachinery::jsonpath::JsonPath;
 use apimachinery::labels::{Operator, Selector};
 use apimachinery::status::{Result, Status};
 use serde_json::Value;
-use storage::{Filter, Object, Signature};
+use storage::{Filter, List, Object, Signature};
 
 /// A selection.
 #[derive(Clone, Debug, Default)]
@@ -61,13 +61,37 @@ impl Selection {
         })
     }
 
-    /// As the store wants it; nothing when everything is selected.
+    /// What the store can tell without looking into objects; nothing when that is everything. If the selection
+    /// [looks into objects](Self::looks_into_objects), [`Selection::pick`] has to pick from what the store found.
     pub(crate) fn filter(&self) -> Option<Filter> {
-        if self.is_everything() {
+        let told = self.told();
+        if told.is_everything() {
             return None;
         }
-        let selection = self.clone();
-        Some(Filter::new(self.signature(), move |object| selection.matches(object)))
+        Some(Filter::new(self.signature(), move |object| told.matches(object)))
+    }
+
+    /// Whether what is cached of objects does not tell if they are selected.
+    pub(crate) fn looks_into_objects(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
+    /// Leaves what is selected in a list of what the store found: at most `limit` objects, zero for all. Parsing objects
+    /// takes too long to be done under the cache's lock.
+    pub(crate) fn pick(&self, list: &mut List, limit: usize) {
+        let found = std::mem::take(&mut list.items);
+        let mut selected = found.into_iter().filter(|object| self.matches(object));
+        list.items = selected.by_ref().take(if limit == 0 { usize::MAX } else { limit }).collect();
+        list.more |= selected.next().is_some();
+    }
+
+    /// The part that what is cached of objects tells.
+    fn told(&self) -> Self {
+        let mut told = self.clone();
+        for (path, _) in std::mem::take(&mut told.paths) {
+            told.fields.terms.retain(|term| term.field != path);
+        }
+        told
     }
 
     /// What every selected object has.

@@ -99,7 +99,10 @@ async fn start(
             filter: selection.filter(),
             ..storage::ListOptions::default()
         };
-        let list = storage.list(scope, request).await?;
+        let mut list = storage.list(scope, request).await?;
+        if selection.looks_into_objects() {
+            selection.pick(&mut list, 0);
+        }
         (served.show(list.items).await?, WatchFrom::Revision(list.revision))
     } else {
         (Vec::new(), revision.filter(|_| ahead.is_none()).map_or(WatchFrom::Now, WatchFrom::Revision))

@@ -448,3 +448,28 @@ async fn a_conversion_that_fails_is_told() {
     let why = "conversion webhook for example.com/v1, Kind=Widget failed: it does not want to";
     assert!(refused.message().contains(why), "{}", refused.message());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_what_a_field_selects_hold_what_they_may() {
+    let server = with_widgets().await;
+    for n in 0..7 {
+        let color = if n % 2 == 0 { "blue" } else { "red" };
+        let mut one = widget(&format!("w{n}"), json!({"size": 1, "color": color}));
+        one["metadata"]["labels"] = json!({"part": if n < 6 { "a" } else { "b" }});
+        server.post(WIDGETS, &one).await.expect(201);
+    }
+    let query = "fieldSelector=spec.color%3Dblue&labelSelector=part%3Da&limit=2";
+    let names = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = server.get(&format!("{WIDGETS}?{query}")).await.expect(200);
+    assert_eq!(names(&first), ["w0", "w2"]);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = server.get(&format!("{WIDGETS}?{query}&continue={token}")).await.expect(200);
+    assert_eq!((names(&second), second["metadata"].get("continue")), (vec!["w4".to_owned()], None));
+    let mut events = Events::open(&server, &format!("{WIDGETS}?watch=1&fieldSelector=spec.color%3Dred")).await;
+    for name in ["w1", "w3", "w5"] {
+        assert_eq!(events.next().await.unwrap()["object"]["metadata"]["name"], name);
+    }
+}
