@@ -120,6 +120,7 @@ impl ApiServer {
             rbac: Arc::clone(&rbac),
             resources: Arc::clone(&resources),
             outbound: outbound.clone(),
+            control: config.admission_control,
         })
         .await?;
         let request_header = config.request_header;

@@ -1,5 +1,6 @@
 //! What an API server is made of.
 
+use crate::admission::AdmissionControl;
 use crate::audit::Auditor;
 use crate::authentication::{
     IssuerOptions, RequestHeaderConfig, TokenFile, TokenSettings, TokenWebhookOptions,
@@ -70,6 +71,8 @@ pub struct Config {
     pub encryption: Option<Arc<Encryption>>,
     /// What `/metrics` tells besides the server's own, such as what this process's clients count.
     pub more_metrics: Vec<MoreMetrics>,
+    /// How admission plugins are configured.
+    pub admission_control: AdmissionControl,
     /// Who decides about requests.
     pub authorization: AuthorizationOptions,
     /// How kubelets are reached: the client certificate, and whom to believe. Without it there are no logs, exec
@@ -100,6 +103,7 @@ impl Config {
             bootstrap_tokens: true,
             issuers: IssuerOptions::default(),
             token_webhook: None,
+            admission_control: AdmissionControl::default(),
             encryption: None,
             more_metrics: Vec::new(),
             authorization: AuthorizationOptions::default(),

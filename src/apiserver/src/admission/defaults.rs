@@ -8,6 +8,7 @@ use super::certificates::{
     CertificateApproval, CertificateSigning, CertificateSubjectRestriction, ClusterTrustBundleAttest,
 };
 use super::chain::{Chain, Plugin};
+use super::control::AdmissionControl;
 use super::counts::Counts;
 use super::default_ingress_class::DefaultIngressClass;
 use super::default_storage_class::DefaultStorageClass;
@@ -45,6 +46,8 @@ pub struct AdmissionConfig {
     pub resources: Arc<LiveResources>,
     /// Calls webhooks.
     pub outbound: Outbound,
+    /// How plugins are configured.
+    pub control: AdmissionControl,
 }
 
 /// The chain of a stock API server with NodeRestriction, as far as plugins are compiled in.
@@ -57,6 +60,7 @@ pub async fn default_chain(config: &AdmissionConfig) -> Result<Chain, StorageErr
     let counts = Arc::<Counts>::default();
     let tools = Tools {
         outbound: config.outbound.clone(),
+        credentials: Arc::clone(&config.control.mutating),
         matcher: Arc::new(Matcher::new(registry(), Arc::clone(&config.resources))),
         authorizer: authorizer(),
         counts: Arc::clone(&counts),
@@ -70,6 +74,7 @@ pub async fn default_chain(config: &AdmissionConfig) -> Result<Chain, StorageErr
     let mutating_policies = MutatingAdmissionPolicy::start(policy_tools.clone()).await?;
     let validating_policies = ValidatingAdmissionPolicy::start(policy_tools).await?;
     let mutating_webhooks = MutatingAdmissionWebhook::start(&config.registry, tools.clone()).await?;
+    let tools = Tools { credentials: Arc::clone(&config.control.validating), ..tools };
     let validating_webhooks = ValidatingAdmissionWebhook::start(&config.registry, tools).await?;
     // Order matters: defaults before what checks them.
     let plugins: Vec<Arc<dyn Plugin>> = vec![

@@ -36,6 +36,7 @@ async fn cluster() -> Cluster {
         rbac,
         resources: Arc::new(LiveResources::built_in(&crate::registry::RuntimeConfig::default())),
         outbound: Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into()),
+        control: crate::admission::AdmissionControl::default(),
     })
     .await
     .unwrap();

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod chain;
+mod control;
 mod counts;
 mod default_ingress_class;
 mod default_storage_class;
@@ -41,5 +42,6 @@ mod testing;
 mod webhook;
 
 pub use chain::{Chain, Operation, Plugin, Request, Warnings};
+pub use control::AdmissionControl;
 pub use defaults::{AdmissionConfig, default_chain};
 pub use reinvocation::Reinvocation;

@@ -47,12 +47,28 @@ pub(super) struct Kubeconfig {
     pub(super) insecure: bool,
     /// The name that the server's certificate must have; empty for that of the URL.
     pub(super) server_name: String,
-    /// The client's certificate (PEM); empty for none.
+    /// What the client shows.
+    pub(super) secrets: Secrets,
+}
+
+/// What a client shows.
+#[derive(Clone, Default)]
+pub(super) struct Secrets {
+    /// Its certificate (PEM); empty for none.
     pub(super) certificate_pem: String,
-    /// Its key (PEM).
+    /// The certificate's key (PEM).
     pub(super) key_pem: String,
     /// The `Authorization` header.
     pub(super) authorization: Option<String>,
+}
+
+/// The users of a file, by their names. Paths in it are relative to its directory.
+///
+/// # Errors
+/// [`KubeconfigError`] with the file.
+pub(super) fn users(path: &Path) -> Result<Vec<(String, Secrets)>, KubeconfigError> {
+    let file = File::parse(&read(path)?, path)?;
+    file.users.into_iter().map(|named| Ok((named.name, named.user.secrets(path)?))).collect()
 }
 
 #[derive(Default, Deserialize)]
@@ -115,9 +131,7 @@ impl Kubeconfig {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, KubeconfigError> {
-        let parse = |reason: String| KubeconfigError::Parse { path: path.to_owned(), reason };
-        let value = apimachinery::decode::yaml(text.as_bytes()).map_err(|e| parse(e.to_string()))?.value;
-        let file: File = serde_json::from_value(value).map_err(|e| parse(e.to_string()))?;
+        let file = File::parse(text, path)?;
         let incomplete = |reason: String| KubeconfigError::Incomplete { path: path.to_owned(), reason };
         let find = |list: &[Named], name: &str| list.iter().position(|item| item.name == name);
         let context = find(&file.contexts, &file.current_context)
@@ -133,42 +147,68 @@ impl Kubeconfig {
         if cluster.server.is_empty() {
             return Err(incomplete("no server found for the cluster of the current context".into()));
         }
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let pem = |file: &str, data: &str, what: &str| match (file, data) {
-            ("", "") => Ok(String::new()),
-            (_, "") => read(&folder.join(file)),
-            (_, data) => {
-                let bytes = STANDARD.decode(data.trim()).map_err(|e| parse(format!("{what}: {e}")))?;
-                String::from_utf8(bytes).map_err(|e| parse(format!("{what}: {e}")))
-            }
-        };
-        let token = match user.token_file.as_str() {
-            "" => user.token.clone(),
-            file => read(&folder.join(file))?.trim().to_owned(),
-        };
-        let authorization = match (token.as_str(), user.username.as_str()) {
-            ("", "") => None,
-            ("", name) => Some(format!("Basic {}", STANDARD.encode(format!("{name}:{}", user.password)))),
-            (token, _) => Some(format!("Bearer {token}")),
-        };
         Ok(Self {
             authority_pem: pem(
+                path,
                 &cluster.certificate_authority,
                 &cluster.certificate_authority_data,
                 "certificate-authority-data",
             )?,
-            certificate_pem: pem(
-                &user.client_certificate,
-                &user.client_certificate_data,
-                "client-certificate-data",
-            )?,
-            key_pem: pem(&user.client_key, &user.client_key_data, "client-key-data")?,
             server: cluster.server,
             insecure: cluster.insecure_skip_tls_verify,
             server_name: cluster.tls_server_name,
+            secrets: user.secrets(path)?,
+        })
+    }
+}
+
+impl File {
+    fn parse(text: &str, path: &Path) -> Result<Self, KubeconfigError> {
+        let value = apimachinery::decode::yaml(text.as_bytes()).map_err(|e| unparsable(path, e))?.value;
+        serde_json::from_value(value).map_err(|e| unparsable(path, e))
+    }
+}
+
+impl User {
+    /// What the user of a file shows.
+    fn secrets(&self, path: &Path) -> Result<Secrets, KubeconfigError> {
+        let token = match self.token_file.as_str() {
+            "" => self.token.clone(),
+            file => read(&beside(path, file))?.trim().to_owned(),
+        };
+        let authorization = match (token.as_str(), self.username.as_str()) {
+            ("", "") => None,
+            ("", name) => Some(format!("Basic {}", STANDARD.encode(format!("{name}:{}", self.password)))),
+            (token, _) => Some(format!("Bearer {token}")),
+        };
+        let certificate = &self.client_certificate_data;
+        Ok(Secrets {
+            certificate_pem: pem(path, &self.client_certificate, certificate, "client-certificate-data")?,
+            key_pem: pem(path, &self.client_key, &self.client_key_data, "client-key-data")?,
             authorization,
         })
     }
+}
+
+/// PEM that is in a file of its own or, in base64, in the kubeconfig at `path`.
+fn pem(path: &Path, file: &str, data: &str, what: &str) -> Result<String, KubeconfigError> {
+    match (file, data) {
+        ("", "") => Ok(String::new()),
+        (_, "") => read(&beside(path, file)),
+        (_, data) => {
+            let wrong = |e: &dyn std::fmt::Display| unparsable(path, format!("{what}: {e}"));
+            let bytes = STANDARD.decode(data.trim()).map_err(|e| wrong(&e))?;
+            String::from_utf8(bytes).map_err(|e| wrong(&e))
+        }
+    }
+}
+
+fn beside(path: &Path, file: &str) -> PathBuf {
+    path.parent().unwrap_or(Path::new(".")).join(file)
+}
+
+fn unparsable(path: &Path, reason: impl ToString) -> KubeconfigError {
+    KubeconfigError::Parse { path: path.to_owned(), reason: reason.to_string() }
 }
 
 fn read(path: &Path) -> Result<String, KubeconfigError> {
@@ -205,7 +245,7 @@ contexts:
         let config = Kubeconfig::load(&path).unwrap();
         assert_eq!(config.server, "https://hook.example/check");
         assert_eq!((config.authority_pem.as_str(), config.server_name.as_str()), ("CA", "hook"));
-        assert_eq!(config.authorization.as_deref(), Some("Bearer secret"));
+        assert_eq!(config.secrets.authorization.as_deref(), Some("Bearer secret"));
     }
 
     #[test]

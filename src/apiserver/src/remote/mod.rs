@@ -1,9 +1,9 @@
 //! Webhooks that kubeconfig files describe: reviews are posted, and come back with their status.
 
+mod credentials;
 mod kubeconfig;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,9 @@ use serde_json::Value;
 
 use crate::outbound::{Endpoint, Limits, Outbound, Target, Trust};
 
+pub(crate) use credentials::Credentials;
+
+use credentials::Credential;
 use kubeconfig::Kubeconfig;
 
 /// Upstream's limit for answers of webhooks.
@@ -91,14 +94,7 @@ impl Remote {
             (false, "") => Trust::System,
             (false, pem) => Trust::Bundle(Bytes::from(pem.to_owned())),
         };
-        let identity = match (config.certificate_pem.as_str(), config.key_pem.as_str()) {
-            ("", "") => None,
-            (certificate, key) => Some(Arc::new(certified(certificate, key)?)),
-        };
-        let authorization = match &config.authorization {
-            None => None,
-            Some(text) => Some(HeaderValue::from_str(text).map_err(|e| format!("credentials: {e}"))?),
-        };
+        let Credential { identity, authorization } = Credential::new(&config.secrets)?;
         let server_name = config.server_name.clone();
         let target = Target::Url(url.clone());
         let endpoint = Endpoint { target, trust, identity, server_name, http2: false };

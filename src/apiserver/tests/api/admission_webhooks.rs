@@ -360,3 +360,33 @@ async fn match_conditions_decide_before_the_webhook_is_called() {
         "ValidatingWebhookConfiguration.admissionregistration.k8s.io \"w\" is invalid: webhooks[0].matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool but got int"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_shown_the_credentials_of_their_server() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&seen);
+    let hooks = HttpsServer::start(&[], move |request: Request<Bytes>| {
+        let shown = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap());
+        kept.lock().unwrap().push(format!("{} {shown}", request.uri().path()));
+        let review: Value = serde_json::from_slice(request.body()).unwrap();
+        let response = json!({"uid": review["request"]["uid"], "allowed": true});
+        let answer = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
+        async move { json_response(&answer) }.boxed()
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admission.yaml");
+    let users = json!({"users": [{"name": hooks.address.to_string(), "user": {"token": "secret"}}]});
+    std::fs::write(folder.path().join("users"), users.to_string()).unwrap();
+    let api = "apiserver.config.k8s.io/v1";
+    let webhooks = json!({"apiVersion": api, "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": "users"});
+    let plugins = json!([{"name": "ValidatingAdmissionWebhook", "configuration": webhooks}]);
+    let control = json!({"apiVersion": api, "kind": "AdmissionConfiguration", "plugins": plugins});
+    std::fs::write(&path, control.to_string()).unwrap();
+    let control = apiserver::admission::AdmissionControl::load(&path).unwrap();
+    let server = TestServer::start_with(|config| config.admission_control = control).await;
+    configure(&server, MUTATING, "m", &[hook(&hooks, "change", &json!({}))]).await;
+    configure(&server, VALIDATING, "v", &[hook(&hooks, "check", &json!({}))]).await;
+    server.post(MAPS, &map("a")).await.expect(201);
+    assert_eq!(*seen.lock().unwrap(), ["/change ", "/check Bearer secret"]);
+}

@@ -4,6 +4,7 @@
 
 use super::audit_webhook::AuditWebhookFlags;
 use anyhow::{Context, Result, bail};
+use apiserver::admission::AdmissionControl;
 use apiserver::authentication::{
     AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, IssuerOptions, JwtConfiguration,
     PrefixedClaim, TokenFile, TokenWebhookOptions,
@@ -138,6 +139,9 @@ pub struct ApiServerFlags {
     /// How long its refusals are remembered [default: 30s]
     #[arg(long, env = "KNARR_AUTHORIZATION_WEBHOOK_CACHE_UNAUTHORIZED_TTL", value_name = "DURATION")]
     pub authorization_webhook_cache_unauthorized_ttl: Option<GoDuration>,
+    /// File with an AdmissionConfiguration: as whom the server shows itself to admission webhooks
+    #[arg(long, env = "KNARR_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Where audit events are posted.
     #[command(flatten)]
     pub audit_webhook: AuditWebhookFlags,
@@ -170,6 +174,9 @@ impl ApiServerFlags {
     pub fn apply(&self, config: &mut Config) -> Result<()> {
         if let Some(runtime_config) = &self.runtime_config {
             config.runtime_config = runtime_config.clone();
+        }
+        if let Some(path) = &self.admission_control_config_file {
+            config.admission_control = AdmissionControl::load(path).context("--admission-control-config-file")?;
         }
         if let Some(anonymous) = self.anonymous_auth {
             config.anonymous = anonymous;

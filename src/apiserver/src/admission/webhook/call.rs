@@ -6,7 +6,7 @@ use super::rejection;
 use super::review::{self, Answer, Unusable};
 use crate::admission::chain::Request;
 use crate::admission::matching::Versioned;
-use crate::outbound::Limits;
+use crate::outbound::{Endpoint, Limits};
 use apimachinery::status::Status;
 use bytes::Bytes;
 use http::header;
@@ -88,13 +88,23 @@ async fn ask(
         .endpoint
         .as_ref()
         .map_err(|why| Failure::Calling(format!("could not get REST client: {why}"), 400))?;
+    let credential = tools.credentials.of(endpoint);
+    let shown = credential.filter(|credential| credential.identity.is_some());
+    let endpoint = match shown {
+        Some(shown) => &Endpoint { identity: shown.identity.clone(), ..endpoint.clone() },
+        None => endpoint,
+    };
+    let mut post = http_request(endpoint, webhook.timeout)?;
+    if let Some(authorization) = credential.and_then(|credential| credential.authorization.as_ref()) {
+        post.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+    }
     let uid = uuid::Uuid::new_v4().to_string();
     let body = review::question(version, &uid, request, seen).to_string();
     let response = tools
         .outbound
         .call(
             endpoint,
-            http_request(endpoint, webhook.timeout, body)?,
+            post.map(|()| Bytes::from(body)),
             Limits { timeout: webhook.timeout, max_bytes: ANSWER_MAX_BYTES },
         )
         .await
@@ -123,11 +133,7 @@ async fn ask(
     }
 }
 
-fn http_request(
-    endpoint: &crate::outbound::Endpoint,
-    timeout: Duration,
-    body: String,
-) -> Result<http::Request<Bytes>, Failure> {
+fn http_request(endpoint: &Endpoint, timeout: Duration) -> Result<http::Request<()>, Failure> {
     let calling = |why: String| Failure::Calling(format!("failed to call webhook: {why}"), 400);
     // The webhook learns how much time it has.
     let query = format!("timeout={}s", timeout.as_secs());
@@ -136,6 +142,6 @@ fn http_request(
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json, */*")
         .header(header::USER_AGENT, "kube-apiserver-admission")
-        .body(Bytes::from(body))
+        .body(())
         .map_err(|e| calling(e.to_string()))
 }

@@ -19,6 +19,7 @@ use super::matching::{Matcher, Versioned};
 use super::source::Source;
 use crate::authorization::Authorizer;
 use crate::outbound::Outbound;
+use crate::remote::Credentials;
 use apimachinery::status::{Result, Status};
 use configuration::Webhook;
 use serde_json::Value;
@@ -29,6 +30,8 @@ use std::sync::Arc;
 pub(super) struct Tools {
     /// Calls webhooks.
     pub(super) outbound: Outbound,
+    /// As whom this server shows itself to them.
+    pub(super) credentials: Arc<Credentials>,
     /// Finds out which are called.
     pub(super) matcher: Arc<Matcher>,
     /// Answers match conditions that ask for rights.
