@@ -103,7 +103,7 @@ where
                 let Some(Ok(frame)) = frame else { break };
                 let Ok(data) = frame.into_data() else { continue };
                 messages.rest.extend_from_slice(&data);
-                while let Some(message) = messages.next() {
+                for message in messages.by_ref() {
                     if socket.send(message).await.is_err() {
                         return;
                     }
