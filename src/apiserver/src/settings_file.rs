@@ -49,12 +49,18 @@ fn shown(errors: &ErrorList) -> String {
 /// # Errors
 /// When it does not.
 pub(crate) fn load<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<T, ConfigurationError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigurationError::Read { path: path.to_owned(), source })?;
-    parse(&text, kind).map_err(|error| match error {
+    parse(&read(path)?, kind).map_err(|error| match error {
         ConfigurationError::Parse(why) => ConfigurationError::Parse(format!("{}: {why}", path.display())),
         other => other,
     })
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn read(path: &Path) -> Result<String, ConfigurationError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigurationError::Read { path: path.to_owned(), source })
 }
 
 /// Reads an object of this kind.
@@ -62,16 +68,28 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<T, Co
 /// # Errors
 /// When the text holds something else.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, kind: &str) -> Result<T, ConfigurationError> {
+    parse_of(GROUP, text, kind)
+}
+
+/// Reads an object of this kind of another group.
+///
+/// # Errors
+/// When the text holds something else.
+pub(crate) fn parse_of<T: DeserializeOwned>(
+    group: &str,
+    text: &str,
+    kind: &str,
+) -> Result<T, ConfigurationError> {
     let decoded = apimachinery::decode::yaml(text.as_bytes());
     let mut value: Value = decoded.map_err(|error| ConfigurationError::Parse(error.to_string()))?.value;
     let field = |name| value.get(name).and_then(Value::as_str).unwrap_or("");
     let known = field("apiVersion")
-        .strip_prefix(GROUP)
+        .strip_prefix(group)
         .and_then(|rest| rest.strip_prefix('/'))
         .is_some_and(|version| VERSIONS.contains(&version));
     if !known || field("kind") != kind {
         return Err(ConfigurationError::Parse(format!(
-            "no kind {:?} is registered for version {:?}: expected {kind} of {GROUP}/v1",
+            "no kind {:?} is registered for version {:?}: expected {kind} of {group}/v1",
             field("kind"),
             field("apiVersion")
         )));

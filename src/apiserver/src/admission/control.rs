@@ -1,5 +1,7 @@
-//! The file of `--admission-control-config-file`: as whom this server shows itself to admission webhooks.
+//! The file of `--admission-control-config-file`: as whom this server shows itself to admission webhooks, and what is
+//! asked of pods where no labels say it.
 
+use super::pod_security_policy::PodSecurityConfiguration;
 use crate::remote::Credentials;
 use crate::settings_file::{self, ConfigurationError};
 use serde::Deserialize;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 
 const MUTATING: &str = "MutatingAdmissionWebhook";
 const VALIDATING: &str = "ValidatingAdmissionWebhook";
+const POD_SECURITY: &str = "PodSecurity";
 
 /// How admission plugins are configured. By default no webhook is shown anything.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,8 @@ pub struct AdmissionControl {
     pub(super) mutating: Arc<Credentials>,
     /// For webhooks that refuse them.
     pub(super) validating: Arc<Credentials>,
+    /// What is asked of pods.
+    pub(super) pod_security: Arc<PodSecurityConfiguration>,
 }
 
 /// `AdmissionConfiguration` of `apiserver.config.k8s.io`.
@@ -45,6 +50,16 @@ struct Webhooks {
     kube_config_file: PathBuf,
 }
 
+impl Plugin {
+    /// Its configuration.
+    fn text(&self, folder: &Path) -> Result<String, ConfigurationError> {
+        match &self.configuration {
+            Some(configuration) => Ok(configuration.to_string()),
+            None => settings_file::read(&folder.join(&self.path)),
+        }
+    }
+}
+
 impl AdmissionControl {
     /// Reads the file. Paths in it are relative to its directory.
     ///
@@ -56,6 +71,10 @@ impl AdmissionControl {
         let mut control = Self::default();
         for plugin in file.plugins {
             let into = match plugin.name.as_str() {
+                POD_SECURITY => {
+                    control.pod_security = Arc::new(PodSecurityConfiguration::parse(&plugin.text(folder)?)?);
+                    continue;
+                }
                 MUTATING => &mut control.mutating,
                 VALIDATING => &mut control.validating,
                 other => {
@@ -63,11 +82,8 @@ impl AdmissionControl {
                     return Err(ConfigurationError::Unusable(why));
                 }
             };
-            let kind = "WebhookAdmissionConfiguration";
-            let webhooks: Webhooks = match &plugin.configuration {
-                Some(configuration) => settings_file::parse(&configuration.to_string(), kind)?,
-                None => settings_file::load(&folder.join(&plugin.path), kind)?,
-            };
+            let webhooks: Webhooks =
+                settings_file::parse(&plugin.text(folder)?, "WebhookAdmissionConfiguration")?;
             let credentials = Credentials::load(&folder.join(&webhooks.kube_config_file));
             *into = Arc::new(credentials.map_err(ConfigurationError::Unusable)?);
         }

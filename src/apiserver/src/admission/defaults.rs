@@ -83,7 +83,7 @@ pub async fn default_chain(config: &AdmissionConfig) -> Result<Chain, StorageErr
         Arc::new(ServiceAccount::new(registry())),
         Arc::new(NodeRestriction::new(registry())),
         Arc::new(TaintNodesByCondition),
-        Arc::new(PodSecurity::new(registry())),
+        Arc::new(PodSecurity::new(registry(), Arc::clone(&config.control.pod_security))),
         Arc::new(Priority::new(registry())),
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass::new(registry())),

@@ -1,6 +1,7 @@
 //! PodSecurity: the Pod Security Standards, as the labels of a namespace ask for them (KEP-2579).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apimachinery::status::Status;
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use super::chain::{Operation, Plugin, Request};
 use super::pod_security_checks::{Violation, violations};
-use super::pod_security_policy::{Policy, Standard};
+use super::pod_security_policy::{PodSecurityConfiguration, Policy, Standard};
 use super::support::forbidden;
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -17,6 +18,7 @@ use crate::registry::Registry;
 /// Keys of audit annotations.
 const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
 const VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+const EXEMPT: &str = "pod-security.kubernetes.io/exempt";
 const ERROR: &str = "pod-security.kubernetes.io/error";
 /// At most so many pods are looked at when the labels of a namespace change (as upstream).
 const PODS_CHECKED: usize = 3000;
@@ -25,6 +27,7 @@ const PODS_CHECKED: usize = 3000;
 pub(super) struct PodSecurity {
     registry: Registry,
     namespaces: Memo<Namespace>,
+    configured: Arc<PodSecurityConfiguration>,
 }
 
 #[derive(Deserialize)]
@@ -39,14 +42,14 @@ struct NamespaceMeta {
 }
 
 impl PodSecurity {
-    pub(super) fn new(registry: Registry) -> Self {
-        Self { namespaces: Memo::new(registry.clone(), "", "namespaces"), registry }
+    pub(super) fn new(registry: Registry, configured: Arc<PodSecurityConfiguration>) -> Self {
+        Self { namespaces: Memo::new(registry.clone(), "", "namespaces"), registry, configured }
     }
 
     /// A changed level of a namespace: warns of the pods that would not be let in now.
     async fn namespace(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        let asked = Policy::of_object(object);
-        let before = request.old.map(Policy::of_object);
+        let asked = Policy::of_object(object, &self.configured);
+        let before = request.old.map(|old| Policy::of_object(old, &self.configured));
         let new_errors = before.as_ref().is_none_or(|before| before.errors != asked.errors);
         if !asked.errors.is_empty() && new_errors {
             return Err(Status::invalid(request.kind, apimachinery::meta::name(object), &asked.errors));
@@ -89,7 +92,9 @@ impl PodSecurity {
     /// What the namespace of a request asks.
     async fn policy(&self, request: &Request<'_>) -> Result<Policy, Status> {
         let namespace = self.namespaces.get("", request.namespace).await?;
-        Ok(namespace.map(|namespace| Policy::of_labels(&namespace.metadata.labels)).unwrap_or_default())
+        Ok(namespace
+            .map(|namespace| Policy::of_labels(&namespace.metadata.labels, &self.configured))
+            .unwrap_or_default())
     }
 }
 
@@ -133,6 +138,12 @@ impl Plugin for PodSecurity {
             && request.operation == Operation::Update
             && request.old.is_some_and(|old| old.get("spec") == Some(&spec))
         {
+            return Ok(());
+        }
+        let exemptions = &self.configured.exemptions;
+        let exempt = exemptions.of_request(request.namespace, &request.user.name);
+        if let Some(why) = exempt.or_else(|| exemptions.of_pod(&spec)) {
+            request.annotations.add(EXEMPT, why);
             return Ok(());
         }
         let policy = self.policy(request).await?;

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use apimachinery::field::{ErrorList, FieldError, Path};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::pod_security_checks::Level;
+use crate::settings_file::{self, ConfigurationError};
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
 const LATEST: &str = "latest";
+const CONFIGURATION_GROUP: &str = "pod-security.admission.config.k8s.io";
+const MODES: [&str; 3] = ["enforce", "audit", "warn"];
 
 /// A level, and the version of Kubernetes whose form of it is meant. The checks are always those of the latest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,21 +44,82 @@ pub(super) struct Policy {
     pub(super) errors: ErrorList,
 }
 
+/// What is asked of pods where no labels say it, and of whom nothing is asked (`PodSecurityConfiguration`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PodSecurityConfiguration {
+    /// By the modes, such as `enforce` and `enforce-version`.
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) exemptions: Exemptions,
+}
+
+/// Of whom nothing is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Exemptions {
+    usernames: Vec<String>,
+    runtime_classes: Vec<String>,
+    namespaces: Vec<String>,
+}
+
+impl PodSecurityConfiguration {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is none, or its defaults make no sense.
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigurationError> {
+        let read: Self = settings_file::parse_of(CONFIGURATION_GROUP, text, "PodSecurityConfiguration")?;
+        if let Some(key) = read.defaults.keys().find(|key| !MODES.contains(&key.trim_end_matches("-version")))
+        {
+            return Err(ConfigurationError::Parse(format!(
+                "strict decoding error: unknown field \"defaults.{key}\""
+            )));
+        }
+        let errors = Policy::of(|_| None, &read).errors;
+        if errors.is_empty() { Ok(read) } else { Err(ConfigurationError::Invalid(errors)) }
+    }
+
+    fn default_of(&self, mode: &str) -> Option<&str> {
+        self.defaults.get(mode).map(String::as_str)
+    }
+}
+
+impl Exemptions {
+    /// Why nothing is asked of the pods of a namespace or user; in the words of the audit annotation.
+    pub(super) fn of_request(&self, namespace: &str, user: &str) -> Option<&'static str> {
+        if self.namespaces.iter().any(|exempt| exempt == namespace) {
+            return Some("namespace");
+        }
+        self.usernames.iter().any(|exempt| exempt == user).then_some("user")
+    }
+
+    /// Why nothing is asked of a pod.
+    pub(super) fn of_pod(&self, spec: &Value) -> Option<&'static str> {
+        let class = spec.get("runtimeClassName").and_then(Value::as_str).unwrap_or("");
+        self.runtime_classes.iter().any(|exempt| exempt == class).then_some("runtimeClass")
+    }
+}
+
 impl Policy {
     /// Reads the labels. A level that makes no sense is the strictest where it is enforced and the laxest elsewhere.
-    pub(super) fn of<'a>(label: impl Fn(&str) -> Option<&'a str>) -> Self {
+    pub(super) fn of<'a>(
+        label: impl Fn(&str) -> Option<&'a str>,
+        configured: &'a PodSecurityConfiguration,
+    ) -> Self {
         let mut errors = ErrorList::new();
         let mut read = |mode: &str, otherwise: Level| {
             let mut standard = Standard::default();
             let key = format!("{PREFIX}{mode}");
-            if let Some(text) = label(&key) {
+            if let Some(text) = label(&key).or_else(|| configured.default_of(mode)) {
                 standard.level = Level::parse(text).unwrap_or_else(|| {
                     errors.push(invalid(&key, text, "must be one of privileged, baseline, restricted"));
                     otherwise
                 });
             }
             let key = format!("{key}-version");
-            if let Some(text) = label(&key) {
+            if let Some(text) = label(&key).or_else(|| configured.default_of(&format!("{mode}-version"))) {
                 if is_version(text) {
                     text.clone_into(&mut standard.version);
                 } else {
@@ -74,13 +139,16 @@ impl Policy {
     }
 
     /// Of an object's labels.
-    pub(super) fn of_object(object: &Value) -> Self {
-        Self::of(|key| apimachinery::meta::label(object, key))
+    pub(super) fn of_object(object: &Value, configured: &PodSecurityConfiguration) -> Self {
+        Self::of(|key| apimachinery::meta::label(object, key), configured)
     }
 
     /// Of labels that were read.
-    pub(super) fn of_labels(labels: &BTreeMap<String, String>) -> Self {
-        Self::of(|key| labels.get(key).map(String::as_str))
+    pub(super) fn of_labels(
+        labels: &BTreeMap<String, String>,
+        configured: &PodSecurityConfiguration,
+    ) -> Self {
+        Self::of(|key| labels.get(key).map(String::as_str), configured)
     }
 
     /// Whether nothing is asked.
@@ -106,7 +174,7 @@ mod tests {
     fn policy(labels: &[(&str, &str)]) -> Policy {
         let labels =
             labels.iter().map(|(key, text)| (format!("{PREFIX}{key}"), (*text).to_owned())).collect();
-        Policy::of_labels(&labels)
+        Policy::of_labels(&labels, &PodSecurityConfiguration::default())
     }
 
     #[test]
@@ -131,5 +199,27 @@ mod tests {
             errors[2],
             "metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"v1.01\": must be \"latest\" or \"v1.x\""
         );
+    }
+
+    #[test]
+    fn what_is_configured_holds_where_no_label_says_otherwise() {
+        let read = |text: &str| {
+            let text = format!(
+                "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\n{text}"
+            );
+            PodSecurityConfiguration::parse(&text)
+        };
+        let configured = read("defaults: {enforce: baseline, enforce-version: v1.30}\nexemptions: {namespaces: [kube-system], usernames: [op], runtimeClasses: [vm]}").unwrap();
+        let labels = BTreeMap::new();
+        assert_eq!(Policy::of_labels(&labels, &configured).enforce.to_string(), "baseline:v1.30");
+        let labels = BTreeMap::from([(format!("{PREFIX}enforce"), "restricted".to_owned())]);
+        assert_eq!(Policy::of_labels(&labels, &configured).enforce.level, Level::Restricted);
+        let exempt = &configured.exemptions;
+        assert_eq!(exempt.of_request("kube-system", "op"), Some("namespace"));
+        assert_eq!((exempt.of_request("a", "op"), exempt.of_request("a", "b")), (Some("user"), None));
+        assert_eq!(exempt.of_pod(&serde_json::json!({"runtimeClassName": "vm"})), Some("runtimeClass"));
+        assert_eq!(exempt.of_pod(&serde_json::json!({})), None);
+        assert!(read("defaults: {enforce: strict}").is_err());
+        assert!(read("defaults: {enforced: baseline}").is_err());
     }
 }

@@ -240,3 +240,44 @@ async fn events_are_posted_to_a_webhook_many_at_a_time_and_again_when_it_fails()
     let metrics = server.get("/metrics").await.text();
     assert!(metrics.contains("apiserver_audit_error_total{plugin=\"webhook\"} 0\n"));
 }
+
+#[tokio::test]
+async fn pods_of_exempt_namespaces_are_let_in_and_that_is_noted() {
+    let directory = TempDir::new().unwrap();
+    let (log, control) = (directory.path().join("audit.log"), directory.path().join("admission.yaml"));
+    let configuration = json!({"apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
+        "defaults": {"enforce": "restricted"}, "exemptions": {"namespaces": ["free"]}});
+    let file = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "PodSecurity", "configuration": configuration}]});
+    std::fs::write(&control, file.to_string()).unwrap();
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, verbs: [create], resources: [{resources: [pods]}], omitStages: [RequestReceived]}\n";
+    let options = LogOptions { path: log.clone(), max_age_days: 0, max_backups: 0, max_size_megabytes: 0 };
+    let auditor = Auditor::new(Policy::parse(policy).unwrap(), Some(options), None).unwrap();
+    let given = Arc::clone(&auditor);
+    let control = apiserver::admission::AdmissionControl::load(&control).unwrap();
+    let server = TestServer::start_with(|config| {
+        config.audit = Some(given);
+        config.admission_control = control;
+    })
+    .await;
+    let spec = json!({"containers": [{"name": "c", "image": "i"}]});
+    for (namespace, code) in [("free", 201), ("bound", 403)] {
+        server.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace}})).await.expect(201);
+        let uri = format!("/api/v1/namespaces/{namespace}");
+        server
+            .post(&format!("{uri}/serviceaccounts"), &json!({"metadata": {"name": "default"}}))
+            .await
+            .expect(201);
+        server
+            .post(&format!("{uri}/pods"), &json!({"metadata": {"name": "p"}, "spec": spec}))
+            .await
+            .expect(code);
+    }
+    auditor.flush().await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let notes = |at: usize| &events[at]["annotations"];
+    assert_eq!(notes(0)["pod-security.kubernetes.io/exempt"], "namespace");
+    assert!(notes(0).get("pod-security.kubernetes.io/enforce-policy").is_none());
+    assert_eq!(notes(1)["pod-security.kubernetes.io/enforce-policy"], "restricted:latest");
+}
