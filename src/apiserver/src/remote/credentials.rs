@@ -110,7 +110,14 @@ mod tests {
         let shown = |config: serde_json::Value| {
             let endpoint = Endpoint::from_config(&config).unwrap();
             let credential = credentials.of(&endpoint).unwrap();
-            credential.authorization.as_ref().unwrap().to_str().unwrap().trim_start_matches("Bearer ").to_owned()
+            credential
+                .authorization
+                .as_ref()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .trim_start_matches("Bearer ")
+                .to_owned()
         };
         let service = |port: u16| json!({"service": {"namespace": "b", "name": "a", "port": port}});
         assert_eq!(shown(service(443)), "a.b.svc");

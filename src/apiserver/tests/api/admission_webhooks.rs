@@ -370,7 +370,8 @@ async fn webhooks_are_shown_the_credentials_of_their_server() {
         kept.lock().unwrap().push(format!("{} {shown}", request.uri().path()));
         let review: Value = serde_json::from_slice(request.body()).unwrap();
         let response = json!({"uid": review["request"]["uid"], "allowed": true});
-        let answer = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
+        let answer =
+            json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
         async move { json_response(&answer) }.boxed()
     })
     .await;
@@ -379,7 +380,8 @@ async fn webhooks_are_shown_the_credentials_of_their_server() {
     let users = json!({"users": [{"name": hooks.address.to_string(), "user": {"token": "secret"}}]});
     std::fs::write(folder.path().join("users"), users.to_string()).unwrap();
     let api = "apiserver.config.k8s.io/v1";
-    let webhooks = json!({"apiVersion": api, "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": "users"});
+    let webhooks =
+        json!({"apiVersion": api, "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": "users"});
     let plugins = json!([{"name": "ValidatingAdmissionWebhook", "configuration": webhooks}]);
     let control = json!({"apiVersion": api, "kind": "AdmissionConfiguration", "plugins": plugins});
     std::fs::write(&path, control.to_string()).unwrap();

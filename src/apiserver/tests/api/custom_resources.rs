@@ -468,7 +468,8 @@ async fn pages_of_what_a_field_selects_hold_what_they_may() {
     let token = first["metadata"]["continue"].as_str().unwrap();
     let second = server.get(&format!("{WIDGETS}?{query}&continue={token}")).await.expect(200);
     assert_eq!((names(&second), second["metadata"].get("continue")), (vec!["w4".to_owned()], None));
-    let mut events = Events::open(&server, &format!("{WIDGETS}?watch=1&fieldSelector=spec.color%3Dred")).await;
+    let mut events =
+        Events::open(&server, &format!("{WIDGETS}?watch=1&fieldSelector=spec.color%3Dred")).await;
     for name in ["w1", "w3", "w5"] {
         assert_eq!(events.next().await.unwrap()["object"]["metadata"]["name"], name);
     }

@@ -176,7 +176,8 @@ impl ApiServerFlags {
             config.runtime_config = runtime_config.clone();
         }
         if let Some(path) = &self.admission_control_config_file {
-            config.admission_control = AdmissionControl::load(path).context("--admission-control-config-file")?;
+            config.admission_control =
+                AdmissionControl::load(path).context("--admission-control-config-file")?;
         }
         if let Some(anonymous) = self.anonymous_auth {
             config.anonymous = anonymous;
