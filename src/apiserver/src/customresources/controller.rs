@@ -66,9 +66,10 @@ impl CustomResources {
     /// Serves what is defined, from now until the server ends.
     pub(crate) fn serve(&self, server: &ApiServer) {
         let mut pass = Pass::new(server.clone(), Arc::clone(&self.shared));
+        // Before the first pass: what changes until the task runs is none that it has seen.
+        let mut changes = self.shared.changes.subscribe();
         pass.run();
         tokio::spawn(async move {
-            let mut changes = pass.shared.changes.subscribe();
             let mut pending = pass.write().await;
             loop {
                 tokio::select! {
