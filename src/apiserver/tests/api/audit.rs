@@ -227,7 +227,7 @@ async fn events_are_posted_to_a_webhook_many_at_a_time_and_again_when_it_fails()
         server.request_as(Some(UserInfo::new("jane", &[])), "GET", MAPS, &[], "").await.expect(403);
     }
     auditor.flush().await;
-    let posts = posts.lock().unwrap();
+    let posts = posts.lock().unwrap().clone();
     assert_eq!(posts.len(), 2);
     assert_eq!(
         (&posts[0]["kind"], &posts[0]["apiVersion"]),
