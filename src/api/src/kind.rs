@@ -150,6 +150,11 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Warnings about a valid object that was updated: those about the object, unless the kind says otherwise.
+    fn warnings_on_update(&self, object: &Value, _old: &Value) -> Vec<String> {
+        self.warnings(object)
+    }
+
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`.
     ///
     /// Called for every object that is cached, with no more of it than its own scalars, its metadata and the

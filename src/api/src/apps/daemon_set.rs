@@ -102,6 +102,10 @@ impl Kind for DaemonSet {
         crate::core::pod_warnings::of_template(object)
     }
 
+    fn warnings_on_update(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::warnings_of_change(self, object, old)
+    }
+
     fn columns(&self) -> Vec<Column> {
         let mut columns = vec![
             Column::object_name(),

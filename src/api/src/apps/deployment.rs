@@ -111,6 +111,10 @@ impl Kind for Deployment {
         crate::core::pod_warnings::of_template(object)
     }
 
+    fn warnings_on_update(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::warnings_of_change(self, object, old)
+    }
+
     fn warnings_on_create(&self, object: &Value) -> Vec<String> {
         workload::name_warning(object).into_iter().collect()
     }
@@ -257,6 +261,18 @@ mod tests {
         assert!(
             Deployment.warnings_on_create(&object)[0].starts_with("metadata.name: this is used in Pod names")
         );
+    }
+
+    #[test]
+    fn an_update_warns_of_what_it_asks_for() {
+        let mut old = deployment();
+        old["metadata"]["generation"] = json!(1);
+        old["spec"]["template"]["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+        let mut new = old.clone();
+        assert!(Deployment.warnings_on_update(&new, &old).is_empty());
+        new["metadata"]["generation"] = json!(2);
+        assert_eq!(Deployment.warnings_on_update(&new, &old), Deployment.warnings(&new));
+        assert_eq!(Deployment.warnings(&new).len(), 1);
     }
 
     #[test]

@@ -130,6 +130,10 @@ impl Kind for StatefulSet {
         warnings
     }
 
+    fn warnings_on_update(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::warnings_of_change(self, object, old)
+    }
+
     fn columns(&self) -> Vec<Column> {
         vec![
             Column::object_name(),

@@ -1,5 +1,6 @@
 //! What the kinds that make pods from a template share.
 
+use crate::Kind;
 use crate::columns::{container_names, images, selector_text};
 use crate::core::pod::validation as pods;
 use crate::validation::{self as rules, Errors, label_selector, percent_of, selector_is_empty};
@@ -72,6 +73,11 @@ pub fn name_warning(object: &Value) -> Option<String> {
             problems.join(" ")
         )
     })
+}
+
+/// The warnings of a kind, where an update changed what is wanted of the object: otherwise they have been given already.
+pub fn warnings_of_change(kind: &dyn Kind, object: &Value, old: &Value) -> Vec<String> {
+    if meta::generation(object) == meta::generation(old) { Vec::new() } else { kind.warnings(object) }
 }
 
 /// The spec's selector never changes.

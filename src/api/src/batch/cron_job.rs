@@ -81,6 +81,10 @@ impl Kind for CronJob {
         warnings
     }
 
+    fn warnings_on_update(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::warnings_of_change(self, object, old)
+    }
+
     fn warnings_on_create(&self, object: &Value) -> Vec<String> {
         workload::name_warning(object).into_iter().collect()
     }

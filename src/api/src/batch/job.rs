@@ -92,6 +92,10 @@ impl Kind for Job {
         warnings
     }
 
+    fn warnings_on_update(&self, object: &Value, old: &Value) -> Vec<String> {
+        workload::warnings_of_change(self, object, old)
+    }
+
     fn warnings_on_create(&self, object: &Value) -> Vec<String> {
         workload::name_warning(object).into_iter().collect()
     }

@@ -2,6 +2,7 @@
 
 use super::service::not_special;
 use crate::columns::{age, name, none};
+use crate::discovery::endpoint_rules::may_be_special;
 use crate::kind::Kind;
 use crate::validation::{Errors, ip_warning, required_one_of, strict_ip, text_form};
 use crate::value::{default_text, field, int, list, list_mut, text};
@@ -95,7 +96,9 @@ fn address(address: &Value, known: impl Fn(&str) -> bool, path: &Path, errors: &
     let ip = text(address, "ip");
     let problems = strict_ip(ip);
     if problems.is_empty() {
-        not_special(ip, &path.child("ip"), errors);
+        if ip.parse().is_ok_and(may_be_special) {
+            not_special(ip, &path.child("ip"), errors);
+        }
     } else if !known(ip) {
         errors.check(path, "ip", ip, problems);
     }

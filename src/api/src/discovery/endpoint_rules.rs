@@ -37,7 +37,7 @@ pub fn validate(object: &Value, old: &Value) -> ErrorList {
             known.contains(address)
         };
         for (i, endpoint) in endpoints.iter().enumerate() {
-            let path = Path::new("endpoints").index(i);
+            let path = || Path::new("endpoints").index(i);
             addresses(endpoint, text(object, "addressType"), &mut is_known, &path, &mut errors);
             validate_endpoint(endpoint, &path, &mut errors);
         }
@@ -50,17 +50,17 @@ fn addresses(
     endpoint: &Value,
     kind: &str,
     is_known: &mut impl FnMut(&str) -> bool,
-    path: &Path,
+    path: &impl Fn() -> Path,
     errors: &mut ErrorList,
 ) {
     let all = list(endpoint, "addresses");
     if all.is_empty() {
-        errors.required(&path.child("addresses"), "must contain at least 1 address");
+        errors.required(&path().child("addresses"), "must contain at least 1 address");
     } else if all.len() > MAX_ADDRESSES {
-        errors.push(FieldError::too_many(&path.child("addresses"), all.len(), MAX_ADDRESSES));
+        errors.push(FieldError::too_many(&path().child("addresses"), all.len(), MAX_ADDRESSES));
     }
     for (i, address) in texts(endpoint, "addresses").enumerate() {
-        let own = || path.child("addresses").index(i);
+        let own = || path().child("addresses").index(i);
         match kind {
             "FQDN" => rules::fully_qualified_domain(address, &own(), errors),
             "IPv4" | "IPv6" => {
@@ -73,37 +73,43 @@ fn addresses(
                 if ip.is_ipv4() != (kind == "IPv4") {
                     errors.invalid(&own(), address, format!("must be an {kind} address"));
                 }
-                special(ip, address, own, errors);
+                if may_be_special(ip) {
+                    not_special(address, &own(), errors);
+                }
             }
             _ => {}
         }
     }
 }
 
-/// An address that is no machine's own: only then is its path written down.
-fn special(ip: IpAddr, address: &str, path: impl FnOnce() -> Path, errors: &mut ErrorList) {
+/// Whether an address is perhaps none that other machines can have: most are, so that their paths are not needed.
+pub fn may_be_special(ip: IpAddr) -> bool {
     let local = match ip {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
-    if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || local {
-        not_special(address, &path(), errors);
-    }
+    ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || local
 }
 
-fn validate_endpoint(endpoint: &Value, path: &Path, errors: &mut ErrorList) {
-    if let Some(node) = field(endpoint, "nodeName").as_str() {
-        errors.check(path, "nodeName", node, forms::dns1123_subdomain(node));
-    }
+fn validate_endpoint(endpoint: &Value, path: &impl Fn() -> Path, errors: &mut ErrorList) {
     let topology = entries(endpoint, "deprecatedTopology").count();
     if topology > MAX_TOPOLOGY_LABELS {
-        errors.push(FieldError::too_many(&path.child("deprecatedTopology"), topology, MAX_TOPOLOGY_LABELS));
+        errors.push(FieldError::too_many(&path().child("deprecatedTopology"), topology, MAX_TOPOLOGY_LABELS));
     }
-    rules::labels(endpoint, "deprecatedTopology", path, errors);
-    if let Some(host) = field(endpoint, "hostname").as_str() {
-        errors.check(path, "hostname", host, forms::dns1123_label(host));
+    if topology > 0 {
+        rules::labels(endpoint, "deprecatedTopology", &path(), errors);
     }
-    let path = |name: &str| path.child("hints").child(name);
+    let mut form = |name: &str, check: fn(&str) -> Vec<String>| {
+        if let Some(value) = field(endpoint, name).as_str() {
+            let problems = check(value);
+            if !problems.is_empty() {
+                errors.check_at(&path().child(name), value, problems);
+            }
+        }
+    };
+    form("nodeName", forms::dns1123_subdomain);
+    form("hostname", forms::dns1123_label);
+    let path = |name: &str| path().child("hints").child(name);
     hints(list_at(endpoint, &["hints", "forZones"]), forms::label_value, || path("forZones"), errors);
     hints(list_at(endpoint, &["hints", "forNodes"]), forms::dns1123_subdomain, || path("forNodes"), errors);
 }

@@ -2,7 +2,7 @@
 
 use crate::Kind;
 
-mod endpoint_rules;
+pub(crate) mod endpoint_rules;
 mod endpoint_slice;
 
 /// The kinds of this group that have a file of their own.

@@ -133,10 +133,8 @@ impl Writer<'_> {
         self.check(&name, &errors)?;
         let request = self.request(Operation::Create, namespace, &name, None);
         self.chain.validate(&request, object).await?;
-        self.warn(object);
-        for warning in rules.warnings_on_create(object) {
-            self.warnings.add(warning);
-        }
+        self.warn(rules.warnings(object));
+        self.warn(rules.warnings_on_create(object));
         let reservation = self.services.begin_create(self, object).await?;
         let result = self.commit_create(object, namespace, &name).await;
         settle(reservation, result.is_ok() && !self.dry_run).await;
@@ -261,7 +259,7 @@ impl Writer<'_> {
         self.check(name, &errors)?;
         self.admit_updated(&request, object).await?;
         if self.subresource.is_empty() {
-            self.warn(object);
+            self.warn(rules.warnings_on_update(object, old));
         }
         Ok(())
     }
@@ -393,8 +391,8 @@ impl Writer<'_> {
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&self.served.gvk, name, errors)) }
     }
 
-    fn warn(&self, object: &Value) {
-        for warning in self.served.rules().warnings(object) {
+    fn warn(&self, warnings: Vec<String>) {
+        for warning in warnings {
             self.warnings.add(warning);
         }
     }
