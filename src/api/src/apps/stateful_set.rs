@@ -2,7 +2,7 @@
 
 use super::workload;
 use crate::columns::{age, container_names, images, name};
-use crate::core::persistent_volume_claim::default_claim;
+use crate::core::persistent_volume_claim::{self, default_claim};
 use crate::kind::{Kind, NameRule, STANDARD_SCALE, ScalePaths};
 use crate::validation::{Errors, mutable_only, non_negative, one_of};
 use crate::value::{at, at_mut, default, default_text, field, has, int, list, list_mut, set, text};
@@ -77,6 +77,10 @@ impl Kind for StatefulSet {
         let service = text(spec, "serviceName");
         if !service.is_empty() {
             errors.check(&Path::new("spec"), "serviceName", service, forms::dns1123_label(service));
+        }
+        for (i, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+            let path = Path::new("spec").child("volumeClaimTemplates").index(i).child("spec");
+            persistent_volume_claim::validate_spec(field(claim, "spec"), &path, &mut errors);
         }
         errors
     }
@@ -277,6 +281,18 @@ mod tests {
         assert_eq!(
             told(&json!({"volumeClaimTemplates": []})),
             ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\""]
+        );
+    }
+
+    #[test]
+    fn claims_are_as_right_as_others() {
+        let claim =
+            json!({"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}});
+        assert_eq!(
+            told(&json!({"volumeClaimTemplates": [claim]})),
+            [
+                "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required"
+            ]
         );
     }
 
