@@ -1,5 +1,7 @@
 //! CertificateSigningRequest (KEP-1513).
 
+use super::names::signer_name;
+use super::pem;
 use crate::Kind;
 use crate::columns;
 use crate::validation::Errors;
@@ -7,6 +9,8 @@ use crate::{validation, value};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
 use apimachinery::time;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -58,30 +62,28 @@ impl Kind for CertificateSigningRequest {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
-        validation::required_text(spec, "request", &path, &mut errors);
-        if validation::required_text(spec, "signerName", &path, &mut errors)
-            && !value::text(spec, "signerName").contains('/')
-        {
-            let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-            errors.invalid(&path.child("signerName"), value::text(spec, "signerName"), detail);
-        }
-        if value::text(spec, "signerName") == LEGACY_SIGNER {
-            let detail = "the legacy signerName is not allowed via this API version";
-            errors.invalid(&path.child("signerName"), LEGACY_SIGNER, detail);
+        let request = decoded(spec, "request");
+        if pem::blocks(&request).first().is_none_or(|block| block.label != "CERTIFICATE REQUEST") {
+            let detail = "PEM block type must be CERTIFICATE REQUEST";
+            errors.invalid(&path.child("request"), value::field(spec, "request").clone(), detail);
         }
         if value::list(spec, "usages").is_empty() {
             errors.required(&path.child("usages"), "");
         }
-        let mut seen = Vec::new();
-        for (i, usage) in value::texts(spec, "usages").enumerate() {
-            let path = path.child("usages").index(i);
-            if !USAGES.contains(&usage) {
-                errors.not_supported(&path, usage, &USAGES);
+        let usages = || value::texts(spec, "usages").enumerate();
+        for (i, usage) in usages().filter(|(_, usage)| !USAGES.contains(usage)) {
+            errors.not_supported(&path.child("usages").index(i), usage, &USAGES);
+        }
+        for (i, usage) in usages() {
+            if usages().take(i).any(|(_, before)| before == usage) {
+                errors.duplicate(&path.child("usages").index(i), usage);
             }
-            if seen.contains(&usage) {
-                errors.duplicate(&path, usage);
-            }
-            seen.push(usage);
+        }
+        if value::text(spec, "signerName") == LEGACY_SIGNER {
+            let detail = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&path.child("signerName"), LEGACY_SIGNER, detail);
+        } else {
+            signer_name(value::text(spec, "signerName"), &path.child("signerName"), &mut errors);
         }
         // Shorter ones cannot be renewed in time (KEP-2784).
         if let Some(seconds) = value::int(spec, "expirationSeconds")
@@ -131,12 +133,14 @@ impl Kind for CertificateSigningRequest {
         let mut errors = conditions(object, old);
         let (new, before) =
             (value::at(object, &["status", "certificate"]), value::at(old, &["status", "certificate"]));
-        if !before.is_null() && new != before {
-            errors.invalid(
-                &Path::new("status").child("certificate"),
-                new.clone(),
-                "may not be changed once set",
-            );
+        let path = Path::new("status").child("certificate");
+        if new != before && !value::is_empty_value(before) {
+            errors.forbidden(&path, "updates may not modify existing certificate content");
+        }
+        if new != before
+            && let Some(problem) = certificate_problem(object)
+        {
+            errors.invalid(&path, "<certificate data>", problem);
         }
         errors
     }
@@ -203,15 +207,17 @@ fn conditions(object: &Value, old: &Value) -> ErrorList {
     let all = value::list_at(object, &["status", "conditions"]);
     let mut seen: Vec<&str> = Vec::new();
     for (i, condition) in all.iter().enumerate() {
-        let (path, kind) = (path.index(i), value::text(condition, "type"));
+        let (whole, path, kind) = (&path, path.index(i), value::text(condition, "type"));
         if kind.is_empty() {
             errors.required(&path.child("type"), "");
         }
         let status = value::text(condition, "status");
         if status.is_empty() {
             errors.required(&path.child("status"), "");
-        } else if matches!(kind, "Approved" | "Denied" | "Failed") && status != "True" {
-            errors.not_supported(&path.child("status"), status, &["True"]);
+        } else if matches!(kind, "Approved" | "Denied" | "Failed") {
+            validation::one_of(condition, "status", &path, &["True"], &mut errors);
+        } else {
+            validation::one_of(condition, "status", &path, &["False", "True", "Unknown"], &mut errors);
         }
         let excluded = match kind {
             "Approved" => "Denied",
@@ -219,11 +225,7 @@ fn conditions(object: &Value, old: &Value) -> ErrorList {
             _ => "",
         };
         if seen.contains(&excluded) {
-            errors.invalid(
-                &path.child("type"),
-                kind,
-                "Approved and Denied conditions are mutually exclusive",
-            );
+            errors.invalid(whole, kind, "Approved and Denied conditions are mutually exclusive");
         }
         if seen.contains(&kind) {
             errors.duplicate(&path.child("type"), kind);
@@ -237,6 +239,31 @@ fn conditions(object: &Value, old: &Value) -> ErrorList {
         }
     }
     errors
+}
+
+/// The text in a field of base64; empty where there is none.
+fn decoded(object: &Value, name: &str) -> String {
+    let bytes = STANDARD.decode(value::text(object, name)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What is wrong with an issued certificate.
+fn certificate_problem(object: &Value) -> Option<String> {
+    let text = decoded(value::field(object, "status"), "certificate");
+    let blocks = pem::blocks(&text);
+    if text.is_empty() {
+        return None;
+    }
+    for block in &blocks {
+        if block.label != "CERTIFICATE" {
+            let found = Value::from(block.label);
+            return Some(format!("only CERTIFICATE PEM blocks are allowed, found {found}"));
+        }
+        if block.has_headers {
+            return Some("no PEM block headers are permitted".to_owned());
+        }
+    }
+    blocks.is_empty().then(|| "must contain at least one CERTIFICATE PEM block".to_owned())
 }
 
 /// `Pending`, `Approved,Issued`, `Denied`, ...
@@ -261,10 +288,72 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const REQUEST: &str =
+        "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
+
+    #[test]
+    fn a_request_is_one() {
+        let object = json!({"spec": {"request": "eA==", "signerName": "example.com/s", "usages": ["any"]}});
+        let errors = CertificateSigningRequest.validate(&object);
+        assert_eq!(
+            errors[0].to_string(),
+            "spec.request: Invalid value: \"eA==\": PEM block type must be CERTIFICATE REQUEST"
+        );
+        assert_eq!(errors.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_is_issued_once() {
+        let told = |certificate: &str, old: &Value| -> Vec<String> {
+            let object = json!({"status": {"certificate": STANDARD.encode(certificate)}});
+            CertificateSigningRequest
+                .validate_status_update(&object, old)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        let good = "-----BEGIN CERTIFICATE-----\nAQ==\n-----END CERTIFICATE-----\n";
+        assert!(told(good, &json!({})).is_empty());
+        assert_eq!(
+            told(&good.replace("CERTIFICATE", "KEY"), &json!({})),
+            [
+                "status.certificate: Invalid value: \"<certificate data>\": only CERTIFICATE PEM blocks are allowed, found \"KEY\""
+            ]
+        );
+        assert_eq!(
+            told("x", &json!({"status": {"certificate": STANDARD.encode(good)}})),
+            [
+                "status.certificate: Forbidden: updates may not modify existing certificate content",
+                "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_decision_is_made_one_way() {
+        let object = json!({"status": {"conditions": [
+            {"type": "Approved", "status": "True"}, {"type": "Denied", "status": "False"}, {"type": "x"}]}});
+        let old = json!({"status": {"conditions": [{"type": "Failed", "status": "True"}]}});
+        let told: Vec<String> = CertificateSigningRequest
+            .validate_subresource_update("approval", &object, &old)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "status.conditions[1].status: Unsupported value: \"False\": supported values: \"True\"",
+                "status.conditions: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive",
+                "status.conditions[2].status: Required value",
+                "status.conditions: Forbidden: updates may not remove a condition of type \"Failed\"",
+            ]
+        );
+    }
+
     #[test]
     fn usages_are_known_ones_and_each_is_named_once() {
         let told = |signer: &str, usages: &[&str]| -> Vec<String> {
-            let object = json!({"spec": {"request": "eA==", "signerName": signer, "usages": usages}});
+            let object = json!({"spec": {"request": REQUEST, "signerName": signer, "usages": usages}});
             CertificateSigningRequest.validate(&object).iter().map(ToString::to_string).collect()
         };
         assert!(told("example.com/s", &["client auth", "digital signature"]).is_empty());

@@ -23,6 +23,16 @@ pub trait Errors {
     fn check_at(&mut self, path: &Path, value: &str, messages: Vec<String>);
 }
 
+/// Errors of an updated object without those that the stored one has as well: what an older version of the rules let
+/// in does not stop other changes. `old` is only asked where there are errors.
+pub fn only_new(errors: ErrorList, old: impl FnOnce() -> ErrorList) -> ErrorList {
+    if errors.is_empty() {
+        return errors;
+    }
+    let before = old();
+    errors.into_iter().filter(|error| !before.contains(error)).collect()
+}
+
 impl Errors for ErrorList {
     fn required(&mut self, path: &Path, detail: &str) {
         self.push(FieldError::required(path, detail));

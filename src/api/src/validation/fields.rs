@@ -106,7 +106,7 @@ pub fn port_or_name(object: &Value, name: &str, path: &Path, errors: &mut ErrorL
 
 /// An IP address in a text field that is there.
 pub fn check_ip(value: &str, path: &Path, errors: &mut ErrorList) {
-    errors.check_at(path, value, validation::ip_address(value));
+    errors.check_at(path, value, super::strict_ip(value));
 }
 
 /// The number in a percentage such as `25%`.

@@ -22,9 +22,14 @@ pub fn labels(object: &Value, name: &str, path: &Path, errors: &mut ErrorList) {
 
 /// A LabelSelector in field `name` of `object`. An absent one is fine.
 pub fn label_selector(object: &Value, name: &str, path: &Path, errors: &mut ErrorList) {
-    let Some(selector) = object.get(name) else { return };
-    let path = path.child(name);
-    labels(selector, "matchLabels", &path, errors);
+    if let Some(of) = object.get(name) {
+        selector(of, &path.child(name), errors);
+    }
+}
+
+/// A LabelSelector at `path`.
+pub fn selector(selector: &Value, path: &Path, errors: &mut ErrorList) {
+    labels(selector, "matchLabels", path, errors);
     for (i, requirement) in list(selector, "matchExpressions").iter().enumerate() {
         let path = path.child("matchExpressions").index(i);
         let values = list(requirement, "values");

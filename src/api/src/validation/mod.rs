@@ -15,12 +15,12 @@ pub use addresses::{
     strict_cidr, strict_ip,
 };
 pub use conditions::conditions;
-pub use errors::Errors;
+pub use errors::{Errors, only_new};
 pub use fields::{
     check_ip, immutable, int_or_percent, mutable_only, non_negative, one_of, percent_of, port_or_name,
     positive, range, required_one_of, required_text, text_form,
 };
-pub use labels::{label_name, label_selector, labels, selector_is_empty};
+pub use labels::{label_name, label_selector, labels, selector, selector_is_empty};
 pub use names::{
     csi_driver_name, domain_prefixed_path, fully_qualified_domain, invalid_unshown, required_path_segment,
 };

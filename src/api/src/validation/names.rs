@@ -35,8 +35,10 @@ pub fn domain_prefixed_path(value: &str, path: &Path, errors: &mut ErrorList) {
 
 /// The name of a CSI driver in field `name`: a subdomain in any case.
 pub fn csi_driver_name(object: &Value, name: &str, path: &Path, errors: &mut ErrorList) {
+    if !super::required_text(object, name, path, errors) {
+        return;
+    }
     let driver = text(object, name);
-    super::required_text(object, name, path, errors);
     if driver.len() > CSI_DRIVER_MAX_BYTES {
         errors.push(FieldError::too_long(&path.child(name), CSI_DRIVER_MAX_BYTES));
     }
@@ -120,6 +122,6 @@ mod tests {
         };
         assert!(check("Disks.example.com").is_empty());
         assert_eq!(check(&"a".repeat(64)), ["x.driver: Too long: may not be more than 63 bytes"]);
-        assert_eq!(check("")[0], "x.driver: Required value");
+        assert_eq!(check(""), ["x.driver: Required value"]);
     }
 }
