@@ -235,6 +235,7 @@ mod tests {
                 &json!({"type": "ContainerResource", "containerResource": {"name": "disk", "target": {"type": "Utilization"}}})
             ),
             [
+                "containerResource.name: Invalid value: \"disk\": must be a standard resource type or fully qualified",
                 "containerResource.name: Invalid value: \"disk\": must be a standard resource for containers",
                 "containerResource.container: Required value: must specify a container",
                 "containerResource.target.averageUtilization: Required value: must set either a target raw value or a target utilization",

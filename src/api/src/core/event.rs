@@ -5,9 +5,9 @@
 
 use crate::columns::{name, translate_timestamp_since};
 use crate::kind::Kind;
-use crate::validation::{Errors, immutable, required_text};
-use crate::value::{field, has, int, remove, set, text};
-use apimachinery::field::{ErrorList, FieldError, Path};
+use crate::validation::{Errors, required_text};
+use crate::value::{field, has, int, is_empty, remove, same, set, text};
+use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
 use apimachinery::status::Status;
 use apimachinery::table::Column;
@@ -47,33 +47,40 @@ impl Kind for Event {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        namespaces(object, &mut errors);
-        if is_new_form(object) {
-            new_form(object, self.group, &mut errors);
+        let mut errors = legacy(object, self.group);
+        if !self.group.is_empty() {
+            series(object, &mut errors);
+            new_form_only(object, &mut errors);
         }
         errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(object);
-        if is_new_form(object) || is_new_form(old) {
-            for name in [
-                "involvedObject",
-                "reason",
-                "message",
-                "source",
-                "firstTimestamp",
-                "lastTimestamp",
-                "count",
-                "type",
-                "eventTime",
-                "action",
-                "related",
-                "reportingComponent",
-                "reportingInstance",
-            ] {
-                immutable(object, old, name, &Path::default(), &mut errors);
+        let mut errors = legacy(object, self.group);
+        if self.group.is_empty() {
+            return errors;
+        }
+        if !same(field(object, "series"), field(old, "series")) {
+            series(object, &mut errors);
+        }
+        for (name, shown) in [
+            ("involvedObject", "involvedObject"),
+            ("reason", "reason"),
+            ("message", "message"),
+            ("source", "source"),
+            ("firstTimestamp", "firstTimestamp"),
+            ("lastTimestamp", "lastTimestamp"),
+            ("count", "count"),
+            ("type", "type"),
+            ("eventTime", "eventTime"),
+            ("action", "action"),
+            ("related", "related"),
+            ("reportingComponent", "reportingController"),
+            ("reportingInstance", "reportingInstance"),
+        ] {
+            let (new, old) = (field(object, name), field(old, name));
+            if !same(new, old) {
+                errors.invalid(&Path::new(shown), new.clone(), "field is immutable");
             }
         }
         errors
@@ -186,13 +193,17 @@ fn is_new_form(object: &Value) -> bool {
     has(object, "eventTime") && !text(object, "eventTime").is_empty()
 }
 
-/// The event is where its object is; of objects without namespace, in `default`.
-fn namespaces(object: &Value, errors: &mut ErrorList) {
-    let namespace = meta::namespace(object);
+/// Rules of events of both groups: those of the new form have more.
+fn legacy(object: &Value, group: &str) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (namespace, is_new) = (meta::namespace(object), is_new_form(object));
     let involved = text(field(object, "involvedObject"), "namespace");
-    let fits = match involved {
-        "" => matches!(namespace, "" | "default" | "kube-system"),
-        other => other == namespace,
+    // An event is where its object is; of objects without namespace, in `default`.
+    let fits = match (involved, is_new) {
+        ("", false) => matches!(namespace, "" | "default"),
+        ("", true) => matches!(namespace, "default" | "kube-system"),
+        (other, false) => other == namespace,
+        (_, true) => true,
     };
     if !fits {
         errors.invalid(
@@ -201,6 +212,11 @@ fn namespaces(object: &Value, errors: &mut ErrorList) {
             "does not match event.namespace",
         );
     }
+    if is_new {
+        new_form(object, group, &mut errors);
+    }
+    errors.check(&Path::default(), "namespace", namespace, forms::dns1123_subdomain(namespace));
+    errors
 }
 
 fn new_form(object: &Value, group: &str, errors: &mut ErrorList) {
@@ -209,23 +225,54 @@ fn new_form(object: &Value, group: &str, errors: &mut ErrorList) {
     let component = text(object, "reportingComponent");
     if component.is_empty() {
         errors.required(&path.child(controller), "");
-    } else {
-        errors.check(&path, controller, component, forms::qualified_name(component));
     }
-    for name in ["reportingInstance", "action", "reason"] {
-        required_text(object, name, &path, errors);
-        if text(object, name).len() > WORD_MAX_BYTES {
-            errors.push(FieldError::too_long(&path.child(name), WORD_MAX_BYTES));
+    errors.check(&path, controller, component, forms::qualified_name(component));
+    for (name, limit) in [
+        ("reportingInstance", WORD_MAX_BYTES),
+        ("action", WORD_MAX_BYTES),
+        ("reason", WORD_MAX_BYTES),
+        ("message", NOTE_MAX_BYTES),
+    ] {
+        if name != "message" {
+            required_text(object, name, &path, errors);
+        }
+        if text(object, name).len() > limit {
+            errors.invalid(&path.child(name), "", format!("can have at most {limit} characters"));
         }
     }
-    let kind = text(object, "type");
-    if kind.is_empty() {
-        errors.required(&path.child("type"), "");
-    } else if !matches!(kind, "Normal" | "Warning") {
-        errors.invalid(&path.child("type"), "", format!("has invalid value: {kind}"));
+}
+
+/// What only clients of `events.k8s.io` are held to.
+fn new_form_only(object: &Value, errors: &mut ErrorList) {
+    if !is_new_form(object) {
+        errors.required(&Path::new("eventTime"), "");
     }
-    if text(object, "message").len() > NOTE_MAX_BYTES {
-        errors.push(FieldError::too_long(&path.child("message"), NOTE_MAX_BYTES));
+    let kind = text(object, "type");
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.invalid(&Path::new("type"), "", format!("has invalid value: {kind}"));
+    }
+    let source = field(object, "source");
+    for (name, unset) in [
+        ("firstTimestamp", is_empty(object, "firstTimestamp")),
+        ("lastTimestamp", is_empty(object, "lastTimestamp")),
+        ("count", is_empty(object, "count")),
+        ("source", is_empty(source, "component") && is_empty(source, "host")),
+    ] {
+        if !unset {
+            errors.invalid(&Path::new(name), "", "needs to be unset");
+        }
+    }
+}
+
+/// A series is of two at least, and the last was seen some time.
+fn series(object: &Value, errors: &mut ErrorList) {
+    let Some(series) = object.get("series") else { return };
+    let path = Path::new("series");
+    if int(series, "count").unwrap_or(0) < 2 {
+        errors.invalid(&path.child("count"), "", "should be at least 2");
+    }
+    if text(series, "lastObservedTime").is_empty() {
+        errors.required(&path.child("lastObservedTime"), "");
     }
 }
 
@@ -283,6 +330,41 @@ mod tests {
         assert_eq!(
             CORE.validate(&object)[0].to_string(),
             "involvedObject.namespace: Invalid value: \"m\": does not match event.namespace"
+        );
+    }
+
+    #[test]
+    fn new_events_say_more_than_old_ones() {
+        let events = Event { group: "events.k8s.io" };
+        let told = |kind: &Event, object: &Value| -> Vec<String> {
+            kind.validate(object).iter().map(ToString::to_string).collect()
+        };
+        let mut object = json!({
+            "metadata": {"namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal",
+            "reportingComponent": "example.com/c", "reportingInstance": "i", "action": "a", "reason": "r",
+        });
+        assert!(told(&events, &object).is_empty());
+        object["count"] = json!(2);
+        object["series"] = json!({"count": 1});
+        object["reason"] = json!("r".repeat(129));
+        assert_eq!(
+            told(&events, &object),
+            [
+                "reason: Invalid value: \"\": can have at most 128 characters",
+                "series.count: Invalid value: \"\": should be at least 2",
+                "series.lastObservedTime: Required value",
+                "count: Invalid value: \"\": needs to be unset",
+            ]
+        );
+        remove(&mut object, "eventTime");
+        assert!(told(&CORE, &object).is_empty());
+        assert!(told(&events, &object).contains(&"eventTime: Required value".to_owned()));
+        let mut changed = object.clone();
+        changed["reportingComponent"] = json!("other");
+        assert!(CORE.validate_update(&changed, &object).is_empty());
+        assert_eq!(
+            events.validate_update(&changed, &object)[0].to_string(),
+            "reportingController: Invalid value: \"other\": field is immutable"
         );
     }
 }

@@ -61,25 +61,25 @@ impl Kind for Namespace {
 
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        for (i, finalizer) in texts(field(object, "spec"), "finalizers").enumerate() {
-            let messages = forms::qualified_name(finalizer);
-            let path = Path::new("spec").child("finalizers").index(i);
-            if messages.is_empty() && !finalizer.contains('/') && finalizer != FINALIZER {
-                errors.invalid(
-                    &Path::new("spec").child("finalizers"),
-                    finalizer,
-                    "name is neither a standard finalizer name nor is it fully qualified",
-                );
-            }
-            errors.check_at(&path, finalizer, messages);
-        }
+        finalizers(object, |_| Path::new("spec").child("finalizers"), &mut errors);
+        errors
+    }
+
+    /// A plain update keeps the finalizers.
+    fn validate_update(&self, _object: &Value, _old: &Value) -> ErrorList {
+        ErrorList::new()
+    }
+
+    fn validate_subresource_update(&self, _subresource: &str, object: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        finalizers(object, |i| Path::new("spec").child("finalizers").index(i), &mut errors);
         errors
     }
 
     fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let phase = text(field(object, "status"), "phase");
-        let path = Path::new("status").child("phase");
+        let path = Path::new("status").child("Phase");
         if meta::is_terminating(object) {
             if phase != "Terminating" {
                 errors.invalid(&path, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
@@ -110,6 +110,22 @@ impl Kind for Namespace {
     }
 }
 
+fn finalizers(object: &Value, path: impl Fn(usize) -> Path, errors: &mut ErrorList) {
+    for (i, finalizer) in texts(field(object, "spec"), "finalizers").enumerate() {
+        if finalizer == FINALIZER {
+            continue;
+        }
+        errors.check_at(&path(i), finalizer, forms::qualified_name(finalizer));
+        if !finalizer.contains('/') {
+            errors.invalid(
+                &path(i),
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
+        }
+    }
+}
+
 fn label_with_name(object: &mut Value) {
     let name = meta::name(object).to_owned();
     if !name.is_empty() && meta::label(object, NAME_LABEL) != Some(name.as_str()) {
@@ -134,5 +150,24 @@ mod tests {
             })
         );
         assert!(Namespace.validate(&object).is_empty());
+    }
+
+    #[test]
+    fn finalizers_have_a_domain_and_phases_fit() {
+        let object = json!({"spec": {"finalizers": ["kubernetes", "mine"]}, "status": {"phase": "Gone"}});
+        let told = |errors: ErrorList| -> Vec<String> { errors.iter().map(ToString::to_string).collect() };
+        const WORDS: &str = "name is neither a standard finalizer name nor is it fully qualified";
+        assert_eq!(
+            told(Namespace.validate(&object)),
+            [format!("spec.finalizers: Invalid value: \"mine\": {WORDS}")]
+        );
+        assert_eq!(
+            told(Namespace.validate_subresource_update("finalize", &object, &object)),
+            [format!("spec.finalizers[1]: Invalid value: \"mine\": {WORDS}")]
+        );
+        assert_eq!(
+            told(Namespace.validate_status_update(&object, &object)),
+            ["status.Phase: Invalid value: \"Gone\": may only be 'Active' if `deletionTimestamp` is empty"]
+        );
     }
 }

@@ -1,13 +1,17 @@
 //! PersistentVolumeClaim:
 //! <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/persistent-volume-claim-v1/>.
 
+use super::pod::validation::is_native;
+use super::pod_warnings::of_claim_spec;
 use crate::columns::{age, name, none};
 use crate::diff::diff;
 use crate::kind::Kind;
-use crate::validation::{Errors, label_selector, one_of, quantity, quantity_text, text_form};
+use crate::validation::{
+    Errors, immutable, label_selector, one_of, only_new, quantity, quantity_text, text_form,
+};
 use crate::value::{
-    at, copy, default, default_text, ensure_object, entries, equivalent, field, has, is_empty, list,
-    object_mut, remove, same, set, text, text_at, texts,
+    at, copy, default, default_text, ensure_object, entries, equivalent, field, has, list, object_mut,
+    remove, same, set, text, text_at, texts,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
@@ -19,6 +23,19 @@ use serde_json::{Value, json};
 pub const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 /// What a volume looks like in a container.
 pub const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+
+/// The class of a claim or volume before there was a field for it.
+pub const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+/// What is told of it.
+pub const BETA_CLASS_WORDS: &str = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+/// How growing can stand (KEP-1790).
+const RESIZE_STATES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
 
 /// The kind.
 #[derive(Debug)]
@@ -39,11 +56,15 @@ impl Kind for PersistentVolumeClaim {
 
     fn prepare_for_create(&self, object: &mut Value) {
         set(object, "status", json!({"phase": "Pending"}));
-        normalize_data_sources(object);
+        if let Some(spec) = object_mut(object, "spec") {
+            prepare_data_sources(spec, &Value::Null);
+        }
     }
 
-    fn prepare_for_update(&self, object: &mut Value, _old: &Value) {
-        normalize_data_sources(object);
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        if let Some(spec) = object_mut(object, "spec") {
+            prepare_data_sources(spec, field(old, "spec"));
+        }
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
@@ -58,13 +79,21 @@ impl Kind for PersistentVolumeClaim {
 
     fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let path = Path::new("status");
-        let status = field(object, "status");
-        one_of(status, "phase", &path, &["Bound", "Lost", "Pending"], &mut errors);
-        for (name, amount) in entries(status, "capacity") {
-            crate::validation::non_negative_quantity(amount, &path.child("capacity").key(name), &mut errors);
-        }
+        status(field(object, "status"), &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if meta::annotation(object, BETA_CLASS).is_some() {
+            warnings.push(format!("metadata.annotations[{BETA_CLASS}]: {BETA_CLASS_WORDS}"));
+        }
+        of_claim_spec(field(object, "spec"), || "spec".to_owned(), &mut warnings);
+        warnings
+    }
+
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![("name", meta::name(object).to_owned())]
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -135,39 +164,61 @@ pub fn default_claim(object: &mut Value) {
     }
 }
 
+/// What a claim is filled from, of which there are an old and a new field.
+fn prepare_data_sources(spec: &mut Value, old: &Value) {
+    // CrossNamespaceVolumeDataSource is off.
+    if !text_at(spec, &["dataSourceRef", "namespace"]).is_empty() && !has(old, "dataSourceRef") {
+        remove(spec, "dataSourceRef");
+    }
+    // The old field never took but these; anything else was ignored (KEP-1495).
+    let known = matches!(
+        (text_at(spec, &["dataSource", "apiGroup"]), text_at(spec, &["dataSource", "kind"])),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    );
+    if !has(old, "dataSource") && !has(old, "dataSourceRef") && !has(spec, "dataSourceRef") && !known {
+        remove(spec, "dataSource");
+    }
+    normalize_data_sources(spec);
+}
+
 /// `dataSource` and `dataSourceRef` say the same (KEP-1495), unless the reference crosses namespaces.
-fn normalize_data_sources(object: &mut Value) {
-    let Some(spec) = object_mut(object, "spec") else { return };
+fn normalize_data_sources(spec: &mut Value) {
     if has(spec, "dataSource") && !has(spec, "dataSourceRef") {
         let source = field(spec, "dataSource").clone();
         set(spec, "dataSourceRef", source);
-    } else if has(spec, "dataSourceRef") && !has(spec, "dataSource") {
-        let reference = field(spec, "dataSourceRef").clone();
-        let known = matches!(
-            (text(&reference, "apiGroup"), text(&reference, "kind")),
-            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
-        );
-        if known && text(&reference, "namespace").is_empty() {
-            set(spec, "dataSource", reference);
+    } else if has(spec, "dataSourceRef")
+        && !has(spec, "dataSource")
+        && text_at(spec, &["dataSourceRef", "namespace"]).is_empty()
+    {
+        let mut reference = field(spec, "dataSourceRef").clone();
+        remove(&mut reference, "namespace");
+        set(spec, "dataSource", reference);
+    }
+}
+
+/// `accessModes` of a volume or a claim.
+pub fn validate_access_modes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let (mut alone, mut other) = (false, false);
+    for mode in texts(spec, "accessModes") {
+        let known = ACCESS_MODES.contains(&mode);
+        if !known {
+            errors.not_supported(&path.child("accessModes"), mode, &ACCESS_MODES);
         }
+        alone |= mode == "ReadWriteOncePod";
+        other |= known && mode != "ReadWriteOncePod";
+    }
+    if alone && other {
+        errors.forbidden(&path.child("accessModes"), "may not use ReadWriteOncePod with other access modes");
     }
 }
 
 /// The rules of a claim's spec at `path`.
 pub fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let modes = list(spec, "accessModes");
-    if modes.is_empty() {
+    if list(spec, "accessModes").is_empty() {
         errors.required(&path.child("accessModes"), "at least 1 access mode is required");
     }
     label_selector(spec, "selector", path, errors);
-    for mode in texts(spec, "accessModes") {
-        if !ACCESS_MODES.contains(&mode) {
-            errors.not_supported(&path.child("accessModes"), mode, &ACCESS_MODES);
-        }
-    }
-    if texts(spec, "accessModes").any(|m| m == "ReadWriteOncePod") && modes.len() > 1 {
-        errors.forbidden(&path.child("accessModes"), "may not use ReadWriteOncePod with other access modes");
-    }
+    validate_access_modes(spec, path, errors);
     let storage = at(spec, &["resources", "requests", "storage"]);
     let own = || path.child("resources").key("storage");
     match quantity(storage) {
@@ -179,19 +230,21 @@ pub fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
     }
     text_form(spec, "storageClassName", path, forms::dns1123_subdomain, errors);
     one_of(spec, "volumeMode", path, &VOLUME_MODES, errors);
-    text_form(spec, "volumeAttributesClassName", path, forms::dns1123_subdomain, errors);
     for name in ["dataSource", "dataSourceRef"] {
         if let Some(source) = spec.get(name) {
             data_source(source, &path.child(name), errors);
         }
     }
-    if has(spec, "dataSource")
-        && has(spec, "dataSourceRef")
-        && text_at(spec, &["dataSourceRef", "namespace"]).is_empty()
-        && !same(field(spec, "dataSource"), field(spec, "dataSourceRef"))
-    {
-        errors.invalid(path, field(spec, "dataSource").clone(), "must match dataSourceRef");
+    if let (Some(source), Some(reference)) = (spec.get("dataSource"), spec.get("dataSourceRef")) {
+        let same =
+            ["apiGroup", "kind", "name"].iter().all(|name| same(field(source, name), field(reference, name)));
+        if !text(reference, "namespace").is_empty() {
+            errors.invalid(path, json!({}), "may not be specified when dataSourceRef.namespace is specified");
+        } else if !same {
+            errors.invalid(path, json!({}), "must match dataSourceRef");
+        }
     }
+    text_form(spec, "volumeAttributesClassName", path, forms::dns1123_subdomain, errors);
 }
 
 fn data_source(source: &Value, path: &Path, errors: &mut ErrorList) {
@@ -207,52 +260,125 @@ fn data_source(source: &Value, path: &Path, errors: &mut ErrorList) {
             "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
         );
     }
+    text_form(source, "apiGroup", path, forms::dns1123_subdomain, errors);
+    text_form(source, "namespace", path, forms::dns1123_label, errors);
 }
 
 fn validate_update(kind: &PersistentVolumeClaim, object: &Value, old: &Value) -> ErrorList {
-    let mut errors = kind.validate(object);
+    let mut errors = only_new(kind.validate(object), || kind.validate(old));
     let path = Path::new("spec");
     let (spec, old_spec) = (field(object, "spec"), field(old, "spec"));
     let bound = text_at(old, &["status", "phase"]) == "Bound";
-    let mut munged = spec.clone();
-    // The claim's controller names the volume; a user may set a class where there was none.
+    let (mut munged, mut before) = (spec.clone(), old_spec.clone());
+    normalize_data_sources(&mut before);
+    // The claim's controller names the volume.
     if text(old_spec, "volumeName").is_empty() {
         copy(&mut munged, old_spec, "volumeName");
     }
-    if is_empty(old_spec, "storageClassName") && !bound {
-        copy(&mut munged, old_spec, "storageClassName");
+    class_update(&mut munged, object, old, &mut errors);
+    if bound {
+        if let Some(requests) = crate::value::at_mut(&mut munged, &["resources", "requests"]) {
+            copy(requests, at(old_spec, &["resources", "requests"]), "storage");
+        }
+        copy(&mut munged, old_spec, "volumeAttributesClassName");
     }
-    if is_empty(old_spec, "dataSourceRef") && has(old_spec, "dataSource") {
-        remove(&mut munged, "dataSourceRef");
-    }
-    copy(&mut munged, old_spec, "volumeAttributesClassName");
-    if bound && let Some(requests) = crate::value::at_mut(&mut munged, &["resources", "requests"]) {
-        copy(requests, at(old_spec, &["resources", "requests"]), "storage");
-    }
-    if !equivalent(&munged, old_spec) {
+    if !equivalent(&munged, &before) {
         errors.forbidden(
             &path,
             format!(
                 "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
-                diff(old_spec, &munged)
+                diff(&before, &munged)
             ),
         );
     }
-    let (new_size, old_size) = (
-        quantity(at(spec, &["resources", "requests", "storage"])),
-        quantity(at(old_spec, &["resources", "requests", "storage"])),
-    );
+    let size = |spec: &Value| quantity(at(spec, &["resources", "requests", "storage"]));
     let granted = quantity(at(old, &["status", "capacity", "storage"]));
-    if let (Some(new), Some(old)) = (new_size, old_size)
+    // Down to what is there already: a way back from growing that failed (KEP-1790).
+    if let (Some(new), Some(old), Some(granted)) = (size(spec), size(old_spec), granted)
         && new < old
-        && granted.is_none_or(|granted| new <= granted)
+        && new <= granted
     {
         errors.forbidden(
             &path.child("resources").child("requests").child("storage"),
             "field can not be less than status.capacity",
         );
     }
+    immutable(spec, old_spec, "volumeMode", &Path::default(), &mut errors);
+    const CLASS: &str = "volumeAttributesClassName";
+    if has(field(old, "status"), "currentVolumeAttributesClassName")
+        && field(spec, CLASS) != field(old_spec, CLASS)
+    {
+        let words = match field(spec, CLASS).as_str() {
+            None => "nil",
+            Some("") => "empty string",
+            Some(_) => return errors,
+        };
+        errors.forbidden(
+            &path.child(CLASS),
+            format!("update to {words} is forbidden when status.currentVolumeAttributesClassName is not nil"),
+        );
+    }
     errors
+}
+
+/// The class may be set where there was none, in either of the two places where it can stand.
+fn class_update(munged: &mut Value, object: &Value, old: &Value, errors: &mut ErrorList) {
+    let (new_note, old_note) = (meta::annotation(object, BETA_CLASS), meta::annotation(old, BETA_CLASS));
+    let (new, before) = (at(object, &["spec", "storageClassName"]), at(old, &["spec", "storageClassName"]));
+    let upgraded = old_note.is_some()
+        && before.is_null()
+        && new.as_str() == old_note
+        && (new_note.is_none() || new_note == old_note);
+    if upgraded {
+        remove(munged, "storageClassName");
+        return;
+    }
+    if new_note.unwrap_or("") != old_note.unwrap_or("") {
+        errors.invalid(
+            &Path::new("metadata").child("annotations").child(BETA_CLASS),
+            new_note.unwrap_or(""),
+            "field is immutable",
+        );
+    }
+    if !new.is_null() && before.is_null() && old_note.is_none_or(|note| new.as_str() == Some(note)) {
+        remove(munged, "storageClassName");
+    }
+}
+
+fn status(status: &Value, errors: &mut ErrorList) {
+    let path = Path::new("status");
+    let negative = |map: &str, name: &str, amount: &Value, errors: &mut ErrorList| {
+        if quantity(amount).is_some_and(|amount| amount.sign() < 0) {
+            errors.invalid(
+                &path.child(map).key(name),
+                quantity_text(amount).as_ref(),
+                "must be a valid resource quantity",
+            );
+        }
+    };
+    for (name, amount) in entries(status, "capacity") {
+        negative("capacity", name, amount, errors);
+    }
+    for (name, state) in entries(status, "allocatedResourceStatuses") {
+        let own = path.child("allocatedResourceStatuses");
+        resource_key(name, &own, errors);
+        if !state.as_str().is_some_and(|state| RESIZE_STATES.contains(&state)) {
+            errors.not_supported(&own, name, &RESIZE_STATES);
+        }
+    }
+    for (name, amount) in entries(status, "allocatedResources") {
+        resource_key(name, &path.child("allocatedResources"), errors);
+        negative("allocatedResources", name, amount, errors);
+    }
+}
+
+/// Of Kubernetes' own resources, a claim has storage only.
+fn resource_key(name: &str, path: &Path, errors: &mut ErrorList) {
+    let messages = forms::qualified_name(name);
+    if messages.is_empty() && is_native(name) && name != "storage" {
+        errors.not_supported(path, name, &["storage"]);
+    }
+    errors.check_at(path, name, messages);
 }
 
 #[cfg(test)]
@@ -277,6 +403,69 @@ mod tests {
         assert_eq!(
             errors[0].to_string(),
             "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
+        );
+    }
+
+    fn told(new: &Value, old: &Value) -> Vec<String> {
+        PersistentVolumeClaim.validate_update(new, old).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_class_can_be_set_where_there_was_none() {
+        let old = claim("1Gi");
+        let mut new = old.clone();
+        new["spec"]["storageClassName"] = json!("fast");
+        new["spec"]["volumeName"] = json!("v");
+        assert!(told(&new, &old).is_empty());
+        let mut other = new.clone();
+        other["spec"]["storageClassName"] = json!("slow");
+        assert!(
+            told(&other, &new)[0].starts_with("spec: Forbidden: spec is immutable after creation except")
+        );
+        let mut noted = old.clone();
+        noted["metadata"]["annotations"] = json!({BETA_CLASS: "fast"});
+        assert!(told(&new, &noted).is_empty());
+        assert_eq!(
+            told(&old, &noted),
+            [
+                "metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: \"\": field is immutable"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_fills_a_claim_is_told_twice() {
+        let mut object = claim("1Gi");
+        object["spec"]["dataSourceRef"] = json!({"apiGroup": "a.b", "kind": "K", "name": "n"});
+        PersistentVolumeClaim.prepare_for_create(&mut object);
+        assert_eq!(object["spec"]["dataSource"], object["spec"]["dataSourceRef"]);
+        assert!(PersistentVolumeClaim.validate(&object).is_empty());
+        let mut ignored = claim("1Gi");
+        ignored["spec"]["dataSource"] = json!({"apiGroup": "a.b", "kind": "K", "name": "n"});
+        PersistentVolumeClaim.prepare_for_create(&mut ignored);
+        assert!(!has(&ignored["spec"], "dataSource") && !has(&ignored["spec"], "dataSourceRef"));
+        object["spec"]["dataSource"]["name"] = json!("m");
+        let errors = PersistentVolumeClaim.validate(&object);
+        assert_eq!(errors[0].to_string(), "spec: Invalid value: {}: must match dataSourceRef");
+    }
+
+    #[test]
+    fn the_state_of_growing_is_a_known_one() {
+        let object = json!({"status": {
+            "capacity": {"storage": "-1"}, "allocatedResourceStatuses": {"storage": "Odd", "cpu": "NodeResizePending"},
+        }});
+        let found: Vec<String> = PersistentVolumeClaim
+            .validate_status_update(&object, &object)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "status.capacity[storage]: Invalid value: \"-1\": must be a valid resource quantity",
+                "status.allocatedResourceStatuses: Unsupported value: \"cpu\": supported values: \"storage\"",
+                "status.allocatedResourceStatuses: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
+            ]
         );
     }
 

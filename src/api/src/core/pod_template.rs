@@ -1,8 +1,11 @@
 //! PodTemplate: <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-template-v1/>.
 
+use super::pod::strategy::drop_disabled_spec;
 use super::pod::{defaults, validation};
+use super::pod_warnings::of_template_at;
 use crate::columns::{container_names, images, name, selector_text};
 use crate::kind::Kind;
+use crate::validation::only_new;
 use crate::value::{at, at_mut, field};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
@@ -24,10 +27,30 @@ impl Kind for PodTemplate {
         }
     }
 
+    fn prepare_for_create(&self, object: &mut Value) {
+        if let Some(spec) = at_mut(object, &["template", "spec"]) {
+            drop_disabled_spec(spec, None);
+        }
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        if let Some(spec) = at_mut(object, &["template", "spec"]) {
+            drop_disabled_spec(spec, Some(at(old, &["template", "spec"])));
+        }
+    }
+
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         validation::template(field(object, "template"), &Path::new("template"), &mut errors);
         errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        only_new(self.validate(object), || self.validate(old))
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        of_template_at(field(object, "template"), "template")
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -1,11 +1,12 @@
 //! ReplicationController:
 //! <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/replication-controller-v1/>.
 
+use super::pod::strategy::drop_disabled_spec;
 use super::pod::validation as pods;
 use crate::apps::workload;
 use crate::kind::{Kind, STANDARD_SCALE, ScalePaths};
-use crate::validation::{Errors, non_negative};
-use crate::value::{at, default, entries, field, has, is_empty, set};
+use crate::validation::{Errors, non_negative, only_new};
+use crate::value::{at, at_mut, default, entries, field, has, is_empty, set};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
 use apimachinery::table::Column;
@@ -44,6 +45,22 @@ impl Kind for ReplicationController {
                 meta::set(object, "labels", labels);
             }
         }
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        if let Some(spec) = at_mut(object, &["spec", "template", "spec"]) {
+            drop_disabled_spec(spec, None);
+        }
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        if let Some(spec) = at_mut(object, &["spec", "template", "spec"]) {
+            drop_disabled_spec(spec, Some(at(old, &["spec", "template", "spec"])));
+        }
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        only_new(self.validate(object), || self.validate(old))
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -1,14 +1,15 @@
 //! ResourceQuota: <https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/resource-quota-v1/>.
 
+use super::pod::validation::{amount, any_resource_name};
 use crate::columns::{age, name};
 use crate::kind::Kind;
-use crate::validation::{Errors, immutable, quantity, quantity_text};
-use crate::value::{entries, field, list, text, texts};
+use crate::validation::{Errors, only_new, quantity_text};
+use crate::value::{at, entries, field, list, text, texts};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::table::Column;
-use apimachinery::validation as forms;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Resources without a domain that a quota can limit.
 const RESOURCES: [&str; 20] = [
@@ -65,8 +66,15 @@ impl Kind for ResourceQuota {
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(object);
-        immutable(field(object, "spec"), field(old, "spec"), "scopes", &Path::new("spec"), &mut errors);
+        let mut errors = only_new(self.validate(object), || self.validate(old));
+        let scopes = |object| -> BTreeSet<&str> { texts(field(object, "spec"), "scopes").collect() };
+        if scopes(object) != scopes(old) {
+            errors.invalid(
+                &Path::new("spec").child("scopes"),
+                at(object, &["spec", "scopes"]).clone(),
+                "field is immutable",
+            );
+        }
         errors
     }
 
@@ -101,100 +109,101 @@ impl Kind for ResourceQuota {
 
 fn amounts(object: &Value, map: &str, path: &Path, errors: &mut ErrorList) {
     for (name, value) in entries(object, map) {
-        let own = path.child(map).key(name);
-        let messages = forms::qualified_name(name);
-        if messages.is_empty()
-            && !name.contains('/')
-            && !RESOURCES.contains(&name)
-            && !name.starts_with("hugepages-")
-            && !name.starts_with("requests.hugepages-")
-        {
-            errors.invalid(&own, name, "must be a standard resource type or fully qualified");
-            errors.invalid(&own, name, "must be a standard resource for quota");
+        let own = || path.child(map).key(name);
+        any_resource_name(name, own, errors);
+        if !name.contains('/') && !is_standard(name) {
+            errors.invalid(&own(), name, "must be a standard resource for quota");
         }
-        errors.check_at(&own, name, messages);
-        let Some(amount) = quantity(value) else { continue };
-        if amount.sign() < 0 {
-            errors.invalid(&own, quantity_text(value).as_ref(), "must be greater than or equal to 0");
-        }
-        let counts = name.starts_with("count/")
-            || matches!(
-                name,
-                "configmaps"
-                    | "persistentvolumeclaims"
-                    | "pods"
-                    | "replicationcontrollers"
-                    | "resourcequotas"
-                    | "secrets"
-                    | "services"
-                    | "services.loadbalancers"
-                    | "services.nodeports"
-            );
-        if counts && amount.milli_value() % 1000 != 0 {
-            errors.invalid(&own, quantity_text(value).as_ref(), "must be an integer");
-        }
+        amount(name, value, own, errors);
     }
 }
 
-/// Whether all standard resources that a quota limits can be told apart by a scope.
-fn fits(scope: &str, spec: &Value) -> bool {
-    let limited = |name: &str| match scope {
+/// Whether a quota knows a resource without a domain.
+fn is_standard(name: &str) -> bool {
+    RESOURCES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+}
+
+/// The standard resources of a quota that a scope says nothing about.
+fn misapplied<'a>(scope: &'a str, spec: &'a Value) -> impl Iterator<Item = &'a str> {
+    let limited = move |name: &str| match scope {
         "BestEffort" => name == "pods",
         "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
-        _ => matches!(
-            name,
-            "pods" | "cpu" | "memory" | "requests.cpu" | "requests.memory" | "limits.cpu" | "limits.memory"
-        ),
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
+        | "CrossNamespacePodAffinity" => {
+            matches!(
+                name,
+                "pods"
+                    | "cpu"
+                    | "memory"
+                    | "requests.cpu"
+                    | "requests.memory"
+                    | "limits.cpu"
+                    | "limits.memory"
+            )
+        }
+        _ => true,
     };
-    entries(spec, "hard").all(|(name, _)| !RESOURCES.contains(&name) || limited(name))
+    entries(spec, "hard").map(|(name, _)| name).filter(move |name| is_standard(name) && !limited(name))
 }
 
 fn scopes(spec: &Value, path: &Path, errors: &mut ErrorList) {
     const MISAPPLIED: &str = "unsupported scope applied to resource";
     let own = path.child("scopes");
+    let all = || list(spec, "scopes").to_vec();
     for scope in texts(spec, "scopes") {
         if !SCOPES.contains(&scope) {
-            errors.invalid(&own, scope, "unsupported scope");
-        } else if !fits(scope, spec) {
-            errors.invalid(&own, list(spec, "scopes").to_vec(), MISAPPLIED);
+            errors.invalid(&own, all(), "unsupported scope");
+        }
+        for _ in misapplied(scope, spec) {
+            errors.invalid(&own, all(), MISAPPLIED);
         }
     }
-    for (a, b) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
-        if texts(spec, "scopes").any(|s| s == a) && texts(spec, "scopes").any(|s| s == b) {
-            errors.invalid(&own, list(spec, "scopes").to_vec(), "conflicting scopes");
-        }
-    }
-    for (i, requirement) in list(field(spec, "scopeSelector"), "matchExpressions").iter().enumerate() {
-        let all = path.child("scopeSelector").child("matchExpressions");
-        let path = all.index(i);
+    conflicts(texts(spec, "scopes").collect(), spec, &own, errors);
+    let own = path.child("scopeSelector").child("matchExpressions");
+    let requirements = list(field(spec, "scopeSelector"), "matchExpressions");
+    // Errors stand at the list, without an index.
+    for requirement in requirements {
         let (scope, operator) = (text(requirement, "scopeName"), text(requirement, "operator"));
-        if SCOPES.contains(&scope) && !fits(scope, spec) {
-            errors.invalid(&all, field(spec, "scopeSelector").clone(), MISAPPLIED);
+        if !SCOPES.contains(&scope) {
+            errors.invalid(&own.child("scopeName"), scope, "unsupported scope");
+        }
+        for _ in misapplied(scope, spec) {
+            errors.invalid(&own, field(spec, "scopeSelector").clone(), MISAPPLIED);
         }
         let values = list(requirement, "values");
-        if !SCOPES.contains(&scope) {
-            errors.invalid(&path.child("scopeName"), scope, "unsupported scope");
-        }
-        let only_exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
-        if only_exists && operator != "Exists" {
+        let with_values =
+            !SCOPES.contains(&scope) || matches!(scope, "PriorityClass" | "VolumeAttributesClass");
+        if !with_values && operator != "Exists" {
             errors.invalid(
-                &path.child("operator"),
+                &own.child("operator"),
                 operator,
                 "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
             );
         }
         match operator {
             "In" | "NotIn" if values.is_empty() => errors.required(
-                &path.child("values"),
+                &own.child("values"),
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             ),
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.invalid(
-                &path.child("values"),
+                &own.child("values"),
                 values.to_vec(),
                 "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
             ),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+            other => errors.invalid(&own.child("operator"), other, "not a valid selector operator"),
+        }
+    }
+    conflicts(requirements.iter().map(|r| text(r, "scopeName")).collect(), spec, &own, errors);
+}
+
+fn conflicts(scopes: Vec<&str>, spec: &Value, path: &Path, errors: &mut ErrorList) {
+    for (a, b) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
+        if scopes.contains(&a) && scopes.contains(&b) {
+            errors.invalid(path, field(spec, "scopes").clone(), "conflicting scopes");
         }
     }
 }
@@ -220,5 +229,39 @@ mod tests {
                 "{hard} {scope}"
             );
         }
+    }
+
+    #[test]
+    fn names_amounts_and_selectors_have_rules() {
+        let told = |spec: Value| -> Vec<String> {
+            ResourceQuota.validate(&json!({"spec": spec})).iter().map(ToString::to_string).collect()
+        };
+        assert!(told(json!({"hard": {"count/x.y": "1", "requests.example.com/gpu": "1"}})).is_empty());
+        assert_eq!(
+            told(json!({"hard": {"odd": "1", "pods": "1500m", "secrets": "-1"}})),
+            [
+                "spec.hard[odd]: Invalid value: \"odd\": must be a standard resource type or fully qualified",
+                "spec.hard[odd]: Invalid value: \"odd\": must be a standard resource for quota",
+                "spec.hard[pods]: Invalid value: \"1500m\": must be an integer",
+                "spec.hard[secrets]: Invalid value: \"-1\": must be greater than or equal to 0",
+            ]
+        );
+        assert_eq!(
+            told(json!({"scopeSelector": {"matchExpressions": [
+                {"scopeName": "PriorityClass", "operator": "In"},
+                {"scopeName": "Odd", "operator": "Near"},
+            ]}})),
+            [
+                "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+                "spec.scopeSelector.matchExpressions.scopeName: Invalid value: \"Odd\": unsupported scope",
+                "spec.scopeSelector.matchExpressions.operator: Invalid value: \"Near\": not a valid selector operator",
+            ]
+        );
+        let with = |scopes: Value| json!({"spec": {"scopes": scopes}});
+        let changed = ResourceQuota.validate_update(&with(json!(["BestEffort"])), &with(json!([])));
+        assert_eq!(
+            changed[0].to_string(),
+            "spec.scopes: Invalid value: [\"BestEffort\"]: field is immutable"
+        );
     }
 }

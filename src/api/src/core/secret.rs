@@ -1,6 +1,7 @@
 //! Secret: <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/>.
 
 use super::config_map::{MAX_DATA_BYTES, decoded_length, immutable_data, key_form};
+use crate::certificates::pem;
 use crate::columns::{age, name};
 use crate::kind::Kind;
 use crate::validation::{Errors, immutable};
@@ -58,6 +59,13 @@ impl Kind for Secret {
         errors
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        if text(object, "type") != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        key_pair_problem(field(object, "data")).into_iter().collect()
+    }
+
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
         vec![("type", text(object, "type").to_owned())]
     }
@@ -99,10 +107,46 @@ fn of_type(object: &Value, errors: &mut ErrorList) {
         "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
             require(&["username", "password"], errors);
         }
-        "kubernetes.io/ssh-auth" => require(&["ssh-privatekey"], errors),
+        "kubernetes.io/ssh-auth" if text(data, "ssh-privatekey").is_empty() => {
+            errors.required(&path.key("ssh-privatekey"), "");
+        }
         "kubernetes.io/tls" => require(&["tls.crt", "tls.key"], errors),
         _ => {}
     }
+}
+
+/// Why no server could begin with the certificate and the key in a secret, as far as their PEM tells.
+fn key_pair_problem(data: &Value) -> Option<String> {
+    let decoded = |key: &str| {
+        let bytes = STANDARD.decode(text(data, key)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let (certificate, key) = (decoded("tls.crt"), decoded("tls.key"));
+    let labels = |of| -> Vec<&str> { pem::blocks(of).iter().map(|block| block.label).collect() };
+    let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
+    let skipped =
+        |labels: &[&str]| format!("after skipping PEM blocks of the following types: [{}]", labels.join(" "));
+    let (of_certificate, of_key) = (labels(&certificate), labels(&key));
+    if !of_certificate.contains(&"CERTIFICATE") {
+        return Some(match of_certificate.as_slice() {
+            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
+            [one] if one.ends_with("PRIVATE KEY") => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
+            others => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input {}", skipped(others)),
+        });
+    }
+    if of_key.iter().any(|label| is_key(label)) {
+        return None;
+    }
+    Some(match of_key.as_slice() {
+        [] => "tls: failed to find any PEM data in key input".to_owned(),
+        ["CERTIFICATE"] => {
+            "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
+        }
+        others => {
+            let after = skipped(others);
+            format!("tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input {after}")
+        }
+    })
 }
 
 fn json_key(data: &Value, key: &str, errors: &mut ErrorList) {
@@ -112,7 +156,9 @@ fn json_key(data: &Value, key: &str, errors: &mut ErrorList) {
         return;
     };
     let problem = match STANDARD.decode(encoded) {
-        Ok(bytes) => serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).err().map(|e| e.to_string()),
+        Ok(bytes) => {
+            serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).err().map(|e| e.to_string())
+        }
         Err(e) => Some(e.to_string()),
     };
     if let Some(problem) = problem {
@@ -133,6 +179,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_key_pair_is_warned_of() {
+        let told = |certificate: &str, key: &str| {
+            let block = |label: &str| match label {
+                "" => String::new(),
+                label => STANDARD.encode(format!("-----BEGIN {label}-----\nAQ==\n-----END {label}-----\n")),
+            };
+            let data = json!({"tls.crt": block(certificate), "tls.key": block(key)});
+            Secret.warnings(&json!({"type": "kubernetes.io/tls", "data": data})).concat()
+        };
+        assert_eq!(told("CERTIFICATE", "EC PRIVATE KEY"), "");
+        assert_eq!(told("", ""), "tls: failed to find any PEM data in certificate input");
+        assert_eq!(told("CERTIFICATE", ""), "tls: failed to find any PEM data in key input");
+        assert_eq!(
+            told("PRIVATE KEY", "CERTIFICATE"),
+            "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched"
+        );
+        assert_eq!(
+            told("CERTIFICATE", "CERTIFICATE"),
+            "tls: found a certificate rather than a key in the PEM for the private key"
+        );
+        assert_eq!(
+            told("CERTIFICATE", "EC PARAMETERS"),
+            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [EC PARAMETERS]"
+        );
+    }
+
+    #[test]
     fn known_types_need_their_keys() {
         let found = |object: Value| -> Vec<String> {
             Secret.validate(&object).iter().map(ToString::to_string).collect()
@@ -144,6 +217,22 @@ mod tests {
         assert!(
             found(json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}}))
                 .is_empty()
+        );
+        assert_eq!(
+            found(json!({"type": "kubernetes.io/ssh-auth", "data": {"ssh-privatekey": ""}})),
+            ["data[ssh-privatekey]: Required value"]
+        );
+        assert!(
+            found(json!({"type": "kubernetes.io/dockercfg", "data": {".dockercfg": "W10="}}))[0]
+                .starts_with("data[.dockercfg]: Invalid value: \"<secret contents redacted>\": ")
+        );
+        assert_eq!(
+            found(json!({"type": "kubernetes.io/basic-auth", "data": {}})),
+            ["data[username]: Required value", "data[password]: Required value"]
+        );
+        assert_eq!(
+            found(json!({"type": "kubernetes.io/service-account-token"})),
+            ["metadata.annotations[kubernetes.io/service-account.name]: Required value"]
         );
         let changed = Secret.validate_update(&json!({"type": "b"}), &json!({"type": "a"}));
         assert_eq!(changed[0].to_string(), "type: Invalid value: \"b\": field is immutable");

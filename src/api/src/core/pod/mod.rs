@@ -2,8 +2,10 @@
 
 mod columns;
 pub mod defaults;
+mod resize;
 pub mod resources;
-mod strategy;
+mod status;
+pub(crate) mod strategy;
 mod update;
 pub mod validation;
 
@@ -42,6 +44,10 @@ impl Kind for Pod {
         strategy::prepare_for_create(object);
     }
 
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        strategy::prepare_for_update(object, old);
+    }
+
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
         strategy::prepare_for_status_update(object, old);
     }
@@ -51,7 +57,7 @@ impl Kind for Pod {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        validation::validate(object)
+        validation::validate_create(object)
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
@@ -59,18 +65,19 @@ impl Kind for Pod {
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
-        update::validate_status_update(object, old)
+        status::validate(object, old)
     }
 
     fn validate_subresource_update(&self, subresource: &str, object: &Value, old: &Value) -> ErrorList {
         match subresource {
             "ephemeralcontainers" => update::validate_ephemeral_containers(object, old),
-            "resize" => update::validate_resize(object, old),
+            "resize" => resize::validate(object, old),
             _ => update::validate_update(object, old),
         }
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    /// Updates are not warned about: people hardly write pods themselves.
+    fn warnings_on_create(&self, object: &Value) -> Vec<String> {
         crate::core::pod_warnings::of_pod(object)
     }
 

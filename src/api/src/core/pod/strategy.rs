@@ -1,8 +1,9 @@
 //! What happens to a pod before it is stored.
 
-use super::resources::quality_of_service;
+use super::resources::{CONTAINER_LISTS, quality_of_service};
 use crate::value::{
-    at, copy, ensure_object, entries, field, has, list, list_mut, object_mut, remove, set, text, texts,
+    at, copy, drop_empty, ensure_object, entries, field, has, is_empty, list, list_mut, object_mut, remove,
+    set, text, texts,
 };
 use apimachinery::meta;
 use serde_json::{Value, json};
@@ -22,7 +23,101 @@ pub fn prepare_for_create(object: &mut Value) {
         );
     }
     set(object, "status", status);
+    drop_disabled(object, None);
     write_label_keys(object);
+    app_armor_fields(object);
+}
+
+/// What is off goes, unless the pod had it before.
+pub fn prepare_for_update(object: &mut Value, old: &Value) {
+    drop_disabled(object, Some(old));
+}
+
+fn drop_disabled(object: &mut Value, old: Option<&Value>) {
+    let old = old.map(|old| field(old, "spec"));
+    if let Some(spec) = object_mut(object, "spec") {
+        drop_disabled_spec(spec, old);
+    }
+}
+
+/// Drops from the spec of a pod or of a template what is behind feature gates that are off: `ContainerStopSignals`
+/// (KEP-4960), `ClusterTrustBundleProjection` (KEP-3257), `PodCertificateRequest` (KEP-4317) and `GenericWorkload`
+/// (KEP-4671). What the old spec uses stays.
+pub fn drop_disabled_spec(spec: &mut Value, old: Option<&Value>) {
+    let old = old.unwrap_or(&Value::Null);
+    if has(spec, "schedulingGroup") && !has(old, "schedulingGroup") {
+        remove(spec, "schedulingGroup");
+    }
+    let signals = |spec: &Value| {
+        CONTAINER_LISTS
+            .iter()
+            .flat_map(|lists| list(spec, lists))
+            .any(|container| has(field(container, "lifecycle"), "stopSignal"))
+    };
+    if signals(spec) && !signals(old) {
+        for lists in CONTAINER_LISTS {
+            for container in list_mut(spec, lists) {
+                if let Some(lifecycle) = object_mut(container, "lifecycle") {
+                    remove(lifecycle, "stopSignal");
+                    drop_empty(container, "lifecycle");
+                }
+            }
+        }
+    }
+    for kind in ["clusterTrustBundle", "podCertificate"] {
+        let used = |spec: &Value| {
+            list(spec, "volumes")
+                .iter()
+                .flat_map(|volume| list(field(volume, "projected"), "sources"))
+                .any(|source| has(source, kind))
+        };
+        if used(spec) && !used(old) {
+            for volume in list_mut(spec, "volumes") {
+                for source in object_mut(volume, "projected").map_or(&mut [][..], |p| list_mut(p, "sources"))
+                {
+                    remove(source, kind);
+                }
+            }
+        }
+    }
+}
+
+/// The profile that an annotation names becomes a field of the container (KEP-24).
+fn app_armor_fields(object: &mut Value) {
+    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let profiles: Vec<(String, Value)> = entries(field(object, "metadata"), "annotations")
+        .filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, app_armor_profile(value.as_str()?)?)))
+        .map(|(container, profile)| (container.to_owned(), profile))
+        .collect();
+    let Some(spec) = object_mut(object, "spec").filter(|_| !profiles.is_empty()) else { return };
+    if text(field(spec, "os"), "name") == "windows" {
+        return;
+    }
+    let whole = at(spec, &["securityContext", "appArmorProfile"]).clone();
+    for lists in CONTAINER_LISTS {
+        for container in list_mut(spec, lists) {
+            let name = text(container, "name");
+            let Some((_, profile)) = profiles.iter().find(|(of, _)| of == name) else { continue };
+            if *profile != whole
+                && !has(field(container, "securityContext"), "appArmorProfile")
+                && let Some(context) = ensure_object(container, "securityContext")
+            {
+                set(context, "appArmorProfile", profile.clone());
+            }
+        }
+    }
+}
+
+fn app_armor_profile(annotation: &str) -> Option<Value> {
+    match annotation {
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        other => {
+            let file =
+                other.strip_prefix("localhost/").filter(|file| !file.is_empty() && file.trim() == *file)?;
+            Some(json!({"type": "Localhost", "localhostProfile": file}))
+        }
+    }
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys` become requirements with the pod's own values (KEP-3633, KEP-3243).
@@ -89,22 +184,45 @@ pub fn prepare_for_status_update(object: &mut Value, old: &Value) {
     }
     let old_status = field(old, "status");
     let Some(status) = ensure_object(object, "status") else { return };
+    // KEP-5517 is off.
+    if !has(old_status, "nodeAllocatableResourceClaimStatuses") {
+        remove(status, "nodeAllocatableResourceClaimStatuses");
+    }
+    keep_condition_generations(status, old_status);
     if text(status, "qosClass").is_empty() {
         copy(status, old_status, "qosClass");
     }
     // The kubelet's view of generations and resizing outlives a status written by an older client.
-    for name in ["observedGeneration", "resize"] {
+    for name in ["observedGeneration", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"] {
         if !has(status, name) {
             copy(status, old_status, name);
         }
     }
-    let ip = text(status, "podIP").to_owned();
-    if !ip.is_empty() && list(status, "podIPs").is_empty() {
-        set(status, "podIPs", json!([{"ip": ip}]));
+    // The first of the lists is the single address, which has the last word.
+    for (single, lists) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+        let ip = text(status, single).to_owned();
+        let first = list(status, lists).first().map_or("", |first| text(first, "ip")).to_owned();
+        if ip.is_empty() && !first.is_empty() && single == "podIP" {
+            set(status, single, first);
+        } else if !ip.is_empty() && (first.is_empty() || (first != ip && single == "podIP")) {
+            set(status, lists, json!([{"ip": ip}]));
+        }
     }
-    let host = text(status, "hostIP").to_owned();
-    if !host.is_empty() && list(status, "hostIPs").is_empty() {
-        set(status, "hostIPs", json!([{"ip": host}]));
+}
+
+/// The generation that a condition was last told for outlives clients that do not know of it (KEP-5067).
+fn keep_condition_generations(status: &mut Value, old: &Value) {
+    let known = list(old, "conditions").to_vec();
+    let mut used = vec![false; known.len()];
+    for condition in list_mut(status, "conditions") {
+        let kind = text(condition, "type");
+        let same = known.iter().zip(used.iter_mut()).find(|(c, used)| !**used && text(c, "type") == kind);
+        if let Some((before, used)) = same {
+            *used = true;
+            if is_empty(condition, "observedGeneration") {
+                copy(condition, before, "observedGeneration");
+            }
+        }
     }
 }
 

@@ -83,7 +83,9 @@ fn requests_stay_below_limits() {
     assert_eq!(
         with_container(json!({"resources": {"limits": {"disk": "1"}}})),
         [
+            "spec.containers[0].resources.limits[disk]: Invalid value: \"disk\": must be a standard resource type or fully qualified",
             "spec.containers[0].resources.limits[disk]: Invalid value: \"disk\": must be a standard resource for containers",
+            "spec.containers[0].resources.requests[disk]: Invalid value: \"disk\": must be a standard resource type or fully qualified",
             "spec.containers[0].resources.requests[disk]: Invalid value: \"disk\": must be a standard resource for containers"
         ]
     );
@@ -188,6 +190,189 @@ fn only_cpu_and_memory_are_resized() {
     new["spec"]["containers"][0]["resources"] = json!({});
     let errors = Pod.validate_subresource_update("resize", &new, &old);
     assert!(errors[0].to_string().contains("Pod QOS Class may not change"), "{errors:?}");
+}
+
+/// Pods whose resources a node tells of, as `resize` sees them.
+fn resize(old: Value, new: Value) -> Vec<String> {
+    let made = |spec: Value| {
+        let mut object = pod(spec);
+        Pod.prepare_for_create(&mut object);
+        object
+    };
+    let (old, mut new) = (made(old), made(new));
+    Pod.prepare_for_subresource_update("resize", &mut new, &old);
+    let errors = Pod.validate_subresource_update("resize", &new, &old);
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn resizing_neither_removes_nor_renames() {
+    let with = |requests: Value| json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": requests}}]});
+    let old = with(json!({"cpu": "1", "memory": "1Gi"}));
+    assert!(resize(old.clone(), with(json!({"cpu": "2", "memory": "2Gi"}))).is_empty());
+    assert_eq!(
+        resize(old.clone(), with(json!({"cpu": "2"}))),
+        ["spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"]
+    );
+    assert_eq!(
+        resize(old.clone(), with(json!({"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}))),
+        ["spec: Forbidden: only cpu and memory resources are mutable"]
+    );
+    let mut renamed = old.clone();
+    renamed["containers"][0]["name"] = json!("d");
+    assert_eq!(
+        resize(old.clone(), renamed),
+        ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"]
+    );
+    let mut whole = old.clone();
+    whole["resources"] = json!({"limits": {"cpu": "4"}, "requests": {"cpu": "2", "memory": "1Gi"}});
+    let mut more = whole.clone();
+    more["resources"]["limits"]["cpu"] = json!("8");
+    assert!(resize(whole.clone(), more).is_empty());
+    assert_eq!(resize(whole, old), ["spec.resources: Forbidden: pod-level resources cannot be removed"]);
+}
+
+#[test]
+fn gated_pods_only_become_pickier() {
+    let with = |gates: Value, selector: Value| {
+        json!({
+            "containers": [{"name": "c", "image": "i"}], "schedulingGates": gates, "nodeSelector": selector,
+        })
+    };
+    let gate = json!([{"name": "g"}]);
+    let old = with(gate.clone(), json!({"a": "b"}));
+    assert!(update(old.clone(), with(json!([]), json!({"a": "b", "c": "d"}))).is_empty());
+    assert_eq!(
+        update(old.clone(), with(gate, json!({"c": "d"}))),
+        [
+            "spec.nodeSelector: Invalid value: {\"c\":\"d\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+        ]
+    );
+    assert_eq!(
+        update(old, with(json!([{"name": "g"}, {"name": "h"}]), json!({"a": "b"}))),
+        [
+            "spec.schedulingGates[1].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'"
+        ]
+    );
+}
+
+#[test]
+fn a_deadline_comes_closer_and_annotations_of_mirrors_stay() {
+    let with = |deadline: Value| {
+        let mut spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        if !deadline.is_null() {
+            spec["activeDeadlineSeconds"] = deadline;
+        }
+        spec
+    };
+    assert!(update(with(json!(9)), with(json!(5))).is_empty());
+    assert_eq!(
+        update(with(json!(5)), with(json!(9))),
+        ["spec.activeDeadlineSeconds: Invalid value: 9: must be less than or equal to previous value"]
+    );
+    assert!(
+        update(with(json!(5)), with(Value::Null))[0]
+            .starts_with("spec.activeDeadlineSeconds: Invalid value: \"null\": must not update from")
+    );
+    let old = pod(with(Value::Null));
+    let mut new = old.clone();
+    new["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    let found: Vec<String> = Pod.validate_update(&new, &old).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "metadata.annotations[kubernetes.io/config.mirror]: Invalid value: \"x\": must set spec.nodeName if mirror pod annotation is set",
+            "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation"
+        ]
+    );
+}
+
+#[test]
+fn a_status_update_keeps_what_is_decided() {
+    let mut old = pod(json!({
+        "containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never", "nodeName": "n",
+    }));
+    Pod.prepare_for_create(&mut old);
+    old["status"]["containerStatuses"] = json!([{"name": "c", "state": {"terminated": {"exitCode": 0}}}]);
+    let mut new = old.clone();
+    new["status"]["containerStatuses"] = json!([{
+        "name": "c", "state": {"running": {}}, "allocatedResourcesStatus": [{"name": "x.y/gpu", "resources": [
+            {"resourceID": "a", "health": "Fine"}, {"resourceID": "a", "health": "Healthy", "message": ""},
+        ]}],
+    }]);
+    new["status"]["qosClass"] = json!("Guaranteed");
+    new["status"]["podIP"] = json!("10.0.0.01");
+    new["status"]["nominatedNodeName"] = json!("m");
+    new["status"]["conditions"] = json!([{"type": "My Own", "observedGeneration": -1}]);
+    Pod.prepare_for_status_update(&mut new, &old);
+    assert_eq!(new["status"]["podIPs"], json!([{"ip": "10.0.0.01"}]));
+    let found: Vec<String> = Pod.validate_status_update(&new, &old).iter().map(ToString::to_string).collect();
+    let begin = |i: usize| found[i].split(": a ").next().unwrap();
+    assert_eq!(
+        begin(0),
+        "status.conditions[0].observedGeneration: Invalid value: -1: must be a non-negative integer"
+    );
+    assert!(
+        found[1]
+            .starts_with("status.conditions[0].Type: Invalid value: \"My Own\": name part must consist of")
+    );
+    assert_eq!(
+        found[2..],
+        [
+            "status.nominatedNodeName: Forbidden: may not be set on pods that are already bound to a node",
+            "status.qosClass: Invalid value: \"Guaranteed\": field is immutable",
+            "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state",
+            "status.podIPs[0]: Invalid value: \"10.0.0.01\": must not have leading 0s",
+            "status.containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: \"x.y/gpu\": must match one of the container's resource requests",
+            "status.containerStatuses[0].allocatedResourcesStatus[0].resources[0].health: Unsupported value: \"Fine\": supported values: \"Healthy\", \"Unhealthy\", \"Unknown\"",
+            "status.containerStatuses[0].allocatedResourcesStatus[0].resources[1].message: Required value: must be non-empty if specified",
+            "status.containerStatuses[0].allocatedResourcesStatus[0].resources[1].resourceID: Duplicate value: \"a\"",
+        ]
+    );
+}
+
+#[test]
+fn rules_of_a_container_let_it_start_again() {
+    let with = |rules: Value, code: i64| -> Vec<String> {
+        let mut old = pod(json!({"restartPolicy": "Never", "containers": [
+            {"name": "c", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules},
+        ]}));
+        Pod.prepare_for_create(&mut old);
+        old["status"]["containerStatuses"] =
+            json!([{"name": "c", "state": {"terminated": {"exitCode": code}}}]);
+        let mut new = old.clone();
+        new["status"]["containerStatuses"][0]["state"] = json!({"waiting": {}});
+        Pod.validate_status_update(&new, &old).iter().map(ToString::to_string).collect()
+    };
+    let rule = |action: &str| json!([{"action": action, "exitCodes": {"operator": "In", "values": [3]}}]);
+    assert!(with(rule("Restart"), 3).is_empty());
+    assert_eq!(with(rule("Restart"), 4).len(), 1);
+    assert!(with(rule("RestartAllContainers"), 4).is_empty());
+}
+
+#[test]
+fn what_is_off_is_dropped_and_old_annotations_become_fields() {
+    let mut object = pod(json!({
+        "schedulingGroup": {"podGroupName": "g"},
+        "containers": [{"name": "c", "image": "i", "lifecycle": {"stopSignal": "SIGTERM"}}],
+        "volumes": [{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {"name": "b"}}]}}],
+    }));
+    object["metadata"]["annotations"] =
+        json!({"container.apparmor.security.beta.kubernetes.io/c": "localhost/p"});
+    let old = object.clone();
+    let mut kept = object.clone();
+    Pod.prepare_for_update(&mut kept, &old);
+    assert_eq!(kept["spec"], old["spec"]);
+    Pod.prepare_for_create(&mut object);
+    let spec = &object["spec"];
+    assert!(spec.get("schedulingGroup").is_none());
+    assert!(spec["containers"][0].get("lifecycle").is_none());
+    assert_eq!(spec["volumes"][0]["projected"]["sources"], json!([{}]));
+    assert_eq!(
+        spec["containers"][0]["securityContext"],
+        json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}})
+    );
+    assert!(Pod.validate(&object).is_empty(), "{:?}", Pod.validate(&object));
 }
 
 #[test]

@@ -1,29 +1,30 @@
-//! What may change in a pod: almost nothing by a plain update, more by its subresources.
+//! What may change in a pod: almost nothing by a plain update, containers for debugging by a subresource.
 
-use super::resources::quality_of_service;
-use super::validation;
+use super::validation::{self, MIRROR};
 use crate::diff::diff;
-use crate::validation::{Errors, immutable};
+use crate::validation::{Errors, only_new};
 use crate::value::{
-    copy, default, entries, equivalent, field, has, int, is_empty, list, list_mut, remove, same, set, text,
+    at, at_mut, copy, entries, equivalent, field, int, is_empty, list, list_mut, remove, same, set, text,
 };
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
-use apimachinery::validation as forms;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const UPDATABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 
 /// A plain update of a pod.
 pub fn validate_update(object: &Value, old: &Value) -> ErrorList {
     let (path, spec, old_spec) = (Path::new("spec"), field(object, "spec"), field(old, "spec"));
-    if spec == old_spec {
-        return ErrorList::new();
+    let mut errors = ErrorList::new();
+    if spec == old_spec && same_annotations(object, old) {
+        return errors;
     }
-    let mut errors = validation::validate(object);
-    for (lists, words) in [("containers", "containers"), ("initContainers", "init containers")] {
+    errors.extend(only_new(validation::validate(object), || validation::validate(old)));
+    validation::annotation_update(object, old, &mut errors);
+    for lists in ["containers", "initContainers"] {
         if list(spec, lists).len() != list(old_spec, lists).len() {
-            errors.forbidden(&path.child(lists), format!("pod updates may not add or remove {words}"));
+            errors.forbidden(&path.child(lists), "pod updates may not add or remove containers");
             return errors;
         }
     }
@@ -31,7 +32,8 @@ pub fn validate_update(object: &Value, old: &Value) -> ErrorList {
         return errors;
     }
     tolerations(spec, old_spec, &path, &mut errors);
-    if !errors.is_empty() {
+    fewer_gates(spec, old_spec, &path, &mut errors);
+    if equivalent(spec, old_spec) {
         return errors;
     }
     // What is left after everything that may change was made the same must be the same.
@@ -41,7 +43,7 @@ pub fn validate_update(object: &Value, old: &Value) -> ErrorList {
             copy(container, old, "image");
         }
     }
-    for name in ["activeDeadlineSeconds", "tolerations"] {
+    for name in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         copy(&mut munged, old_spec, name);
     }
     if int(old_spec, "terminationGracePeriodSeconds").is_some_and(|s| s < 0)
@@ -49,11 +51,17 @@ pub fn validate_update(object: &Value, old: &Value) -> ErrorList {
     {
         copy(&mut munged, old_spec, "terminationGracePeriodSeconds");
     }
-    gates(&mut munged, spec, old_spec, &path, &mut errors);
+    if !is_empty(old_spec, "schedulingGates") {
+        gated(&mut munged, spec, old_spec, &path, &mut errors);
+    }
     if !equivalent(&munged, old_spec) {
         errors.forbidden(&path, format!("{UPDATABLE}\n{}", diff(old_spec, &munged)));
     }
     errors
+}
+
+fn same_annotations(object: &Value, old: &Value) -> bool {
+    same(at(object, &["metadata", "annotations"]), at(old, &["metadata", "annotations"]))
 }
 
 /// The active deadline may be set once and then only come closer. Answers whether it is worth going on.
@@ -69,7 +77,7 @@ fn deadline(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> b
             false
         }
         (None, Some(_)) => {
-            errors.invalid(&own, Value::Null, "must not update from a positive integer to nil value");
+            errors.invalid(&own, "null", "must not update from a positive integer to nil value");
             true
         }
         _ => true,
@@ -94,51 +102,50 @@ fn tolerations(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// Scheduling gates can only go; while there are some, the pod may become pickier about nodes (KEP-3838).
-fn gates(munged: &mut Value, spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
-    let own = path.child("schedulingGates");
+/// Scheduling gates can only go (KEP-3521).
+fn fewer_gates(spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
     for (i, gate) in list(spec, "schedulingGates").iter().enumerate() {
-        if !list(old, "schedulingGates").contains(gate) {
+        let name = text(gate, "name");
+        if !list(old, "schedulingGates").iter().any(|known| text(known, "name") == name) {
             errors.forbidden(
-                &own.index(i),
-                format!("only deletion is allowed, but found new scheduling gate '{}'", text(gate, "name")),
+                &path.child("schedulingGates").index(i).child("name"),
+                format!("only deletion is allowed, but found new scheduling gate '{name}'"),
             );
         }
     }
-    copy(munged, old, "schedulingGates");
-    if is_empty(old, "schedulingGates") {
-        return;
-    }
+}
+
+/// While there are gates, the pod may become pickier about nodes (KEP-3838).
+fn gated(munged: &mut Value, spec: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
     let kept =
         entries(old, "nodeSelector").all(|(key, value)| field(spec, "nodeSelector").get(key) == Some(value));
     if !kept {
         errors.invalid(
             &path.child("nodeSelector"),
             field(spec, "nodeSelector").clone(),
-            "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
         );
     }
     copy(munged, old, "nodeSelector");
-    let node = |s: &Value| field(field(s, "affinity"), "nodeAffinity").clone();
-    if node(spec) != node(old) && narrows(&node(spec), &node(old), path, errors) {
-        copy(munged, old, "affinity");
-        let mut without = field(spec, "affinity").clone();
-        let mut old_without = field(old, "affinity").clone();
-        remove(&mut without, "nodeAffinity");
-        remove(&mut old_without, "nodeAffinity");
-        if !same(&without, &old_without) {
-            copy(munged, spec, "affinity");
-        }
+    let (new_nodes, old_nodes) =
+        (at(spec, &["affinity", "nodeAffinity"]), at(old, &["affinity", "nodeAffinity"]));
+    if equivalent(new_nodes, old_nodes) {
+        return;
+    }
+    narrows(new_nodes, old_nodes, path, errors);
+    if at_mut(munged, &["affinity"]).is_none() && !old_nodes.is_null() {
+        set(munged, "affinity", json!({"nodeAffinity": old_nodes}));
+    } else if let Some(affinity) = at_mut(munged, &["affinity"]) {
+        copy(affinity, field(old, "affinity"), "nodeAffinity");
     }
 }
 
-/// Whether node affinity only gained requirements within its terms.
-fn narrows(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> bool {
-    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    let terms = |v: &Value| list(field(v, REQUIRED), "nodeSelectorTerms").to_vec();
+/// Required node affinity only gains requirements at the end of its terms.
+fn narrows(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
+    let terms = |nodes: &Value| list(field(nodes, REQUIRED), "nodeSelectorTerms").to_vec();
     let (new_terms, old_terms) = (terms(new), terms(old));
     if old_terms.is_empty() {
-        return true;
+        return;
     }
     let own = || path.child("affinity").child("nodeAffinity").child(REQUIRED).child("nodeSelectorTerms");
     if new_terms.len() != old_terms.len() {
@@ -147,12 +154,14 @@ fn narrows(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> boo
             new_terms,
             "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
         );
-        return true;
+        return;
     }
+    const LISTS: [&str; 2] = ["matchExpressions", "matchFields"];
     for (i, (new, old)) in new_terms.iter().zip(&old_terms).enumerate() {
-        let kept = ["matchExpressions", "matchFields"]
-            .iter()
-            .all(|lists| list(old, lists).iter().all(|wanted| list(new, lists).contains(wanted)));
+        // A term without requirements matches nothing, and would match something with some.
+        let nothing = |term: &Value| LISTS.iter().all(|lists| list(term, lists).is_empty());
+        let kept = LISTS.iter().all(|lists| list(new, lists).starts_with(list(old, lists)))
+            && (!nothing(old) || nothing(new));
         if !kept {
             errors.invalid(
                 &own().index(i),
@@ -161,96 +170,18 @@ fn narrows(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> boo
             );
         }
     }
-    true
-}
-
-/// An update of the pod's status.
-pub fn validate_status_update(object: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let path = Path::new("status");
-    let (status, old_status) = (field(object, "status"), field(old, "status"));
-    if text(field(object, "spec"), "nodeName") != text(field(old, "spec"), "nodeName") {
-        errors.forbidden(&path.child("nodeName"), "may not be changed directly");
-    }
-    let nominated = text(status, "nominatedNodeName");
-    if !nominated.is_empty() {
-        errors.check(&path, "nominatedNodeName", nominated, forms::dns1123_subdomain(nominated));
-    }
-    if has(old_status, "qosClass") {
-        immutable(status, old_status, "qosClass", &path, &mut errors);
-    }
-    if let Some(observed) = int(status, "observedGeneration")
-        && observed < 0
-    {
-        errors.invalid(&path.child("observedGeneration"), observed, "must be greater than or equal to 0");
-    }
-    let restart = text(field(object, "spec"), "restartPolicy");
-    for lists in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
-        transitions(field(object, "spec"), restart, lists, status, old_status, &path, &mut errors);
-    }
-    for (lists, what) in [("podIPs", "ip"), ("hostIPs", "ip")] {
-        let mut families = [0_u8; 2];
-        for (i, entry) in list(status, lists).iter().enumerate() {
-            let (ip, own) = (text(entry, what), path.child(lists).index(i));
-            errors.check_at(&own, ip, forms::ip_address(ip));
-            let family = usize::from(ip.contains(':'));
-            if let Some(count) = families.get_mut(family) {
-                *count += 1;
-            }
-        }
-        if families.iter().any(|count| *count > 1) {
-            errors.invalid(
-                &path.child(lists),
-                list(status, lists).to_vec(),
-                "may specify no more than one IP for each IP family",
-            );
-        }
-    }
-    errors
-}
-
-/// A container that ended and is not to be started again stays ended.
-fn transitions(
-    spec: &Value,
-    restart: &str,
-    lists: &str,
-    status: &Value,
-    old: &Value,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
-    if restart == "Always" {
-        return;
-    }
-    for (i, new) in list(status, lists).iter().enumerate() {
-        let name = text(new, "name");
-        let Some(before) = list(old, lists).iter().find(|c| text(c, "name") == name) else { continue };
-        let Some(ended) = field(before, "state").get("terminated") else { continue };
-        if has(field(new, "state"), "terminated") {
-            continue;
-        }
-        let own = ["containers", "initContainers"]
-            .iter()
-            .flat_map(|l| list(spec, l))
-            .find(|c| text(c, "name") == name);
-        let has_rules = own.is_some_and(|c| has(c, "restartPolicy") || has(c, "restartPolicyRules"));
-        let retried = restart == "OnFailure" && int(ended, "exitCode") != Some(0);
-        if !retried && !has_rules {
-            errors.forbidden(
-                &path.child(lists).index(i).child("state"),
-                "may not be transitioned to non-terminated state",
-            );
-        }
-    }
 }
 
 /// An update by the `ephemeralcontainers` subresource: containers can only be added.
 pub fn validate_ephemeral_containers(object: &Value, old: &Value) -> ErrorList {
-    let mut errors = validation::validate(object);
-    let path = Path::new("spec").child("ephemeralContainers");
-    if meta::annotation(object, "kubernetes.io/config.mirror").is_some() {
+    let mut errors = ErrorList::new();
+    if meta::annotation(old, MIRROR).is_some() {
         errors.forbidden(&Path::new(""), "static pods do not support ephemeral containers");
+        return errors;
     }
+    errors.extend(only_new(validation::validate(object), || validation::validate(old)));
+    validation::annotation_update(object, old, &mut errors);
+    let path = Path::new("spec").child("ephemeralContainers");
     let new = list(field(object, "spec"), "ephemeralContainers");
     for before in list(field(old, "spec"), "ephemeralContainers") {
         let name = text(before, "name");
@@ -268,80 +199,4 @@ pub fn validate_ephemeral_containers(object: &Value, old: &Value) -> ErrorList {
         }
     }
     errors
-}
-
-/// An update by the `resize` subresource (KEP-1287): only CPU and memory of containers that can be resized.
-pub fn validate_resize(object: &Value, old: &Value) -> ErrorList {
-    let (path, spec, old_spec) = (Path::new("spec"), field(object, "spec"), field(old, "spec"));
-    if spec == old_spec {
-        return ErrorList::new();
-    }
-    let mut errors = validation::validate(object);
-    if meta::annotation(old, "kubernetes.io/config.mirror").is_some() {
-        errors.forbidden(&Path::new(""), "static pods cannot be resized");
-    }
-    let (before, after) = (quality_of_service(old_spec), quality_of_service(spec));
-    if before != after {
-        errors.invalid(
-            &path,
-            after,
-            format!("Pod QOS Class may not change as a result of resizing: was {before}"),
-        );
-    }
-    let mut munged = spec.clone();
-    let same_length = ["containers", "initContainers"]
-        .iter()
-        .all(|lists| list(spec, lists).len() == list(old_spec, lists).len());
-    if same_length {
-        for lists in ["containers", "initContainers"] {
-            for (i, (new, old)) in list(spec, lists).iter().zip(list(old_spec, lists)).enumerate() {
-                let own = path.child(lists).index(i).child("resources");
-                let (resources, old_resources) = (field(new, "resources"), field(old, "resources"));
-                if resources == old_resources {
-                    continue;
-                }
-                if lists == "initContainers" && text(new, "restartPolicy") != "Always" {
-                    errors.forbidden(&own, "resources for non-sidecar init containers are immutable");
-                }
-                only_compute_changes(resources, old_resources, &own, &mut errors);
-                if let Some(container) = list_mut(&mut munged, lists).get_mut(i) {
-                    copy(container, old, "resources");
-                    copy(container, old, "resizePolicy");
-                }
-            }
-        }
-    }
-    if !equivalent(&munged, old_spec) {
-        default(&mut munged, "containers", Vec::<Value>::new());
-        errors.forbidden(
-            &path,
-            format!("only cpu and memory resources are mutable\n{}", diff(old_spec, &munged)),
-        );
-    }
-    errors
-}
-
-fn only_compute_changes(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
-    for lists in ["limits", "requests"] {
-        for (name, value) in entries(old, lists) {
-            match field(new, lists).get(name) {
-                None if matches!(name, "cpu" | "memory") => {
-                    errors.forbidden(&path.child(lists), format!("resource {lists} cannot be removed"));
-                }
-                changed if changed != Some(value) && !matches!(name, "cpu" | "memory") => {
-                    errors.forbidden(&path.child(lists), "only cpu and memory resources are mutable");
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut masked = new.clone();
-    set(&mut masked, "limits", Value::Null);
-    set(&mut masked, "requests", Value::Null);
-    let mut old_masked = old.clone();
-    set(&mut old_masked, "limits", Value::Null);
-    set(&mut old_masked, "requests", Value::Null);
-    if masked != old_masked {
-        errors.forbidden(path, "only cpu and memory resources are mutable");
-    }
 }

@@ -10,6 +10,7 @@ pub(crate) use validation::not_special;
 mod tests;
 
 use crate::kind::{Kind, NameRule};
+use crate::validation::only_new;
 use crate::value::{field, list, text};
 use apimachinery::field::ErrorList;
 use apimachinery::table::Column;
@@ -59,8 +60,9 @@ impl Kind for Service {
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = validation::validate(object);
+        let mut errors = ErrorList::new();
         validation::update(object, old, &mut errors);
+        errors.extend(only_new(validation::validate(object), || validation::validate(old)));
         errors
     }
 
@@ -69,26 +71,7 @@ impl Kind for Service {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        let spec = field(object, "spec");
-        let mut warnings = Vec::new();
-        if !text(spec, "loadBalancerIP").is_empty() && text(spec, "type") != "LoadBalancer" {
-            warnings.push("spec.loadBalancerIP is ignored when service type is not LoadBalancer".to_owned());
-        }
-        if text(spec, "clusterIP") == "None" {
-            if !list(spec, "externalIPs").is_empty() {
-                warnings.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
-            }
-            if text(spec, "sessionAffinity") != "None" {
-                warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
-            }
-        }
-        if text(spec, "type") == "ExternalName"
-            && !text(spec, "externalName").is_empty()
-            && !list(spec, "externalIPs").is_empty()
-        {
-            warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
-        }
-        warnings
+        validation::warnings(object)
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -110,8 +93,7 @@ impl Kind for Service {
 
 /// Whether the service has no address of its own by wish.
 fn is_headless(spec: &Value) -> bool {
-    text(spec, "clusterIP") == "None"
-        || list(spec, "clusterIPs").first().and_then(Value::as_str) == Some("None")
+    text(spec, "clusterIP") == "None" || matches!(list(spec, "clusterIPs"), [only] if only == "None")
 }
 
 /// Whether a type has node ports.

@@ -12,6 +12,14 @@ const AFFINITY_SECONDS: i64 = 10800;
 
 /// Fills in defaults.
 pub fn default(object: &mut Value) {
+    // A balancer's address is seen as the destination unless told otherwise (KEP-1860).
+    if value::text_at(object, &["spec", "type"]) == "LoadBalancer"
+        && let Some(status) = value::at_mut(object, &["status", "loadBalancer"])
+    {
+        for ingress in list_mut(status, "ingress").iter_mut().filter(|i| !text(i, "ip").is_empty()) {
+            value::default(ingress, "ipMode", "VIP");
+        }
+    }
     let Some(spec) = object_mut(object, "spec") else { return };
     default_text(spec, "sessionAffinity", "None");
     default_text(spec, "type", "ClusterIP");

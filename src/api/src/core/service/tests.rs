@@ -93,3 +93,110 @@ fn the_table_shows_ports_and_addresses() {
     object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}});
     assert_eq!(Service.row(&object, Timestamp::UNIX_EPOCH)[3], "1.2.3.4");
 }
+
+#[test]
+fn addresses_fit_their_families() {
+    let of = |extra: Value| {
+        let mut spec = json!({"ports": [{"port": 80}]});
+        for (name, value) in extra.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        errors(spec)
+    };
+    assert_eq!(
+        of(json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "10.0.0.2"]})),
+        [
+            "spec.clusterIPs: Invalid value: [\"10.0.0.1\",\"10.0.0.2\"]: may specify no more than one IP for each IP family"
+        ]
+    );
+    assert_eq!(
+        of(json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv6"]})),
+        [
+            "spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`"
+        ]
+    );
+    assert_eq!(
+        of(json!({"clusterIP": "None", "clusterIPs": ["None", "10.0.0.1"]})),
+        ["spec.clusterIPs: Invalid value: [\"None\",\"10.0.0.1\"]: 'None' must be the first and only value"]
+    );
+    assert_eq!(
+        of(json!({"externalIPs": ["10.0.0.01", "127.0.0.1"]})),
+        [
+            "spec.externalIPs[0]: Invalid value: \"10.0.0.01\": must not have leading 0s",
+            "spec.externalIPs[1]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"
+        ]
+    );
+    assert_eq!(
+        of(json!({"loadBalancerSourceRanges": ["10.0.0.1/8"], "loadBalancerClass": "x"})),
+        [
+            "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+            "spec.LoadBalancerSourceRanges[0]: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length",
+            "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"
+        ]
+    );
+}
+
+#[test]
+fn a_second_address_goes_only_when_told_so() {
+    let both = json!({
+        "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv6"],
+        "ipFamilyPolicy": "PreferDualStack", "ports": [{"port": 80}],
+    });
+    let mut one = both.clone();
+    one["clusterIPs"] = json!(["10.0.0.1"]);
+    one["ipFamilies"] = json!(["IPv4"]);
+    let check = |new: &Value| -> Vec<String> {
+        let errors = Service.validate_update(&service(new.clone()), &service(both.clone()));
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        check(&one),
+        [
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary clusterIP",
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary ipFamily"
+        ]
+    );
+    one["ipFamilyPolicy"] = json!("SingleStack");
+    assert!(check(&one).is_empty());
+}
+
+#[test]
+fn only_balanced_services_have_a_balancer_s_status() {
+    let mut object = service(json!({"ports": [{"port": 80}]}));
+    object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}});
+    let told = |object: &Value| -> Vec<String> {
+        Service.validate_status_update(object, object).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        told(&object),
+        ["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"]
+    );
+    object["spec"]["type"] = json!("LoadBalancer");
+    object["status"]["loadBalancer"]["ingress"] =
+        json!([{"ip": "1.2.3.4"}, {"hostname": "1.2.3.4", "ipMode": "VIP"}]);
+    assert_eq!(
+        told(&object),
+        [
+            "status.loadBalancer.ingress[0].ipMode: Required value: must be specified when `ip` is set",
+            "status.loadBalancer.ingress[1].ipMode: Forbidden: may not be specified when `ip` is not set",
+            "status.loadBalancer.ingress[1].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address"
+        ]
+    );
+}
+
+#[test]
+fn warnings_tell_what_is_ignored() {
+    let object = service(json!({
+        "clusterIP": "None", "externalIPs": ["1.2.3.4"], "sessionAffinity": "ClientIP", "externalName": "a.b",
+        "trafficDistribution": "PreferClose",
+    }));
+    assert_eq!(
+        Service.warnings(&object),
+        [
+            "spec.externalIPs is ignored for headless services",
+            "spec.SessionAffinity is ignored for headless services",
+            "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+        ]
+    );
+}

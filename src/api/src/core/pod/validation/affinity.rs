@@ -1,8 +1,10 @@
 //! Affinity to nodes and to other pods.
 
-use super::scheduling::{node_selector, node_selector_term, pod_affinity_term, weight};
-use crate::value::{field, list};
+use super::scheduling::{node_selector, node_selector_term, selector_and_keys};
+use crate::validation::{Errors, label_selector};
+use crate::value::{field, int, list, text, texts};
 use apimachinery::field::{ErrorList, Path};
+use apimachinery::validation as forms;
 use serde_json::Value;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -20,7 +22,8 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
         for (i, term) in list(nodes, PREFERRED).iter().enumerate() {
             let path = path.child(PREFERRED).index(i);
             weight(term, &path, errors);
-            node_selector_term(field(term, "preference"), &path.child("preference"), errors);
+            // A label that cannot be is never there, which a preference can bear.
+            node_selector_term(field(term, "preference"), false, &path.child("preference"), errors);
         }
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
@@ -35,4 +38,27 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
             pod_affinity_term(field(term, "podAffinityTerm"), &path.child("podAffinityTerm"), errors);
         }
     }
+}
+
+/// The weight of a preference.
+fn weight(weighted: &Value, path: &Path, errors: &mut ErrorList) {
+    let weight = int(weighted, "weight").unwrap_or(0);
+    if !(1..=100).contains(&weight) {
+        errors.invalid(&path.child("weight"), weight, "must be in the range 1-100");
+    }
+}
+
+/// One term of pod affinity.
+fn pod_affinity_term(term: &Value, path: &Path, errors: &mut ErrorList) {
+    label_selector(term, "labelSelector", path, errors);
+    label_selector(term, "namespaceSelector", path, errors);
+    for namespace in texts(term, "namespaces") {
+        errors.check(path, "namespace", namespace, forms::dns1123_label(namespace));
+    }
+    selector_and_keys(term, path, errors);
+    let key = text(term, "topologyKey");
+    if key.is_empty() {
+        errors.required(&path.child("topologyKey"), "can not be empty");
+    }
+    errors.check(path, "topologyKey", key, forms::qualified_name(key));
 }

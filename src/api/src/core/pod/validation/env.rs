@@ -1,8 +1,10 @@
 //! Environment variables and where their values come from.
 
 use super::known::CONTAINER_RESOURCES;
+use super::volumes::no_backsteps;
+use crate::NameRule;
 use crate::validation::{Errors, quantity, quantity_text, required_text};
-use crate::value::{field, has, list, text};
+use crate::value::{at, field, has, list, text};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::validation as forms;
 use serde_json::Value;
@@ -22,6 +24,8 @@ const ENV_FIELDS: [&str; 9] = [
 /// Fields of the pod that a file of a downwardAPI volume can hold, besides single labels and annotations.
 const VOLUME_FIELDS: [&str; 5] =
     ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+/// Fields that can be named, but are in neither of the two.
+const OTHER_FIELDS: [&str; 3] = ["spec.restartPolicy", "spec.schedulerName", "status.phase"];
 const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 
 /// `env` and `envFrom` of a container.
@@ -42,39 +46,51 @@ pub fn validate(container: &Value, path: &Path, errors: &mut ErrorList) {
         }
     }
     for (i, source) in list(container, "envFrom").iter().enumerate() {
-        env_from(source, &path.child("envFrom").index(i), errors);
+        env_from(source, &path.child("envFrom"), i, errors);
     }
 }
 
-fn env_from(source: &Value, path: &Path, errors: &mut ErrorList) {
+/// Whether a name is a subdomain, perhaps with something more to come after a dash.
+fn name_or_prefix(name: &str) -> Vec<String> {
+    NameRule::Dns1123Subdomain.check_prefix(name)
+}
+
+/// What is wrong with the sources as such stands at the list, without an index.
+fn env_from(source: &Value, list_path: &Path, i: usize, errors: &mut ErrorList) {
+    let path = list_path.index(i);
     let prefix = text(source, "prefix");
     if !prefix.is_empty() {
-        errors.check(path, "prefix", prefix, forms::environment_variable_name(prefix));
+        errors.check(&path, "prefix", prefix, forms::environment_variable_name(prefix));
     }
-    let given: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|s| has(source, s)).collect();
-    match given.as_slice() {
-        [] => errors.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"),
-        [one] => {
-            required_text(field(source, one), "name", &path.child(one), errors);
+    let mut given = 0;
+    for kind in ["configMapRef", "secretRef"] {
+        let Some(reference) = source.get(kind) else { continue };
+        given += 1;
+        let path = path.child(kind);
+        if required_text(reference, "name", &path, errors) {
+            let name = text(reference, "name");
+            errors.check(&path, "name", name, name_or_prefix(name));
         }
-        _ => errors.invalid(path, "", "may not have more than one field specified at a time"),
+    }
+    match given {
+        0 => errors.invalid(list_path, "", "must specify one of: `configMapRef` or `secretRef`"),
+        1 => {}
+        _ => errors.invalid(list_path, "", "may not have more than one field specified at a time"),
     }
 }
 
 fn value_from(source: &Value, has_value: bool, path: &Path, errors: &mut ErrorList) {
-    let given: Vec<&str> = SOURCES.into_iter().filter(|s| has(source, s)).collect();
-    for name in &given {
+    let mut given = 0;
+    for name in SOURCES.into_iter().filter(|name| has(source, name)) {
+        given += 1;
         let (source, path) = (field(source, name), path.child(name));
-        match *name {
+        match name {
             "fieldRef" => field_ref(source, &ENV_FIELDS, &path, errors),
             "resourceFieldRef" => resource_field_ref(source, false, &path, errors),
-            "fileKeyRef" => {
-                for part in ["volumeName", "path", "key"] {
-                    required_text(source, part, &path, errors);
-                }
-            }
+            "fileKeyRef" => file_key_ref(source, &path, errors),
             _ => {
-                required_text(source, "name", &path, errors);
+                let name = text(source, "name");
+                errors.check(&path, "name", name, forms::dns1123_subdomain(name));
                 if required_text(source, "key", &path, errors) {
                     let key = text(source, "key");
                     errors.check(&path, "key", key, forms::config_map_key(key));
@@ -82,15 +98,57 @@ fn value_from(source: &Value, has_value: bool, path: &Path, errors: &mut ErrorLi
             }
         }
     }
-    match given.len() {
-        0 => errors.invalid(
+    if given == 0 {
+        errors.invalid(
             path,
             "",
             "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
-        ),
-        1 if has_value => errors.invalid(path, "", "may not be specified when `value` is not empty"),
-        1 => {}
-        _ => errors.invalid(path, "", "may not have more than one field specified at a time"),
+        );
+    } else if has_value {
+        errors.invalid(path, "", "may not be specified when `value` is not empty");
+    } else if given > 1 {
+        errors.invalid(path, "", "may not have more than one field specified at a time");
+    }
+}
+
+/// A variable of a file in a volume (KEP-3721).
+fn file_key_ref(source: &Value, path: &Path, errors: &mut ErrorList) {
+    if required_text(source, "key", path, errors) {
+        let key = text(source, "key");
+        errors.check(path, "key", key, forms::environment_variable_name(key));
+    }
+    if required_text(source, "volumeName", path, errors) {
+        let volume = text(source, "volumeName");
+        errors.check(path, "volumeName", volume, forms::dns1123_label(volume));
+    }
+    if required_text(source, "path", path, errors) {
+        no_backsteps(text(source, "path"), || path.child("path"), errors);
+    }
+}
+
+/// Files with variables are in emptyDir volumes of the pod.
+pub fn file_key_volumes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    for lists in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in list(spec, lists).iter().enumerate() {
+            for (j, variable) in list(container, "env").iter().enumerate() {
+                let reference = at(variable, &["valueFrom", "fileKeyRef"]);
+                if reference.is_null() {
+                    continue;
+                }
+                let name = text(reference, "volumeName");
+                let own = || {
+                    let path = path.child(lists).index(i).child("env").index(j);
+                    path.child("valueFrom").child("fileKeyRef").child("volumeName")
+                };
+                match list(spec, "volumes").iter().find(|volume| text(volume, "name") == name) {
+                    None => errors.not_found(&own(), name),
+                    Some(volume) if !has(volume, "emptyDir") => {
+                        errors.invalid(&own(), name, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
     }
 }
 
@@ -106,29 +164,32 @@ fn field_ref(reference: &Value, supported: &[&str], path: &Path, errors: &mut Er
     {
         return;
     }
-    let own = path.child("fieldPath");
-    if let Some((base, key)) = subscript(wanted) {
+    let problem = if text(reference, "apiVersion") != "v1" {
+        format!("unsupported pod version: {}", text(reference, "apiVersion"))
+    } else if let Some((base, key)) = subscript(wanted) {
         match base {
             "metadata.annotations" => {
-                errors.check_at(&own, key, forms::qualified_name(&key.to_lowercase()));
+                return errors.check_at(
+                    path,
+                    &key.to_lowercase(),
+                    forms::qualified_name(&key.to_lowercase()),
+                );
             }
-            "metadata.labels" => errors.check_at(&own, key, forms::qualified_name(key)),
-            _ => errors.invalid(&own, base, "does not support subscript"),
+            "metadata.labels" => return errors.check_at(path, key, forms::qualified_name(key)),
+            _ => format!("field label does not support subscript: {wanted}"),
         }
-        return;
-    }
-    let known = ENV_FIELDS.contains(&wanted)
-        || VOLUME_FIELDS.contains(&wanted)
-        || matches!(wanted, "spec.restartPolicy" | "spec.schedulerName" | "status.phase");
-    if !known {
-        errors.invalid(
-            &own,
-            wanted,
-            format!("error converting fieldPath: field label not supported: {wanted}"),
-        );
-    } else if !supported.contains(&wanted) {
-        errors.not_supported(&own, wanted, supported);
-    }
+    } else {
+        // The name of spec.nodeName in the first versions.
+        let known = if wanted == "spec.host" { "spec.nodeName" } else { wanted };
+        if supported.contains(&known) {
+            return;
+        }
+        if [&ENV_FIELDS[..], &VOLUME_FIELDS, &OTHER_FIELDS].iter().any(|all| all.contains(&known)) {
+            return errors.not_supported(&path.child("fieldPath"), known, supported);
+        }
+        format!("field label not supported: {wanted}")
+    };
+    errors.invalid(&path.child("fieldPath"), wanted, format!("error converting fieldPath: {problem}"));
 }
 
 /// `metadata.labels['app']` is field `metadata.labels` and key `app`.
@@ -139,16 +200,14 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// A reference to a resource of a container; in volumes the container has to be named.
 pub fn resource_field_ref(reference: &Value, in_volume: bool, path: &Path, errors: &mut ErrorList) {
-    if in_volume {
-        required_text(reference, "containerName", path, errors);
-    }
-    if !required_text(reference, "resource", path, errors) {
-        return;
-    }
     let resource = text(reference, "resource");
     let name = resource.strip_prefix("limits.").or_else(|| resource.strip_prefix("requests.")).unwrap_or("");
-    let huge = name.starts_with("hugepages-");
-    if !CONTAINER_RESOURCES.contains(&name) && !huge {
+    if in_volume && text(reference, "containerName").is_empty() {
+        errors.required(&path.child("containerName"), "");
+    } else if required_text(reference, "resource", path, errors)
+        && !CONTAINER_RESOURCES.contains(&name)
+        && !name.starts_with("hugepages-")
+    {
         errors.not_supported(
             &path.child("resource"),
             resource,
@@ -161,29 +220,29 @@ pub fn resource_field_ref(reference: &Value, in_volume: bool, path: &Path, error
                 "requests.memory",
             ],
         );
-        return;
     }
-    divisor(reference, name, path, errors);
+    divisor(reference, resource, name, path, errors);
 }
 
-fn divisor(reference: &Value, name: &str, path: &Path, errors: &mut ErrorList) {
+fn divisor(reference: &Value, resource: &str, name: &str, path: &Path, errors: &mut ErrorList) {
     let Some(given) = reference.get("divisor") else { return };
     if quantity(given).is_none_or(|q| q.is_zero()) {
         return;
     }
     let shown = quantity_text(given);
-    let (allowed, resource): (&[&str], &str) = match name {
+    let (allowed, words): (&[&str], &str) = match name {
         "cpu" => (&["1m", "1"], "cpu"),
         "memory" => (&BYTES, "memory"),
         "ephemeral-storage" => (&BYTES, "local ephemeral storage"),
-        _ => (&BYTES, "hugepages"),
+        _ if name.starts_with("hugepages-") => (&BYTES, "hugepages"),
+        _ => return,
     };
     if !allowed.contains(&shown.as_ref()) {
-        let words = if name == "cpu" { "1m and 1".to_owned() } else { allowed.join(", ") };
+        let values = if name == "cpu" { "1m and 1".to_owned() } else { allowed.join(", ") };
         errors.invalid(
             &path.child("divisor"),
-            shown.as_ref(),
-            format!("only divisor's values {words} are supported with the {resource} resource"),
+            resource,
+            format!("only divisor's values {values} are supported with the {words} resource"),
         );
     }
 }

@@ -4,95 +4,170 @@ use super::known::CONTAINER_RESOURCES;
 use crate::core::pod::resources::{aggregate, is_pod_level};
 use crate::validation::{Errors, quantity, quantity_text};
 use crate::value::{entries, field, list, text};
-use apimachinery::field::{ErrorList, Path};
+use apimachinery::field::{ErrorList, FieldError, Path};
+use apimachinery::quantity::Quantity;
 use apimachinery::validation as forms;
 use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Resources without a domain that there are anywhere: of containers, of nodes, in quotas.
+const STANDARD: [&str; 20] = [
+    "configmaps",
+    "cpu",
+    "ephemeral-storage",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+    "storage",
+];
+
+/// Objects that quotas count, of which there are whole numbers only.
+const COUNTED: [&str; 9] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
+/// The name of any resource: with a domain, or one of the standard ones. Answers whether it is right.
+pub fn any_resource_name(name: &str, path: impl Fn() -> Path, errors: &mut ErrorList) -> bool {
+    let messages = forms::qualified_name(name);
+    if !messages.is_empty() {
+        errors.check_at(&path(), name, messages);
+        return false;
+    }
+    if !name.contains('/') && !is_standard(name) {
+        errors.invalid(&path(), name, "must be a standard resource type or fully qualified");
+        return false;
+    }
+    true
+}
+
+/// Whether a resource without a domain is a known one.
+fn is_standard(name: &str) -> bool {
+    STANDARD.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+}
 
 /// The name of a resource that a container can ask for.
 pub fn resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
-    let messages = forms::qualified_name(name);
-    let bad = !messages.is_empty();
-    errors.check_at(path, name, messages);
-    if bad || CONTAINER_RESOURCES.contains(&name) || name.starts_with("hugepages-") {
+    container_resource_name(name, &|| path.clone(), errors);
+}
+
+/// The same, where the path is only told if something is wrong.
+pub fn container_resource_name(name: &str, path: &dyn Fn() -> Path, errors: &mut ErrorList) {
+    if CONTAINER_RESOURCES.contains(&name) {
         return;
     }
-    match name.split_once('/') {
-        None => errors.invalid(path, name, "must be a standard resource for containers"),
-        Some((domain, _)) => {
-            let native = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
-            if !native
-                && (name.starts_with("requests.")
-                    || !forms::qualified_name(&format!("requests.{name}")).is_empty())
-            {
-                errors.invalid(path, name, "doesn't follow extended resource name standard");
-            }
+    any_resource_name(name, path, errors);
+    if !name.contains('/') {
+        if !name.starts_with("hugepages-") {
+            errors.invalid(&path(), name, "must be a standard resource for containers");
         }
+    } else if !is_native(name)
+        && (name.starts_with("requests.") || !forms::qualified_name(&format!("requests.{name}")).is_empty())
+    {
+        errors.invalid(&path(), name, "doesn't follow extended resource name standard");
     }
 }
 
-/// Whether amounts of a resource are whole numbers.
-fn is_integer(name: &str) -> bool {
-    name.starts_with("hugepages-") || (name.contains('/') && !name.contains("kubernetes.io/"))
+/// Whether a resource is Kubernetes' own, rather than an extended one.
+pub fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether a resource is one of those that plugins and drivers bring.
+pub fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && forms::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether a node may promise more of a resource than it has.
-fn is_overcommit_allowed(name: &str) -> bool {
-    !name.starts_with("hugepages-") && (!name.contains('/') || name.contains("kubernetes.io/"))
+pub fn is_overcommit_allowed(name: &str) -> bool {
+    is_native(name) && !name.starts_with("hugepages-")
 }
 
-/// The amount of a resource at `path`.
-pub fn amount(name: &str, value: &Value, path: &Path, errors: &mut ErrorList) {
+/// The amount of a resource: not negative, and whole where it is counted.
+pub fn amount(name: &str, value: &Value, path: impl Fn() -> Path, errors: &mut ErrorList) {
     let Some(amount) = quantity(value) else { return };
     if amount.sign() < 0 {
-        errors.invalid(path, quantity_text(value).as_ref(), "must be greater than or equal to 0");
+        errors.invalid(&path(), quantity_text(value).as_ref(), "must be greater than or equal to 0");
     }
-    if is_integer(name) && amount.milli_value() % 1000 != 0 {
-        errors.invalid(path, quantity_text(value).as_ref(), "must be an integer");
-    }
-    if let Some(size) =
-        name.strip_prefix("hugepages-").and_then(|s| s.parse::<apimachinery::quantity::Quantity>().ok())
-        && size.value() > 0
-        && amount.value() % size.value() != 0
-    {
-        errors.invalid(
-            path,
-            quantity_text(value).as_ref(),
-            format!("must be a multiple of the page size {size}"),
-        );
+    let whole = COUNTED.contains(&name) || is_extended(name);
+    if whole && amount.milli_value() % 1000 != 0 {
+        errors.invalid(&path(), quantity_text(value).as_ref(), "must be an integer");
     }
 }
 
-/// `resources` of a container, a volume claim template and the like. `claims` are the pod's resource claims, where
-/// there can be such.
+/// Huge pages come in whole pages.
+fn huge_pages(name: &str, value: &Value, path: impl Fn() -> Path, errors: &mut ErrorList) {
+    let Some(size) = name.strip_prefix("hugepages-").and_then(|size| size.parse::<Quantity>().ok()) else {
+        return;
+    };
+    let Some(amount) = quantity(value) else { return };
+    let whole = size.value() > 0 && amount.value() % size.value() == 0;
+    if !whole {
+        let shown = quantity_text(value);
+        let detail = format!("{shown} is not positive integer multiple of {name}");
+        errors.invalid(&path(), shown.as_ref(), detail);
+    }
+}
+
+/// `resources` of a container. `claims` are the pod's resource claims, where there can be such.
 pub fn resource_requirements(
     resources: &Value,
     path: &Path,
     claims: Option<&[Value]>,
     errors: &mut ErrorList,
 ) {
-    if resources.as_object().is_none_or(serde_json::Map::is_empty) {
-        return;
+    requirements(resources, container_resource_name, path, errors);
+    if let Some(known) = claims {
+        resource_claims(resources, known, path, errors);
     }
-    let (limits, requests) = (field(resources, "limits"), field(resources, "requests"));
+}
+
+/// Limits and requests, whose names have the rule `name_rule`.
+fn requirements(
+    resources: &Value,
+    name_rule: fn(&str, &dyn Fn() -> Path, &mut ErrorList),
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let limits = field(resources, "limits");
     let (mut compute, mut huge) = (false, false);
-    for (lists, amounts) in [("limits", limits), ("requests", requests)] {
-        let path = path.child(lists);
-        for (name, value) in amounts.as_object().into_iter().flatten() {
-            let own = path.key(name);
-            resource_name(name, &own, errors);
-            amount(name, value, &own, errors);
-            compute |= matches!(name.as_str(), "cpu" | "memory");
+    for lists in ["limits", "requests"] {
+        for (name, value) in entries(resources, lists) {
+            let own = || path.child(lists).key(name);
+            name_rule(name, &own, errors);
+            amount(name, value, own, errors);
+            if lists == "requests" {
+                against_limit(name, value, limits.get(name), path, errors);
+            }
+            huge_pages(name, value, own, errors);
+            compute |= matches!(name, "cpu" | "memory");
             huge |= name.starts_with("hugepages-");
         }
     }
-    for (name, value) in entries(resources, "requests") {
-        against_limit(name, value, limits.get(name), path, errors);
-    }
     if huge && !compute {
         errors.forbidden(path, "HugePages require cpu or memory");
-    }
-    if let Some(known) = claims {
-        resource_claims(resources, known, path, errors);
     }
 }
 
@@ -100,17 +175,18 @@ fn against_limit(name: &str, value: &Value, limit: Option<&Value>, path: &Path, 
     let Some(asked) = quantity(value) else { return };
     match limit.and_then(quantity) {
         Some(limit) => {
-            let shown = quantity_text(value);
-            let path = || path.child("requests");
-            if asked != limit && !is_overcommit_allowed(name) {
-                errors.invalid(&path(), shown.as_ref(), format!("must be equal to {name} limit of {limit}"));
+            let words = if asked != limit && !is_overcommit_allowed(name) {
+                "equal to"
             } else if asked > limit {
-                errors.invalid(
-                    &path(),
-                    shown.as_ref(),
-                    format!("must be less than or equal to {name} limit of {limit}"),
-                );
-            }
+                "less than or equal to"
+            } else {
+                return;
+            };
+            errors.invalid(
+                &path.child("requests"),
+                quantity_text(value).as_ref(),
+                format!("must be {words} {name} limit of {limit}"),
+            );
         }
         None if !is_overcommit_allowed(name) => {
             errors.required(&path.child("limits"), "Limit must be set for non overcommitable resources");
@@ -119,19 +195,48 @@ fn against_limit(name: &str, value: &Value, limit: Option<&Value>, path: &Path, 
     }
 }
 
+/// `claims` of a container's resources: of the pod's, each request once.
 fn resource_claims(resources: &Value, known: &[Value], path: &Path, errors: &mut ErrorList) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (i, claim) in list(resources, "claims").iter().enumerate() {
         let path = path.child("claims").index(i);
         let (name, request) = (text(claim, "name"), text(claim, "request"));
         if name.is_empty() {
-            errors.required(&path.child("name"), "");
-        } else if seen.contains(&(name, request)) {
-            errors.duplicate(&path, claim.clone());
-        } else if !known.iter().any(|k| text(k, "name") == name) {
-            errors.not_found(&path.child("name"), name);
+            errors.required(&path, "");
+            continue;
         }
-        seen.push((name, request));
+        if seen.contains(&(name, "")) {
+            errors.duplicate(&path, name);
+        } else {
+            if !request.is_empty() {
+                errors.check(&path, "request", request, forms::dns1123_label(request));
+            }
+            if seen.contains(&(name, request)) {
+                errors.duplicate(&path, format!("{name}/{request}"));
+            } else if request.is_empty() {
+                for _ in seen.iter().filter(|(other, _)| *other == name) {
+                    errors.duplicate(&path, name);
+                }
+            }
+            seen.push((name, request));
+        }
+        let names: BTreeSet<&str> = known.iter().map(|k| text(k, "name")).filter(|n| !n.is_empty()).collect();
+        if !names.contains(name) {
+            let detail = if names.is_empty() {
+                " which is empty".to_owned()
+            } else {
+                format!(": {}", names.into_iter().collect::<Vec<_>>().join(", "))
+            };
+            let mut error = FieldError::not_found(&path, name);
+            error.detail = format!("must be one of the names in pod.spec.resourceClaims{detail}");
+            errors.push(error);
+        }
+    }
+}
+
+fn pod_level_name(name: &str, path: &dyn Fn() -> Path, errors: &mut ErrorList) {
+    if !is_pod_level(name) && any_resource_name(name, path, errors) {
+        errors.not_supported(&path(), name, &["cpu", "hugepages-", "memory"]);
     }
 }
 
@@ -139,46 +244,39 @@ fn resource_claims(resources: &Value, known: &[Value], path: &Path, errors: &mut
 pub fn pod_level(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let Some(resources) = spec.get("resources") else { return };
     let path = path.child("resources");
-    if !list(resources, "claims").is_empty() {
+    if text(field(spec, "os"), "name") == "windows" {
+        errors.forbidden(&path, "may not be set for a windows pod");
+        return;
+    }
+    if resources.get("claims").is_some() {
         errors.forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level");
     }
-    let supported = ["cpu", "hugepages-", "memory"];
-    for lists in ["limits", "requests"] {
-        let asked = aggregate(spec, lists);
-        for (name, value) in entries(resources, lists) {
-            let own = path.child(lists).key(name);
-            if !is_pod_level(name) {
-                errors.not_supported(&own, name, &supported);
+    requirements(resources, pod_level_name, &path, errors);
+    for (lists, words) in [("requests", "requests"), ("limits", "limits")] {
+        for (name, sum) in aggregate(spec, lists) {
+            // Only of huge pages the containers together may have no more than the pod.
+            if lists == "limits" && !name.starts_with("hugepages-") {
                 continue;
             }
-            amount(name, value, &own, errors);
-            let (Some(sum), Some(whole)) = (asked.get(name), quantity(value)) else { continue };
-            if lists == "requests" && *sum > whole {
+            if let Some(whole) = field(resources, lists).get(&name).and_then(quantity)
+                && sum > whole
+            {
                 errors.invalid(
-                    &path.child("requests").key(name),
-                    quantity_text(value).as_ref(),
-                    format!("must be greater than or equal to aggregate container requests of {sum}"),
+                    &path.child(lists).key(&name),
+                    whole.to_string(),
+                    format!("must be greater than or equal to aggregate container {words} of {sum}"),
                 );
             }
         }
     }
-    let limits = field(resources, "limits");
-    for (name, value) in entries(resources, "requests") {
-        against_limit(name, value, limits.get(name), &path, errors);
-    }
-    for (name, value) in entries(resources, "limits") {
-        for (i, container) in list(spec, "containers").iter().enumerate() {
-            let own = field(field(container, "resources"), "limits").get(name);
-            if let (Some(own), Some(whole)) = (own.and_then(quantity), quantity(value))
+    for (i, container) in list(spec, "containers").iter().enumerate() {
+        for (name, own) in entries(field(container, "resources"), "limits") {
+            let whole = field(resources, "limits").get(name).and_then(quantity);
+            if let (Some(own), Some(whole)) = (quantity(own), whole)
                 && own > whole
             {
                 errors.invalid(
-                    &Path::new("spec")
-                        .child("containers")
-                        .index(i)
-                        .child("resources")
-                        .child("limits")
-                        .key(name),
+                    &path.child("containers").index(i).key(name).child("limits"),
                     own.to_string(),
                     format!("must be less than or equal to pod limits of {whole}"),
                 );

@@ -1,8 +1,7 @@
 //! Where a pod may run: tolerations, spreading, gates, node selectors.
 
-use super::spec::selector_and_keys;
-use crate::validation::{Errors, one_of};
-use crate::value::{has, int, list, text, texts};
+use crate::validation::{Errors, label_selector, one_of};
+use crate::value::{entries, field, has, int, list, text, texts};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::validation as forms;
 use serde_json::Value;
@@ -17,26 +16,35 @@ pub fn gates(spec: &Value, path: &Path, errors: &mut ErrorList) {
     for (i, gate) in list(spec, "schedulingGates").iter().enumerate() {
         let path = path.child("schedulingGates").index(i);
         let name = text(gate, "name");
-        errors.check(&path, "name", name, forms::qualified_name(name));
+        errors.check_at(&path, name, forms::qualified_name(name));
         if !seen.insert(name) {
             errors.duplicate(&path, name);
         }
     }
 }
 
-/// The effect of a taint or a toleration; an empty one is none of them.
+/// The effect of a taint or a toleration. That of a toleration may be empty.
 pub fn taint_effect(object: &Value, allow_empty: bool, path: &Path, errors: &mut ErrorList) {
     let effect = text(object, "effect");
-    let known = TAINT_EFFECTS.contains(&effect) || (allow_empty && effect.is_empty());
-    if !known {
+    if effect.is_empty() {
+        if !allow_empty {
+            errors.required(&path.child("effect"), "");
+        }
+    } else if !TAINT_EFFECTS.contains(&effect) {
         errors.not_supported(&path.child("effect"), effect, &TAINT_EFFECTS);
     }
 }
 
-/// `tolerations`.
+/// `tolerations` of an object, at `path`.
 pub fn tolerations(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    for (i, toleration) in list(spec, "tolerations").iter().enumerate() {
-        let path = path.child("tolerations").index(i);
+    let list_path = path.child("tolerations");
+    toleration_list(list(spec, "tolerations"), &list_path, errors);
+}
+
+/// A list of tolerations at `path`.
+pub fn toleration_list(tolerations: &[Value], path: &Path, errors: &mut ErrorList) {
+    for (i, toleration) in tolerations.iter().enumerate() {
+        let path = path.index(i);
         let (key, operator) = (text(toleration, "key"), text(toleration, "operator"));
         if !key.is_empty() {
             errors.check(&path, "key", key, forms::qualified_name(key));
@@ -66,23 +74,25 @@ pub fn tolerations(spec: &Value, path: &Path, errors: &mut ErrorList) {
             "Exists" if !value.is_empty() => {
                 errors.invalid(
                     &path.child("operator"),
-                    toleration.clone(),
+                    value,
                     "value must be empty when `operator` is 'Exists'",
                 );
             }
             "Exists" => {}
+            // KEP-5471, which is off.
+            "Lt" | "Gt" => {
+                errors.not_supported(&path.child("operator"), operator, &["Equal", "Exists", "Lt", "Gt"]);
+            }
             other => errors.not_supported(&path.child("operator"), other, &["Equal", "Exists"]),
         }
-        if has(toleration, "effect") {
-            taint_effect(toleration, true, &path, errors);
-        }
+        taint_effect(toleration, true, &path, errors);
     }
 }
 
 /// `topologySpreadConstraints`.
 pub fn topology_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let mut seen: HashSet<(&str, &str)> = HashSet::new();
-    for (i, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
+    let constraints = list(spec, "topologySpreadConstraints");
+    for (i, constraint) in constraints.iter().enumerate() {
         let path = path.child("topologySpreadConstraints").index(i);
         let skew = int(constraint, "maxSkew").unwrap_or(0);
         if skew <= 0 {
@@ -91,8 +101,6 @@ pub fn topology_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
         let (key, when) = (text(constraint, "topologyKey"), text(constraint, "whenUnsatisfiable"));
         if key.is_empty() {
             errors.required(&path.child("topologyKey"), "can not be empty");
-        } else {
-            errors.check(&path, "topologyKey", key, forms::qualified_name(key));
         }
         if !matches!(when, "DoNotSchedule" | "ScheduleAnyway") {
             errors.not_supported(
@@ -101,7 +109,10 @@ pub fn topology_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
                 &["DoNotSchedule", "ScheduleAnyway"],
             );
         }
-        if !seen.insert((key, when)) {
+        // The first of two of the same kind is told, not the second.
+        let again =
+            |other: &Value| text(other, "topologyKey") == key && text(other, "whenUnsatisfiable") == when;
+        if constraints.iter().skip(i + 1).any(again) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {when}}}"));
         }
         if let Some(domains) = int(constraint, "minDomains") {
@@ -120,22 +131,78 @@ pub fn topology_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
         one_of(constraint, "nodeAffinityPolicy", &path, &HONOR, errors);
         one_of(constraint, "nodeTaintsPolicy", &path, &HONOR, errors);
         selector_and_keys(constraint, &path, errors);
+        label_selector(constraint, "labelSelector", &path, errors);
+    }
+}
+
+/// `matchLabelKeys` and `mismatchLabelKeys` beside a `labelSelector` (KEP-3243, KEP-3633).
+pub fn selector_and_keys(term: &Value, path: &Path, errors: &mut ErrorList) {
+    let selector = field(term, "labelSelector");
+    for lists in ["matchLabelKeys", "mismatchLabelKeys"] {
+        if list(term, lists).is_empty() {
+            continue;
+        }
+        let own = path.child(lists);
+        if selector.is_null() {
+            errors.forbidden(&own, "must not be specified when labelSelector is not set");
+            continue;
+        }
+        for (i, key) in texts(term, lists).enumerate() {
+            let messages = forms::qualified_name(key);
+            if !messages.is_empty() {
+                errors.check_at(&own.index(i), key, messages);
+            }
+        }
+    }
+    if list(term, "matchLabelKeys").is_empty() {
+        return;
+    }
+    // What the keys stand for was written into the selector already, so once is fine.
+    let mut selected: Vec<&str> = entries(selector, "matchLabels").map(|(key, _)| key).collect();
+    for expression in list(selector, "matchExpressions") {
+        let key = text(expression, "key");
+        let index = texts(term, "matchLabelKeys").position(|other| other == key);
+        if let Some(index) = index
+            && selected.contains(&key)
+        {
+            // The index stands at the term itself.
+            errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
+        }
+        selected.push(key);
+    }
+    for (i, key) in texts(term, "matchLabelKeys").enumerate() {
+        if texts(term, "mismatchLabelKeys").any(|other| other == key) {
+            errors.invalid(
+                &path.child("matchLabelKeys").index(i),
+                key,
+                "exists in both matchLabelKeys and mismatchLabelKeys",
+            );
+        }
     }
 }
 
 /// A NodeSelector: of node affinity, of a persistent volume.
 pub fn node_selector(selector: &Value, path: &Path, errors: &mut ErrorList) {
+    node_selector_terms(selector, true, path, errors);
+}
+
+/// A NodeSelector whose labels may have values that no label has: of slices and claims.
+pub fn node_selector_without_values(selector: &Value, path: &Path, errors: &mut ErrorList) {
+    node_selector_terms(selector, false, path, errors);
+}
+
+fn node_selector_terms(selector: &Value, check_values: bool, path: &Path, errors: &mut ErrorList) {
     let terms = list(selector, "nodeSelectorTerms");
     if terms.is_empty() {
         errors.required(&path.child("nodeSelectorTerms"), "must have at least one node selector term");
     }
     for (i, term) in terms.iter().enumerate() {
-        node_selector_term(term, &path.child("nodeSelectorTerms").index(i), errors);
+        node_selector_term(term, check_values, &path.child("nodeSelectorTerms").index(i), errors);
     }
 }
 
-/// One term of a NodeSelector.
-pub fn node_selector_term(term: &Value, path: &Path, errors: &mut ErrorList) {
+/// One term of a NodeSelector. `check_values`: whether labels must have a value that there can be.
+pub fn node_selector_term(term: &Value, check_values: bool, path: &Path, errors: &mut ErrorList) {
     for (i, requirement) in list(term, "matchExpressions").iter().enumerate() {
         let path = path.child("matchExpressions").index(i);
         let values = list(requirement, "values");
@@ -159,11 +226,8 @@ pub fn node_selector_term(term: &Value, path: &Path, errors: &mut ErrorList) {
         }
         let key = text(requirement, "key");
         errors.check(&path, "key", key, forms::qualified_name(key));
-        for (j, value) in texts(requirement, "values").enumerate() {
-            let messages = forms::label_value(value);
-            if !messages.is_empty() {
-                errors.check_at(&path.child("values").index(j), value, messages);
-            }
+        if check_values {
+            checked_values(requirement, forms::label_value, &path, errors);
         }
     }
     for (i, requirement) in list(term, "matchFields").iter().enumerate() {
@@ -178,36 +242,18 @@ pub fn node_selector_term(term: &Value, path: &Path, errors: &mut ErrorList) {
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
         }
         if key == "metadata.name" {
-            for (j, value) in texts(requirement, "values").enumerate() {
-                let messages = forms::dns1123_subdomain(value);
-                if !messages.is_empty() {
-                    errors.check_at(&path.child("values").index(j), value, messages);
-                }
-            }
+            checked_values(requirement, forms::dns1123_subdomain, &path, errors);
         } else {
             errors.invalid(&path.child("key"), key, "not a valid field selector key");
         }
     }
 }
 
-/// The weight of a preference.
-pub fn weight(weighted: &Value, path: &Path, errors: &mut ErrorList) {
-    let weight = int(weighted, "weight").unwrap_or(0);
-    if !(1..=100).contains(&weight) {
-        errors.invalid(&path.child("weight"), weight, "must be in the range 1-100");
+fn checked_values(requirement: &Value, form: fn(&str) -> Vec<String>, path: &Path, errors: &mut ErrorList) {
+    for (i, value) in texts(requirement, "values").enumerate() {
+        let messages = form(value);
+        if !messages.is_empty() {
+            errors.check_at(&path.child("values").index(i), value, messages);
+        }
     }
-}
-
-/// One term of pod affinity.
-pub fn pod_affinity_term(term: &Value, path: &Path, errors: &mut ErrorList) {
-    selector_and_keys(term, path, errors);
-    crate::validation::label_selector(term, "namespaceSelector", path, errors);
-    for namespace in texts(term, "namespaces") {
-        errors.check(path, "namespace", namespace, forms::dns1123_label(namespace));
-    }
-    let key = text(term, "topologyKey");
-    if key.is_empty() {
-        errors.required(&path.child("topologyKey"), "can not be empty");
-    }
-    errors.check(path, "topologyKey", key, forms::qualified_name(key));
 }
