@@ -287,6 +287,21 @@ fn validate_mutable(resources: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// What is wrong with the status of a ValidatingAdmissionPolicy.
+pub fn validate_status(policy: &Value) -> ErrorList {
+    let (status, path, mut errors) = (value::field(policy, "status"), Path::new("status"), ErrorList::new());
+    let warnings = list(value::field(status, "typeChecking"), "expressionWarnings");
+    for (index, warning) in warnings.iter().enumerate() {
+        let path = path.child("typeChecking").child("expressionWarnings").index(index);
+        validation::required_text(warning, "warning", &path, &mut errors);
+        if text(warning, "fieldRef").trim().is_empty() {
+            errors.required(&path.child("fieldRef"), "");
+        }
+    }
+    validation::conditions(status, "conditions", &path, &mut errors);
+    errors
+}
+
 /// What is wrong with a ValidatingAdmissionPolicyBinding.
 pub fn validate_validating_binding(binding: &Value) -> ErrorList {
     const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];

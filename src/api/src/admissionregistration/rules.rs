@@ -89,8 +89,9 @@ fn resources(rule: &Value, path: &Path, errors: &mut ErrorList) {
     if all.len() > 1 && all.contains(&"*/*") {
         errors.invalid(path, whole(), "if '*/*' is present, must not specify other resources");
     }
-    let plain =
-        all.iter().any(|resource| *resource != "*" && !resource.contains('/') && !resource.is_empty());
+    // Only the last of those without subresources counts, as it does upstream.
+    let plain = all.iter().rfind(|resource| !resource.contains('/') && !resource.is_empty());
+    let plain = plain.is_some_and(|resource| *resource != "*");
     if all.contains(&"*") && plain {
         let detail = "if '*' is present, must not specify other resources without subresources";
         errors.invalid(path, whole(), detail);

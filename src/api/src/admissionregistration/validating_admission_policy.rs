@@ -29,6 +29,10 @@ impl Kind for ValidatingAdmissionPolicy {
         policy_rules::validate_validating(object, Some(old))
     }
 
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> ErrorList {
+        policy_rules::validate_status(object)
+    }
+
     fn columns(&self) -> Vec<Column> {
         vec![
             Column::object_name(),

@@ -33,48 +33,95 @@ pub fn default(configuration: &mut Value, mutating: bool) {
 
 /// What is wrong with the webhooks of a new configuration.
 pub fn validate(configuration: &Value) -> ErrorList {
-    validate_with(configuration, true)
+    validate_with(configuration, &Strict::ALL)
 }
 
 /// What is wrong with the webhooks of a changed configuration.
 pub fn validate_update(configuration: &Value, old: &Value) -> ErrorList {
-    let conditions = |configuration: &Value| -> Vec<Value> {
-        let webhooks = list(configuration, "webhooks").iter();
-        webhooks.map(|webhook| value::field(webhook, "matchConditions").clone()).collect()
-    };
-    // What was let in once is not to become an obstacle to every other change.
-    validate_with(configuration, conditions(configuration) != conditions(old))
+    validate_with(configuration, &Strict::since(configuration, old))
 }
 
-fn validate_with(configuration: &Value, conditions: bool) -> ErrorList {
+/// Rules that hold only where the stored configuration keeps them: what was let in once is not to become an obstacle
+/// to every other change.
+struct Strict {
+    conditions: bool,
+    side_effects: bool,
+    versions: bool,
+    names: bool,
+    selectors: bool,
+}
+
+impl Strict {
+    const ALL: Self =
+        Self { conditions: true, side_effects: true, versions: true, names: true, selectors: true };
+
+    fn since(configuration: &Value, old: &Value) -> Self {
+        let conditions = |configuration: &Value| -> Vec<Value> {
+            let webhooks = list(configuration, "webhooks").iter();
+            webhooks.map(|webhook| value::field(webhook, "matchConditions").clone()).collect()
+        };
+        let webhooks = list(old, "webhooks");
+        let names: BTreeSet<&str> = webhooks.iter().map(|webhook| text(webhook, "name")).collect();
+        let mut wrong = ErrorList::new();
+        for webhook in webhooks {
+            validate_selectors(webhook, &Path::default(), &mut wrong);
+        }
+        let accepted = |webhook: &Value| {
+            let mut versions = texts(webhook, "admissionReviewVersions").peekable();
+            versions.peek().is_none() || versions.any(is_accepted)
+        };
+        Self {
+            conditions: conditions(configuration) != conditions(old),
+            side_effects: webhooks.iter().all(|w| matches!(text(w, "sideEffects"), "None" | "NoneOnDryRun")),
+            versions: webhooks.iter().all(accepted),
+            names: names.len() == webhooks.len(),
+            selectors: wrong.is_empty(),
+        }
+    }
+}
+
+fn is_accepted(version: &str) -> bool {
+    matches!(version, "v1" | "v1beta1")
+}
+
+fn validate_with(configuration: &Value, strict: &Strict) -> ErrorList {
     let (mut errors, mut names) = (ErrorList::new(), BTreeSet::new());
     for (index, webhook) in list(configuration, "webhooks").iter().enumerate() {
         let path = Path::new("webhooks").index(index);
         let name = text(webhook, "name");
-        if validation::required_text(webhook, "name", &path, &mut errors) {
-            errors.check(&path, "name", name, apimachinery::validation::dns1123_subdomain(name));
-            if name.split('.').count() < 3 {
-                errors.invalid(
-                    &path.child("name"),
-                    name,
-                    "should be a domain with at least three segments separated by dots",
-                );
-            }
-        }
-        validate_one(webhook, &path, &mut errors);
-        if conditions && value::has(webhook, "matchConditions") {
+        validate_name(webhook, &path, &mut errors);
+        validate_one(webhook, strict, &path, &mut errors);
+        if strict.conditions && value::has(webhook, "matchConditions") {
             let environment = environment(Declared { params: false, authorizer: true }).build();
             rules::match_conditions(webhook, &environment, &path, &mut errors);
         }
-        validate_versions(webhook, &path.child("admissionReviewVersions"), &mut errors);
-        if !name.is_empty() && !names.insert(name) {
+        validate_versions(webhook, strict, &path.child("admissionReviewVersions"), &mut errors);
+        if strict.names && !name.is_empty() && !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
     }
     errors
 }
 
-fn validate_versions(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+/// A domain name of three labels or more.
+fn validate_name(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+    if !validation::required_text(webhook, "name", path, errors) {
+        return;
+    }
+    let name = text(webhook, "name");
+    let wrong = apimachinery::validation::dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        errors.invalid(&path.child("name"), name, wrong.join(","));
+    } else if name.split('.').count() < 3 {
+        errors.invalid(
+            &path.child("name"),
+            name,
+            "should be a domain with at least three segments separated by dots",
+        );
+    }
+}
+
+fn validate_versions(webhook: &Value, strict: &Strict, path: &Path, errors: &mut ErrorList) {
     let versions: Vec<&str> = texts(webhook, "admissionReviewVersions").collect();
     if versions.is_empty() {
         errors.required(path, "must specify one of v1, v1beta1");
@@ -88,21 +135,29 @@ fn validate_versions(webhook: &Value, path: &Path, errors: &mut ErrorList) {
         }
         errors.check_at(&path.index(index), version, apimachinery::validation::dns1035_label(version));
     }
-    if !versions.iter().any(|version| matches!(*version, "v1" | "v1beta1")) {
+    if strict.versions && !versions.iter().any(|version| is_accepted(version)) {
         errors.invalid(path, json!(versions), "must include at least one of v1, v1beta1");
     }
 }
 
-fn validate_one(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_one(webhook: &Value, strict: &Strict, path: &Path, errors: &mut ErrorList) {
     for (index, rule) in list(webhook, "rules").iter().enumerate() {
         rules::validate(rule, &path.child("rules").index(index), errors);
     }
     validation::one_of(webhook, "failurePolicy", path, &["Fail", "Ignore"], errors);
     validation::one_of(webhook, "matchPolicy", path, &["Equivalent", "Exact"], errors);
+    let effects: &[&str] = if strict.side_effects {
+        &["None", "NoneOnDryRun"]
+    } else {
+        &["None", "NoneOnDryRun", "Some", "Unknown"]
+    };
     match text(webhook, "sideEffects") {
-        "" => errors.required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun"),
-        "None" | "NoneOnDryRun" => {}
-        other => errors.not_supported(&path.child("sideEffects"), other, &["None", "NoneOnDryRun"]),
+        "" => {
+            let detail = format!("must specify one of {}", effects.join(", "));
+            errors.required(&path.child("sideEffects"), &detail);
+        }
+        given if effects.contains(&given) => {}
+        other => errors.not_supported(&path.child("sideEffects"), other, effects),
     }
     if let Some(seconds) = value::int(webhook, "timeoutSeconds")
         && !(1..=MAX_TIMEOUT_SECONDS).contains(&seconds)
@@ -110,8 +165,8 @@ fn validate_one(webhook: &Value, path: &Path, errors: &mut ErrorList) {
         let detail = "the timeout value must be between 1 and 30 seconds";
         errors.invalid(&path.child("timeoutSeconds"), seconds, detail);
     }
-    for name in ["namespaceSelector", "objectSelector"] {
-        validation::label_selector(webhook, name, path, errors);
+    if strict.selectors {
+        validate_selectors(webhook, path, errors);
     }
     validation::one_of(webhook, "reinvocationPolicy", path, &["IfNeeded", "Never"], errors);
     let client = value::field(webhook, "clientConfig");
@@ -120,6 +175,12 @@ fn validate_one(webhook: &Value, path: &Path, errors: &mut ErrorList) {
         (true, false) => validate_url(text(client, "url"), &path.child("url"), errors),
         (false, true) => validate_service(value::field(client, "service"), &path.child("service"), errors),
         _ => errors.required(&path, "exactly one of url or service is required"),
+    }
+}
+
+fn validate_selectors(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+    for name in ["namespaceSelector", "objectSelector"] {
+        validation::label_selector(webhook, name, path, errors);
     }
 }
 
@@ -231,6 +292,26 @@ mod tests {
         let configuration = json!({"webhooks": [broken]});
         let kept = validate_update(&configuration, &configuration);
         assert!(kept.iter().all(|e| !e.to_string().contains("matchConditions")));
+    }
+
+    #[test]
+    fn what_was_let_in_stays() {
+        let webhook = json!({"name": "a.b.c", "sideEffects": "Some", "admissionReviewVersions": ["v2"],
+            "objectSelector": {"matchLabels": {"a": "-"}},
+            "clientConfig": {"url": "https://h"}});
+        let old = json!({"webhooks": [webhook, webhook]});
+        assert!(validate_update(&old, &old).is_empty());
+        assert_eq!(validate(&old).len(), 7, "{:?}", validate(&old));
+        assert_eq!(
+            wrong(&json!({"name": "a_b", "sideEffects": null}))[1],
+            "sideEffects: Required value: must specify one of None, NoneOnDryRun"
+        );
+        assert_eq!(
+            wrong(&json!({"name": "a.b"})),
+            [
+                "name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots"
+            ]
+        );
     }
 
     #[test]

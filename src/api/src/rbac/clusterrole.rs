@@ -3,6 +3,7 @@
 use super::rules;
 use crate::Kind;
 use crate::columns;
+use crate::validation::only_new;
 use apimachinery::field::ErrorList;
 use apimachinery::table::Column;
 use jiff::Timestamp;
@@ -21,7 +22,17 @@ impl Kind for ClusterRole {
     }
 
     fn validate(&self, object: &Value) -> ErrorList {
-        rules::validate_rules(object, false)
+        let mut errors = rules::validate_rules(object, false);
+        rules::validate_aggregation(object, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
+        only_new(self.validate(object), || {
+            let mut errors = ErrorList::new();
+            rules::validate_aggregation(old, &mut errors);
+            errors
+        })
     }
 
     fn columns(&self) -> Vec<Column> {

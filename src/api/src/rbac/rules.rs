@@ -24,7 +24,8 @@ pub fn validate_rules(role: &Value, namespaced: bool) -> ErrorList {
                     value::field(rule, "nonResourceURLs").clone(),
                     "namespaced rules cannot apply to non-resource URLs",
                 );
-            } else if others.iter().any(|name| !list(rule, name).is_empty()) {
+            }
+            if others.iter().any(|name| !list(rule, name).is_empty()) {
                 errors.invalid(
                     &path.child("nonResourceURLs"),
                     value::field(rule, "nonResourceURLs").clone(),
@@ -41,6 +42,21 @@ pub fn validate_rules(role: &Value, namespaced: bool) -> ErrorList {
         }
     }
     errors
+}
+
+/// What is wrong with how a cluster role is put together from others.
+pub fn validate_aggregation(role: &Value, errors: &mut ErrorList) {
+    if !value::has(role, "aggregationRule") {
+        return;
+    }
+    let selectors = list(value::field(role, "aggregationRule"), "clusterRoleSelectors");
+    let path = Path::new("aggregationRule").child("clusterRoleSelectors");
+    if selectors.is_empty() {
+        errors.required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+    }
+    for (index, selector) in selectors.iter().enumerate() {
+        crate::validation::selector(selector, &path.index(index), errors);
+    }
 }
 
 /// Fills in the groups of a binding's role and subjects.
@@ -132,4 +148,51 @@ pub fn subjects_cell(binding: &Value, kind: &str) -> Value {
         })
         .collect();
     Value::from(names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn texts(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_role_is_for_resources_or_for_urls() {
+        let role = json!({"rules": [
+            {"verbs": ["get"], "nonResourceURLs": ["/a"], "resources": ["pods"]}, {"apiGroups": [""]}]});
+        assert_eq!(
+            texts(&validate_rules(&role, true)),
+            [
+                "rules[0].nonResourceURLs: Invalid value: [\"/a\"]: namespaced rules cannot apply to non-resource URLs",
+                "rules[0].nonResourceURLs: Invalid value: [\"/a\"]: rules cannot apply to both regular resources and non-resource URLs",
+                "rules[1].verbs: Required value: verbs must contain at least one value",
+                "rules[1].resources: Required value: resource rules must supply at least one resource",
+            ]
+        );
+    }
+
+    #[test]
+    fn roles_are_put_together_by_selectors() {
+        let told = |rule: Value| {
+            let mut errors = ErrorList::new();
+            validate_aggregation(&json!({"aggregationRule": rule}), &mut errors);
+            texts(&errors)
+        };
+        assert!(told(json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]})).is_empty());
+        assert_eq!(
+            told(json!({})),
+            [
+                "aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil"
+            ]
+        );
+        assert_eq!(
+            told(json!({"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "In"}]}]})),
+            [
+                "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"
+            ]
+        );
+    }
 }
