@@ -1,6 +1,6 @@
 //! ResourceClaim (KEP-4381).
 
-use super::v1beta1;
+use super::{claim_spec, claim_status, v1beta1};
 use crate::Kind;
 use crate::columns;
 use crate::{validation, value};
@@ -23,12 +23,29 @@ impl Kind for ResourceClaim {
         if let Some(spec) = value::object_mut(object, "spec") {
             v1beta1::default_requests(spec);
         }
+        if let Some(allocated) = value::at_mut(object, &["status", "allocation", "devices"]) {
+            value::list_mut(allocated, "results").iter_mut().for_each(v1beta1::default_tolerations);
+        }
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        claim_status::drop_deallocated(object, old);
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        claim_spec::validate(value::field(object, "spec"), &Path::new("spec"), &mut errors);
+        errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         validation::immutable(object, old, "spec", &Path::default(), &mut errors);
         errors
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
+        claim_status::validate_update(object, old)
     }
 
     fn convert(&self, object: &mut Value, from: &str, to: &str) -> Result<(), Status> {

@@ -1,7 +1,8 @@
 //! ResourceClaimTemplate (KEP-4381).
 
-use super::v1beta1;
+use super::{claim_spec, v1beta1};
 use crate::Kind;
+use crate::core::pod::validation::claim_metadata;
 use crate::validation;
 use crate::value;
 use apimachinery::field::{ErrorList, Path};
@@ -20,6 +21,13 @@ impl Kind for ResourceClaimTemplate {
         if let Some(spec) = value::at_mut(object, &["spec", "spec"]) {
             v1beta1::default_requests(spec);
         }
+    }
+
+    fn validate(&self, object: &Value) -> ErrorList {
+        let (spec, path, mut errors) = (value::field(object, "spec"), Path::new("spec"), ErrorList::new());
+        claim_metadata(value::field(spec, "metadata"), &path.child("metadata"), &mut errors);
+        claim_spec::validate(value::field(spec, "spec"), &path.child("spec"), &mut errors);
+        errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {

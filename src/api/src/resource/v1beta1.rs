@@ -1,6 +1,6 @@
 //! `resource.k8s.io/v1beta1`, where requests and devices had another form (KEP-4381, KEP-4816).
 
-use crate::value::{field, has, list_mut, object_mut, remove, set, text};
+use crate::value::{list_mut, object_mut, remove, set, text};
 use apimachinery::status::Status;
 use serde_json::{Map, Value};
 
@@ -85,13 +85,16 @@ pub fn default_requests(spec: &mut Value) {
 
 fn default_count(request: &mut Value) {
     crate::value::default_text(request, "allocationMode", "ExactCount");
-    if text(request, "allocationMode") == "ExactCount" && !has(request, "count") {
-        set(request, "count", 1);
+    if text(request, "allocationMode") == "ExactCount" {
+        crate::value::default_int(request, "count", 1);
     }
-    for toleration in list_mut(request, "tolerations") {
-        if !has(toleration, "operator") && !field(toleration, "key").is_null() {
-            set(toleration, "operator", "Equal");
-        }
+    default_tolerations(request);
+}
+
+/// Fills in how `tolerations` compare.
+pub fn default_tolerations(object: &mut Value) {
+    for toleration in list_mut(object, "tolerations") {
+        crate::value::default_text(toleration, "operator", "Equal");
     }
 }
 

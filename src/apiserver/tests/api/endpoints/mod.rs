@@ -181,7 +181,6 @@ fn posted(path: &str, sub: Option<&str>, object: Option<Value>, name: &str) -> V
         (_, "devicetaintrules") => {
             json!({"metadata": {"name": name}, "spec": {"taint": {"key": "k", "effect": "NoExecute"}}})
         }
-        (_, "deviceclasses") => json!({"metadata": {"name": name}, "spec": {}}),
         (None, "certificatesigningrequests") => {
             let mut object = object.unwrap();
             object["spec"]["request"] = json!(REQUEST);
