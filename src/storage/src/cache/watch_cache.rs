@@ -11,6 +11,7 @@ use crate::watch::{History, Watch};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long a reader is made to wait for a revision that is not there yet. kube-apiserver's cacher waits
@@ -65,8 +66,8 @@ impl Drop for Published {
 #[derive(Debug)]
 pub struct WatchCache {
     clock: Arc<Clock>,
-    /// The revision at which the cache was loaded: rings know everything since.
-    base: u64,
+    /// The revision at which the cache was loaded, or brought to by a leap: rings know everything since.
+    base: AtomicU64,
     shards: RwLock<BTreeMap<Arc<str>, Arc<Shard>>>,
 }
 
@@ -89,7 +90,7 @@ impl WatchCache {
                 (prefix, Arc::new(shard))
             })
             .collect();
-        Ok(Self { clock, base: revision, shards: RwLock::new(shards) })
+        Ok(Self { clock, base: AtomicU64::new(revision), shards: RwLock::new(shards) })
     }
 
     /// The revision of the last change that readers can see.
@@ -141,6 +142,21 @@ impl WatchCache {
         self.clock.compact(revision);
         for shard in self.shards.read().values() {
             shard.state.write().forget(shard, revision);
+        }
+    }
+
+    /// For a leap to a revision whose steps nobody knows: ends every watch that has not seen it, with
+    /// `SlowWatcher`, and forgets the events until then. Called before the leap is published and again after it.
+    pub fn interrupt(&self, revision: u64) {
+        self.base.fetch_max(revision, Ordering::AcqRel);
+        let shards: Vec<_> = self.shards.read().values().cloned().collect();
+        for shard in shards {
+            let scopes = shard.scopes();
+            for scope in &scopes {
+                scope.lost.fetch_max(revision, Ordering::AcqRel);
+            }
+            shard.state.write().forget(&shard, revision);
+            scopes.iter().for_each(|scope| scope.wake());
         }
     }
 
@@ -204,7 +220,7 @@ impl WatchCache {
         options: &ListOptions,
     ) -> Result<Option<List>, StorageError> {
         // Before the base, resources that are empty now may have had objects.
-        if revision < self.base || self.revision() < revision {
+        if revision < self.base.load(Ordering::Acquire) || self.revision() < revision {
             return Ok(None);
         }
         let scope = Scope::new(prefix)?;
@@ -316,7 +332,11 @@ impl WatchCache {
             return Arc::clone(shard);
         }
         let prefix: Arc<str> = resource.into();
-        let shard = Arc::new(Shard::new(Arc::clone(&prefix), Arc::clone(&self.clock), self.base));
+        let shard = Arc::new(Shard::new(
+            Arc::clone(&prefix),
+            Arc::clone(&self.clock),
+            self.base.load(Ordering::Acquire),
+        ));
         shards.insert(prefix, Arc::clone(&shard));
         shard
     }
