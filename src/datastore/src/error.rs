@@ -74,6 +74,28 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The node belongs to a cluster of several.
+    #[error("{} belongs to a cluster of several nodes, and none was configured", path.display())]
+    Member {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The node is to join a cluster, and has the state of another.
+    #[error(
+        "{} has the state of another cluster, or of another node of this one; move it away to join as a new node",
+        path.display()
+    )]
+    OtherCluster {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The replicated log does not start.
+    #[error("cannot take part in the cluster")]
+    Cluster {
+        /// Why.
+        #[source]
+        source: StorageError,
+    },
     /// A thread could not be started.
     #[error("cannot start the datastore's threads")]
     Thread {

@@ -14,12 +14,12 @@
 //!                                             ^------- older revisions ---------'
 //! ```
 //!
-//! One node is a cluster with one voter. What a consensus layer replicates is [`Entry`]; what it applies an
-//! entry with is [`StateMachine`], in the same transaction as the applied index. Nothing above those two
-//! changes when it comes.
+//! One node is a cluster with one voter: it needs nobody's consent, so an entry goes straight into the rows. With
+//! more nodes, [`raft`] replicates entries, and each node applies them with the same [`StateMachine`], in the same
+//! transaction as the applied position.
 //!
-//! Files, all below one directory of mode 0700: `state.db` (with SQLite's `-wal` and `-shm` beside it) and
-//! `lock`, which names the process that has the directory open.
+//! Files, all below one directory of mode 0700: `state.db` (with SQLite's `-wal` and `-shm` beside it),
+//! `lock`, which names the process that has the directory open, and snapshots while they are sent or received.
 //!
 //! | module | what |
 //! |---|---|
@@ -31,6 +31,7 @@
 //! | `writer` | the thread that commits |
 //! | `checkpointer` | keeps SQLite's write-ahead log short |
 //! | `reader` | past revisions |
+//! | `raft` | several nodes |
 //! | `store` | the whole, as `storage::Storage` |
 //! | `error` | why it did not open; SQLite's errors in words |
 
@@ -39,6 +40,7 @@ mod command;
 mod directory;
 mod error;
 mod log;
+pub mod raft;
 mod reader;
 mod schema;
 mod state_machine;
@@ -47,5 +49,6 @@ mod writer;
 
 pub use command::{Command, DecodeError, Entry, Operation};
 pub use error::OpenError;
+pub use log::Position;
 pub use state_machine::{Applied, Outcome, Rejection, StateMachine};
 pub use store::{Datastore, Options, Statistics};

@@ -1,8 +1,10 @@
 //! Past revisions: lists as they were, and events that have left the cache.
 
+use crate::command::Operation;
 use crate::error::storage_error;
 use crate::schema::{Location, open_reader};
 use crate::state_machine::{StateMachine, first_row, last_row, revision_of};
+use crate::writer::Beside;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -40,6 +42,7 @@ pub(crate) struct Reader {
 }
 
 /// Makes objects of what is stored.
+#[derive(Clone)]
 pub(crate) struct Opener {
     pub(crate) extractor: Arc<dyn Extractor>,
     pub(crate) sealer: Option<Arc<dyn Sealer>>,
@@ -354,9 +357,11 @@ impl Opener {
     fn object(&self, mut stored: Stored) -> rusqlite::Result<Option<Object>> {
         let Some(mut value) = stored.value.take() else { return Ok(None) };
         if value.first() != Some(&b'{') {
-            value = self.open(&stored, &value).map_err(|error| {
+            let sealed = Encoded::from_parts(value, stored.splice_at as usize);
+            let plain = sealed.and_then(|sealed| self.open(&stored.key, &sealed)).map_err(|error| {
                 rusqlite::Error::FromSqlConversionFailure(VALUE_COLUMN, Type::Blob, Box::new(error))
             })?;
+            value = plain.spliced(revision_of(stored.row));
         }
         let attrs = self.extractor.extract(&stored.key, &value);
         Ok(Some(Object {
@@ -369,17 +374,27 @@ impl Opener {
         }))
     }
 
-    fn open(&self, stored: &Stored, value: &Bytes) -> Result<Bytes, StorageError> {
+    /// What the cache needs of an object that another node proposed to store.
+    ///
+    /// # Errors
+    /// The sealer's.
+    pub(crate) fn beside(&self, operation: &Operation) -> Result<Beside, StorageError> {
+        let Some(object) = operation.object() else { return Ok(Beside::default()) };
+        let plain = if object.is_sealed() { Some(self.open(operation.key(), object)?) } else { None };
+        let attrs = self.extractor.extract(operation.key(), plain.as_ref().unwrap_or(object).bytes());
+        Ok(Beside { attrs, plain })
+    }
+
+    fn open(&self, key: &str, sealed: &Encoded) -> Result<Encoded, StorageError> {
         let Some(sealer) = &self.sealer else {
-            let key = &stored.key;
             return Err(StorageError::fatal(format_args!(
                 "{key} is encrypted, and no encryption is configured"
             )));
         };
-        let plain = sealer.open(&stored.key, value)?;
+        let plain = sealer.open(key, sealed.bytes())?;
         if plain.first() != Some(&b'{') {
-            return Err(StorageError::fatal(format_args!("{} was encrypted, but is no object", stored.key)));
+            return Err(StorageError::fatal(format_args!("{key} was encrypted, but is no object")));
         }
-        Ok(Encoded::from_parts(plain, stored.splice_at as usize)?.spliced(revision_of(stored.row)))
+        Encoded::from_parts(plain, sealed.splice_at() as usize)
     }
 }

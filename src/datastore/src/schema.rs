@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// "Knrr": tells our files from other programs' SQLite databases.
-const APPLICATION_ID: i64 = 0x4b6e_7272;
+pub(crate) const APPLICATION_ID: i64 = 0x4b6e_7272;
 
 /// The format of the tables below. Raised with every change that an older version could not read.
-const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
-/// - `applied`: one row; the last log entry whose effects are in the rows, and the counters.
+/// - `applied`: one row; the last log entry whose effects are in the rows (`node` null: none), and the counters.
+/// - `origins`: for each node that proposed something, the last of its proposals that was applied.
+/// - `membership`: one row; who belongs to the cluster, and the log entry that said so.
 /// - `log`: entries, for whoever has to catch up.
+/// - `consensus`: one row; what this node knows for itself: who it is, whom it voted for.
 /// - `current`: where each key's latest row is. `create_revision` 0 marks a deleted key.
 /// - `revisions`: one row for each change. `row` is revision * 65536 + place within the revision, so that
 ///   new rows go to the end and a range of revisions is a range of rows. `previous` leads to the key's row
@@ -24,14 +27,10 @@ CREATE TABLE applied (
     log_index INTEGER NOT NULL,
     term INTEGER NOT NULL,
     revision INTEGER NOT NULL,
-    compacted INTEGER NOT NULL
+    compacted INTEGER NOT NULL,
+    node INTEGER
 );
-INSERT INTO applied VALUES (0, 0, 0, 1, 0);
-CREATE TABLE log (
-    log_index INTEGER PRIMARY KEY,
-    term INTEGER NOT NULL,
-    entry BLOB NOT NULL
-);
+INSERT INTO applied VALUES (0, 0, 0, 1, 0, NULL);
 CREATE TABLE current (
     key TEXT PRIMARY KEY,
     row INTEGER NOT NULL,
@@ -45,6 +44,49 @@ CREATE TABLE revisions (
     key TEXT NOT NULL,
     value BLOB
 );
+";
+
+/// What format 2 added.
+const REPLICATION_TABLES: &str = "
+CREATE TABLE log (
+    log_index INTEGER PRIMARY KEY,
+    term INTEGER NOT NULL,
+    node INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    entry BLOB NOT NULL
+);
+CREATE TABLE origins (
+    node INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    sequence INTEGER NOT NULL
+);
+CREATE TABLE membership (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    term INTEGER NOT NULL,
+    node INTEGER,
+    log_index INTEGER NOT NULL,
+    config TEXT NOT NULL
+);
+CREATE TABLE consensus (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    node INTEGER,
+    cluster TEXT NOT NULL DEFAULT '',
+    epoch INTEGER NOT NULL DEFAULT 0,
+    vote_term INTEGER NOT NULL DEFAULT 0,
+    vote_node INTEGER,
+    vote_committed INTEGER NOT NULL DEFAULT 0,
+    purged_term INTEGER NOT NULL DEFAULT 0,
+    purged_node INTEGER,
+    purged_index INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO consensus (id) VALUES (0);
+";
+
+/// Format 1 knew a single voter, node 1 in term 1, whose every entry is in the rows.
+const FROM_FORMAT_1: &str = "
+ALTER TABLE applied ADD COLUMN node INTEGER;
+UPDATE applied SET node = 1, term = 1 WHERE log_index > 0;
+DROP TABLE log;
 ";
 
 /// Readers and writer do not block each other in WAL mode; this is for the rare moments (recovery, a
@@ -139,14 +181,14 @@ fn raw(at: &Location, mut flags: OpenFlags, cache_kib: u32) -> rusqlite::Result<
 }
 
 /// Runs a pragma and ignores the row that some of them answer with.
-fn pragma(connection: &Connection, text: &str) -> rusqlite::Result<()> {
+pub(crate) fn pragma(connection: &Connection, text: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("PRAGMA {text}"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
 }
 
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+pub(crate) fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
 }
 
@@ -167,14 +209,31 @@ fn check_owner(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 }
 
 fn migrate(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    if number(connection, "user_version").map_err(OpenError::sqlite("read", path))? == FORMAT {
-        return Ok(());
-    }
+    let before = match number(connection, "user_version").map_err(OpenError::sqlite("read", path))? {
+        FORMAT => return Ok(()),
+        0 => TABLES,
+        _ => FROM_FORMAT_1,
+    };
     // One transaction: a crash leaves either nothing or everything.
     let script = format!(
-        "BEGIN IMMEDIATE;{TABLES}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {FORMAT};COMMIT;"
+        "BEGIN IMMEDIATE;{before}{REPLICATION_TABLES}PRAGMA application_id = {APPLICATION_ID};
+         PRAGMA user_version = {FORMAT};COMMIT;"
     );
-    connection.execute_batch(&script).map_err(OpenError::sqlite("create the tables of", path))
+    connection.execute_batch(&script).map_err(OpenError::sqlite("set up the tables of", path))
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An empty database in a directory of its own.
+    pub(crate) fn database() -> (tempfile::TempDir, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, b"").unwrap();
+        let connection = open_writer(&Location::File(path)).unwrap();
+        (dir, connection)
+    }
 }
 
 #[cfg(test)]
@@ -215,5 +274,29 @@ mod tests {
         let (_dir, at) = file();
         std::fs::write(at.path(), [b'x'; 8192]).unwrap();
         assert!(matches!(open_writer(&at), Err(OpenError::Damaged { .. })));
+    }
+
+    #[test]
+    fn format_1_is_carried_over_with_what_it_has_applied() {
+        let (_dir, at) = file();
+        let script = "
+            CREATE TABLE applied (id INTEGER PRIMARY KEY CHECK (id = 0), log_index INTEGER NOT NULL,
+                term INTEGER NOT NULL, revision INTEGER NOT NULL, compacted INTEGER NOT NULL);
+            INSERT INTO applied VALUES (0, 41, 0, 57, 3);
+            CREATE TABLE log (log_index INTEGER PRIMARY KEY, term INTEGER NOT NULL, entry BLOB NOT NULL);
+            INSERT INTO log VALUES (41, 1, x'01');";
+        let old = Connection::open(at.path()).unwrap();
+        old.execute_batch(&format!(
+            "{script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
+        ))
+        .unwrap();
+        drop(old);
+        let connection = open_writer(&at).unwrap();
+        let machine = crate::state_machine::StateMachine::load(&connection).unwrap();
+        let applied = crate::log::Position { term: 1, node: 1, index: 41 };
+        assert_eq!((machine.applied, machine.revision, machine.compacted), (Some(applied), 57, 3));
+        assert_eq!(crate::log::size(&connection).unwrap(), (0, 0));
+        drop(connection);
+        assert_eq!(number(&open_writer(&at).unwrap(), "user_version").unwrap(), FORMAT);
     }
 }

@@ -2,6 +2,7 @@
 //! the same outcomes on every node.
 
 use crate::command::{Command, Entry, Operation};
+use crate::log::Position;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
@@ -89,8 +90,8 @@ pub enum Outcome {
 /// The counters of the applied state; the rest is in the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateMachine {
-    /// The index of the last log entry that was applied.
-    pub log_index: u64,
+    /// The last log entry that was applied; None before the first.
+    pub applied: Option<Position>,
     /// The revision of the last change.
     pub revision: u64,
     /// The oldest revision that can be asked for.
@@ -110,9 +111,12 @@ impl StateMachine {
     /// # Errors
     /// SQLite's.
     pub fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        connection.query_row("SELECT log_index, revision, compacted FROM applied", [], |row| {
-            Ok(Self { log_index: row.get(0)?, revision: row.get(1)?, compacted: row.get(2)? })
-        })
+        connection
+            .prepare_cached("SELECT term, node, log_index, revision, compacted FROM applied")?
+            .query_row([], |row| {
+                let applied = Position::read(row, 0)?;
+                Ok(Self { applied, revision: row.get(3)?, compacted: row.get(4)? })
+            })
     }
 
     /// Applies an entry within the transaction that the connection is in. One outcome for each command.
@@ -122,7 +126,19 @@ impl StateMachine {
     /// with a copy made before.
     pub fn apply(
         &mut self,
-        log_index: u64,
+        at: Position,
+        entry: &Entry,
+        connection: &Connection,
+    ) -> rusqlite::Result<Vec<Outcome>> {
+        let outcomes = self.execute(entry, connection)?;
+        self.applied = Some(at);
+        self.save(connection)?;
+        Ok(outcomes)
+    }
+
+    /// As [`Self::apply`], but leaves the counters to [`Self::save`].
+    pub(crate) fn execute(
+        &mut self,
         entry: &Entry,
         connection: &Connection,
     ) -> rusqlite::Result<Vec<Outcome>> {
@@ -137,11 +153,24 @@ impl StateMachine {
                 Command::Compact { revision } => self.compact(*revision, connection)?,
             });
         }
-        self.log_index = log_index;
-        connection
-            .prepare_cached("UPDATE applied SET log_index = ?1, revision = ?2, compacted = ?3")?
-            .execute(params![self.log_index, self.revision, self.compacted])?;
         Ok(outcomes)
+    }
+
+    /// Writes the counters, in the transaction of what they count.
+    pub(crate) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let at = self.applied.unwrap_or_default();
+        connection
+            .prepare_cached(
+                "UPDATE applied SET term = ?1, node = ?2, log_index = ?3, revision = ?4, compacted = ?5",
+            )?
+            .execute(params![
+                at.term,
+                self.applied.map(|at| at.node),
+                at.index,
+                self.revision,
+                self.compacted
+            ])
+            .map(drop)
     }
 
     fn write(&mut self, operations: &[Operation], connection: &Connection) -> rusqlite::Result<Outcome> {

@@ -25,7 +25,7 @@ impl Fixture {
     fn apply(&mut self, command: Command) -> Outcome {
         self.index += 1;
         let entry = Entry { commands: vec![command] };
-        self.machine.apply(self.index, &entry, &self.connection).unwrap().pop().unwrap()
+        self.machine.apply(position(self.index), &entry, &self.connection).unwrap().pop().unwrap()
     }
 
     fn dump(&self) -> Vec<Dumped> {
@@ -39,6 +39,10 @@ impl Fixture {
         let mut statement = self.connection.prepare("SELECT key FROM current ORDER BY key").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
+}
+
+fn position(index: u64) -> Position {
+    Position { term: 1, node: 1, index }
 }
 
 fn key(name: &str) -> Arc<str> {
@@ -168,7 +172,7 @@ fn the_same_entries_give_the_same_rows() {
         ]
     };
     let (mut one, mut other) = (Fixture::new(), Fixture::new());
-    let whole = one.machine.apply(5, &Entry { commands: commands() }, &one.connection).unwrap();
+    let whole = one.machine.apply(position(5), &Entry { commands: commands() }, &one.connection).unwrap();
     let single: Vec<_> = commands().into_iter().map(|command| other.apply(command)).collect();
     assert_eq!(whole, single);
     assert_eq!(one.dump(), other.dump());

@@ -4,7 +4,8 @@ use crate::checkpointer::Checkpointer;
 use crate::command::{Command, Operation};
 use crate::directory::Directory;
 use crate::error::OpenError;
-use crate::log::Log;
+
+use crate::raft::{Cluster, ClusterOptions, Core, Identity};
 use crate::reader::{Opener, PastEvents, Reader};
 use crate::schema::{self, Location};
 use crate::state_machine::StateMachine;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use storage::cache::WatchCache;
@@ -47,6 +48,8 @@ pub struct Options {
     pub compaction_interval: Option<Duration>,
     /// Encrypts what goes to the disk.
     pub sealer: Option<Arc<dyn Sealer>>,
+    /// How the node takes part in a cluster. None: it is alone for ever.
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             extractor: Arc::new(MetadataExtractor),
             compaction_interval: Some(COMPACTION_INTERVAL),
             sealer: None,
+            cluster: None,
         }
     }
 }
@@ -64,6 +68,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("compaction_interval", &self.compaction_interval)
             .field("sealer", &self.sealer.is_some())
+            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }
@@ -81,7 +86,18 @@ pub struct Statistics {
     pub waiting: u64,
 }
 
-/// A durable store of one node.
+/// What it takes to go from a sole voter to a node of a cluster.
+struct Beginning {
+    identity: Identity,
+    /// Whether this node is the only one there is.
+    sole: bool,
+    at: Location,
+    directory: PathBuf,
+    opener: Opener,
+    options: Option<ClusterOptions>,
+}
+
+/// A durable store: of one node, or of a cluster as one of its nodes sees it.
 ///
 /// Dropping it stops it too, but in the background: [`Datastore::shutdown`] waits until the files are
 /// closed.
@@ -93,6 +109,9 @@ pub struct Datastore {
     sealer: Option<Arc<dyn Sealer>>,
     counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    beginning: Beginning,
+    forming: tokio::sync::Mutex<()>,
+    cluster: OnceLock<Arc<Cluster>>,
 }
 
 impl Datastore {
@@ -134,17 +153,32 @@ impl Datastore {
         let store = tokio::task::spawn_blocking(move || build(&options))
             .await
             .map_err(|error| OpenError::Thread { source: std::io::Error::other(error) })??;
+        if !store.beginning.sole {
+            store.cluster().await.map_err(|source| OpenError::Cluster { source })?;
+        }
         if let Some(interval) = interval {
             tokio::spawn(compact_regularly(Arc::downgrade(&store), interval));
         }
         Ok(store)
     }
 
-    fn build(at: Location, directory: Option<Directory>, options: &Options) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn build(
+        at: Location,
+        directory: Option<Directory>,
+        options: &Options,
+    ) -> Result<Arc<Self>, OpenError> {
         let read = |error| OpenError::sqlite("read", at.path())(error);
         let mut connection = schema::open_writer(&at)?;
-        let machine = StateMachine::load(&connection).map_err(read)?;
-        let log = Log::load(&connection, machine.log_index).map_err(read)?;
+        let mut machine = StateMachine::load(&connection).map_err(read)?;
+        let ticket = options.cluster.as_ref().and_then(|cluster| cluster.ticket.as_ref());
+        let identity = Identity::settle(&mut machine, ticket, &connection).map_err(read)?;
+        let sole = identity.is_sole(&machine, &connection).map_err(read)?;
+        if !sole && options.cluster.is_none() {
+            return Err(OpenError::Member { path: at.path().to_owned() });
+        }
+        if ticket.is_some_and(|ticket| ticket.cluster != identity.cluster || ticket.node != identity.node) {
+            return Err(OpenError::OtherCluster { path: at.path().to_owned() });
+        }
         let extractor = Arc::clone(&options.extractor);
         let opener = Opener { extractor: Arc::clone(&extractor), sealer: options.sealer.clone() };
         let objects = Reader::load(&connection, &opener).map_err(read)?;
@@ -153,12 +187,12 @@ impl Datastore {
         let cache = Arc::new(cache);
         let frames = Arc::default();
         Writer::watch_frames(&mut connection, &frames).map_err(read)?;
-        let reader = Arc::new(Reader::new(at.clone(), &cache, opener));
+        let reader = Arc::new(Reader::new(at.clone(), &cache, opener.clone()));
         let counters = Arc::<Counters>::default();
         let writer = Writer {
             connection,
             machine,
-            log,
+            successor: None,
             cache: Arc::clone(&cache),
             reader: Arc::clone(&reader),
             checkpointer: Checkpointer::start(&at)?,
@@ -167,6 +201,15 @@ impl Datastore {
             doubtful: false,
             _directory: directory.map(Arc::new),
         };
+        let directory = at.path().parent().filter(|_| !at.is_memory()).map(Path::to_owned);
+        let beginning = Beginning {
+            identity,
+            sole,
+            at,
+            directory: directory.unwrap_or_else(std::env::temp_dir),
+            opener,
+            options: options.cluster.clone(),
+        };
         let (requests, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("knarr-writer".to_owned())
@@ -174,11 +217,72 @@ impl Datastore {
             .map_err(|source| OpenError::Thread { source })?;
         let thread = Mutex::new(Some(thread));
         let sealer = options.sealer.clone();
-        Ok(Arc::new(Self { requests, cache, reader, extractor, sealer, counters, thread }))
+        Ok(Arc::new(Self {
+            requests,
+            cache,
+            reader,
+            extractor,
+            sealer,
+            counters,
+            thread,
+            beginning,
+            forming: tokio::sync::Mutex::default(),
+            cluster: OnceLock::new(),
+        }))
     }
 
-    /// Finishes the writes that wait, ends all watches, and closes the files. Later writes are refused.
+    /// The cluster that this node belongs to. A node that was alone begins one, of which it is the first; writes go
+    /// on meanwhile.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store was opened without [`Options::cluster`], or the disk fails.
+    pub async fn cluster(&self) -> Result<Arc<Cluster>, StorageError> {
+        let _one = self.forming.lock().await;
+        if let Some(cluster) = self.cluster.get() {
+            return Ok(Arc::clone(cluster));
+        }
+        let Beginning { identity, options, .. } = &self.beginning;
+        let Some(options) = options else {
+            return Err(StorageError::unavailable("it was opened for a single node"));
+        };
+        let core = self.core();
+        let (successor, proposals) = mpsc::unbounded_channel();
+        // From here on nothing is committed but by the cluster.
+        core.run(move |writer| {
+            writer.successor = Some(successor);
+            Ok(())
+        })
+        .await?;
+        let cluster = Cluster::start(core, &identity.cluster, options, proposals).await?;
+        Ok(Arc::clone(self.cluster.get_or_init(|| cluster)))
+    }
+
+    /// What the replicated log works on.
+    pub(crate) fn core(&self) -> Arc<Core> {
+        let Beginning { identity, at, directory, opener, .. } = &self.beginning;
+        let (at, directory, opener) = (at.clone(), directory.clone(), opener.clone());
+        Arc::new(Core::new(identity.node, at, directory, opener, self.requests.clone()))
+    }
+
+    /// The cluster that this node belongs to; None while it is alone.
+    pub fn joined(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.get()
+    }
+
+    /// In a cluster, waits until everything that was acknowledged is here.
+    async fn barrier(&self) -> Result<(), StorageError> {
+        match self.cluster.get() {
+            Some(cluster) => cluster.barrier().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Hands over what this node leads, finishes the writes that wait, ends all watches, and closes the files.
+    /// Later writes are refused.
     pub async fn shutdown(&self) {
+        if let Some(cluster) = self.cluster.get() {
+            cluster.stop().await;
+        }
         // It may have stopped already.
         let _ = self.requests.send(Request::Stop).await;
         let thread = self.thread.lock().take();
@@ -246,13 +350,25 @@ impl Datastore {
             beside.push(Beside { attrs, plain });
         }
         let (answer, answered) = oneshot::channel();
+        let proposal = Proposal { command, beside, answer };
         self.requests
-            .send(Request::Propose(Proposal { command, beside, answer }))
+            .send(Request::Propose(proposal))
             .await
             .map_err(|_| StorageError::unavailable("it is shutting down"))?;
         answered
             .await
             .map_err(|_| StorageError::Unknown { reason: "the datastore's writer has stopped".into() })?
+    }
+
+    /// Gives pages that became free back to the file system.
+    async fn vacuum(&self) {
+        loop {
+            let (answer, more) = oneshot::channel();
+            let sent = self.requests.send(Request::Vacuum(answer)).await.is_ok();
+            if !sent || !more.await.unwrap_or(false) {
+                return;
+            }
+        }
     }
 
     async fn write(&self, operation: Operation) -> Result<Arc<Object>, StorageError> {
@@ -283,13 +399,18 @@ impl Storage for Datastore {
 
     async fn get(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError> {
         resource_prefix(key)?;
+        self.barrier().await?;
         Ok(self.cache.get(key))
     }
 
     async fn list(&self, prefix: &str, options: ListOptions) -> Result<List, StorageError> {
         match options.revision {
-            // The cache holds every write that was acknowledged.
-            ListRevision::Any | ListRevision::MostRecent => self.cache.list(prefix, &options),
+            ListRevision::Any => self.cache.list(prefix, &options),
+            ListRevision::MostRecent => {
+                // Then the cache holds every write that was acknowledged.
+                self.barrier().await?;
+                self.cache.list(prefix, &options)
+            }
             ListRevision::NotOlderThan(revision) => {
                 self.cache.wait_for(revision).await?;
                 self.cache.list(prefix, &options)
@@ -340,12 +461,15 @@ impl Storage for Datastore {
             let step = revision.min(compacted.max(1) + COMPACTION_STEP);
             compacted = self.propose(Command::Compact { revision: step }).await?.revision;
         }
-        loop {
-            let (answer, more) = oneshot::channel();
-            let sent = self.requests.send(Request::Vacuum(answer)).await.is_ok();
-            if !sent || !more.await.unwrap_or(false) {
-                return Ok(());
-            }
+        self.vacuum().await;
+        Ok(())
+    }
+}
+
+impl Drop for Datastore {
+    fn drop(&mut self) {
+        if let Some(cluster) = self.cluster.get() {
+            cluster.abort();
         }
     }
 }
@@ -367,7 +491,10 @@ async fn compact_regularly(store: Weak<Datastore>, interval: Duration) {
         if store.requests.is_closed() {
             return;
         }
-        if let Some(revision) = before.replace(store.revision())
+        let before = before.replace(store.revision());
+        if store.cluster.get().is_some_and(|cluster| !cluster.is_leader()) {
+            store.vacuum().await;
+        } else if let Some(revision) = before
             && let Err(error) = store.compact(revision).await
         {
             tracing::warn!(%error, revision, "compaction failed; it is tried again");

@@ -4,12 +4,15 @@
 //! with one fsync. While that runs, the next proposals gather: the slower the disk, the larger the groups.
 //! The cache gets the changes in the order of the log, after they are durable and before the proposers have
 //! their answers.
+//!
+//! That is how a sole voter commits. With others in the cluster, proposals go to [`crate::raft`] instead, which
+//! has its jobs carried out here, one after the other: appending to the log, applying what is committed.
 
 use crate::checkpointer::{Checkpointer, checkpoint};
 use crate::command::{Command, Entry};
 use crate::directory::Directory;
 use crate::error::storage_error;
-use crate::log::Log;
+use crate::log::Position;
 use crate::reader::Reader;
 use crate::schema::BUSY_TIMEOUT;
 use crate::state_machine::{Applied, Outcome, Rejection, StateMachine};
@@ -22,13 +25,10 @@ use storage::{Attrs, Encoded, Object, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands in one entry: at 10 us each, about what one fsync takes on a good disk.
-const MAX_COMMANDS: usize = 1024;
+pub(crate) const MAX_COMMANDS: usize = 1024;
 
 /// Bytes in one entry; keeps the transaction, and what a peer receives at once, small.
-const MAX_BYTES: usize = 4 << 20;
-
-/// One voter has one term for ever.
-const TERM: u64 = 1;
+pub(crate) const MAX_BYTES: usize = 4 << 20;
 
 /// Free pages that are not given back to the file system: the next writes will want them.
 const SPARE_PAGES: i64 = 4096;
@@ -63,15 +63,29 @@ pub(crate) struct Beside {
 }
 
 /// What is left of a proposal while its command is in an entry.
-struct Waiting {
-    beside: Vec<Beside>,
-    answer: oneshot::Sender<Result<Answer, StorageError>>,
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) beside: Vec<Beside>,
+    /// None for a command that was proposed elsewhere.
+    pub(crate) answer: Option<oneshot::Sender<Result<Answer, StorageError>>>,
 }
 
+impl Waiting {
+    pub(crate) fn answer(self, result: Result<Answer, StorageError>) {
+        if let Some(answer) = self.answer {
+            // A proposer that has gone away does not mind.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// Something to be done on the writer's thread, between two transactions.
+pub(crate) type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
 /// What the writer is asked to do.
-#[derive(Debug)]
 pub(crate) enum Request {
     Propose(Proposal),
+    Run(Job),
     /// Gives free pages back to the file system. Answers whether there are more.
     Vacuum(oneshot::Sender<bool>),
     /// Limits the size of the database file, in bytes.
@@ -92,7 +106,8 @@ pub(crate) struct Counters {
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) machine: StateMachine,
-    pub(crate) log: Log,
+    /// Who takes the proposals when this node is not the sole voter.
+    pub(crate) successor: Option<mpsc::UnboundedSender<Proposal>>,
     pub(crate) cache: Arc<WatchCache>,
     pub(crate) reader: Arc<Reader>,
     pub(crate) checkpointer: Checkpointer,
@@ -129,6 +144,7 @@ impl Writer {
                 Request::LimitSize(bytes, answer) => {
                     let _ = answer.send(self.limit_size(bytes));
                 }
+                Request::Run(job) => job(&mut self),
                 Request::Propose(first) => {
                     let mut group = vec![first];
                     let mut bytes = group.iter().map(|proposal| proposal.command.size()).sum::<usize>();
@@ -171,16 +187,22 @@ impl Writer {
 
     /// Commits a group and answers everybody in it.
     fn commit(&mut self, group: Vec<Proposal>) {
-        if self.doubtful
-            && let Err(error) = self.recover()
-        {
+        if let Some(successor) = &self.successor {
+            for proposal in group {
+                if let Err(mpsc::error::SendError(proposal)) = successor.send(proposal) {
+                    let _ = proposal.answer.send(Err(StorageError::unavailable("it is shutting down")));
+                }
+            }
+            return;
+        }
+        if let Err(error) = self.settle() {
             return refuse(group, &error);
         }
         let mut entry = Entry { commands: Vec::with_capacity(group.len()) };
         let mut waiting = Vec::with_capacity(group.len());
         for Proposal { command, beside, answer } in group {
             entry.commands.push(command);
-            waiting.push(Waiting { beside, answer });
+            waiting.push(Waiting { beside, answer: Some(answer) });
         }
         let before = self.machine.revision;
         match self.transact(&entry) {
@@ -202,9 +224,7 @@ impl Writer {
                 if !known || self.machine.revision != before {
                     error = StorageError::Unknown { reason: error.to_string().into() };
                 }
-                for waiting in waiting {
-                    let _ = waiting.answer.send(Err(error.clone()));
-                }
+                waiting.into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));
             }
         }
     }
@@ -212,13 +232,17 @@ impl Writer {
     fn transact(&mut self, entry: &Entry) -> rusqlite::Result<Vec<Outcome>> {
         // Counters change only together with the rows.
         let mut machine = self.machine;
+        let at = machine.applied.map_or(Position { term: 1, node: 1, index: 1 }, Position::next);
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let appended = self.log.append(TERM, entry, &self.connection)?;
-        let outcomes = machine.apply(appended.index, entry, &self.connection)?;
+        let outcomes = machine.apply(at, entry, &self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        self.log.committed(&appended);
         self.machine = machine;
         Ok(outcomes)
+    }
+
+    /// Before a transaction: makes sure that what is in memory is what is on the disk.
+    pub(crate) fn settle(&mut self) -> Result<(), StorageError> {
+        if self.doubtful { self.recover() } else { Ok(()) }
     }
 
     /// After a failure: undoes what is open, and takes over what the disk says.
@@ -228,7 +252,6 @@ impl Writer {
             self.connection.execute_batch("ROLLBACK").map_err(failed)?;
         }
         let machine = StateMachine::load(&self.connection).map_err(failed)?;
-        let log = Log::load(&self.connection, machine.log_index).map_err(failed)?;
         if machine.revision > self.machine.revision {
             // The commit counted although it was reported as failed. Readers have to see it too.
             let changes = self.reader.changes_since(&self.connection, self.machine.revision)?;
@@ -236,20 +259,20 @@ impl Writer {
         }
         self.cache.compact(machine.compacted);
         self.machine = machine;
-        self.log = log;
         self.doubtful = false;
         Ok(())
     }
 
-    fn publish(&self, outcomes: Vec<Outcome>, waiting: Vec<Waiting>) {
+    /// Shows the changes to readers and answers the proposers.
+    pub(crate) fn publish(&self, outcomes: Vec<Outcome>, waiting: Vec<Waiting>) {
         let mut compacted = None;
         let mut changes = Vec::with_capacity(outcomes.len());
         let mut results = Vec::with_capacity(outcomes.len());
-        for (outcome, Waiting { beside, answer }) in outcomes.into_iter().zip(waiting) {
+        for (outcome, mut waiting) in outcomes.into_iter().zip(waiting) {
             let result = match outcome {
                 Outcome::Applied(applied) => {
                     let count = applied.len();
-                    let mut beside = beside.into_iter();
+                    let mut beside = std::mem::take(&mut waiting.beside).into_iter();
                     changes.extend(applied.into_iter().map(|a| change(a, beside.next().unwrap_or_default())));
                     Ok(count)
                 }
@@ -259,7 +282,7 @@ impl Writer {
                 }
                 Outcome::Rejected(rejection) => Err(rejection),
             };
-            results.push((result, answer));
+            results.push((result, waiting));
         }
         // Watches are woken when this is dropped, after the writers have their answers.
         let published = self.cache.publish(changes, self.machine.revision);
@@ -267,7 +290,7 @@ impl Writer {
             self.cache.compact(revision);
         }
         let mut objects = published.objects.iter();
-        for (result, answer) in results {
+        for (result, waiting) in results {
             let result = match result {
                 Ok(0) => Ok(Answer { objects: Vec::new(), revision: self.machine.compacted }),
                 Ok(count) => {
@@ -277,8 +300,7 @@ impl Writer {
                 }
                 Err(rejection) => Err(self.explain(rejection)),
             };
-            // A proposer that has gone away does not mind.
-            let _ = answer.send(result);
+            waiting.answer(result);
         }
     }
 
@@ -300,7 +322,7 @@ impl Writer {
         }
     }
 
-    fn after_commit(&mut self) {
+    pub(crate) fn after_commit(&mut self) {
         let frames = self.frames.load(Ordering::Relaxed);
         if !self.checkpointer.committed(frames) {
             return;

@@ -1,0 +1,193 @@
+//! openraft's view of the state machine.
+
+use crate::command::{Command, Entry};
+use crate::raft::core::{Core, Durability, last_applied, transaction};
+use crate::raft::snapshot::{self, Source};
+use crate::raft::types::{
+    Config, Meta, Origin, Proposed, RaftEntry, Types, load_config, position, save_config,
+};
+use crate::writer::{Waiting, Writer};
+use openraft::storage::{RaftStateMachine, Snapshot};
+use openraft::{
+    AnyError, EntryPayload, LogId, RaftSnapshotBuilder, StorageError as RaftStorageError, StorageIOError,
+};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::StorageError;
+
+type Result<T> = std::result::Result<T, RaftStorageError<u64>>;
+
+/// The state machine of this node.
+#[derive(Clone)]
+pub(crate) struct Machine(pub(crate) Arc<Core>);
+
+fn failed(error: StorageError) -> RaftStorageError<u64> {
+    StorageIOError::write_state_machine(AnyError::new(&error)).into()
+}
+
+/// Applies committed entries and answers those of this node's writers who proposed them.
+pub(crate) fn apply(
+    writer: &mut Writer,
+    core: &Core,
+    entries: Vec<RaftEntry>,
+) -> std::result::Result<(), StorageError> {
+    let mut prepared = Vec::new();
+    for entry in &entries {
+        if let EntryPayload::Normal(proposed) = &entry.payload {
+            let own = core.pending.lock().remove(&proposed.origin);
+            let waiting = match own {
+                Some(own) => Ok(own),
+                None => foreign(core, &proposed.entry),
+            };
+            match waiting {
+                Ok(waiting) => prepared.push((proposed.origin, waiting)),
+                Err(error) => {
+                    prepared.into_iter().for_each(|(origin, waiting)| give_back(core, origin, waiting));
+                    return Err(error);
+                }
+            }
+        }
+    }
+    let applied = transaction(writer, "applying", Durability::Repeatable, |connection, machine| {
+        // One for each proposal; None when it is not the next of its node.
+        let mut applied = Vec::new();
+        for entry in entries {
+            let at = position(&entry.log_id);
+            match entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Membership(members) => save_config(Some(at), &members, connection)?,
+                EntryPayload::Normal(Proposed { origin, entry }) => {
+                    let follows = origin.follows(Origin::last(origin.node, connection)?.as_ref());
+                    if follows {
+                        origin.save(connection)?;
+                    }
+                    let outcomes = follows.then(|| machine.execute(&entry, connection)).transpose()?;
+                    applied.push(outcomes);
+                }
+            }
+            machine.applied = Some(at);
+        }
+        machine.save(connection)?;
+        Ok(applied)
+    });
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(error) => {
+            prepared.into_iter().for_each(|(origin, waiting)| give_back(core, origin, waiting));
+            return Err(error);
+        }
+    };
+    let (mut outcomes, mut all_waiting) = (Vec::new(), Vec::new());
+    for (applied, (origin, waiting)) in applied.into_iter().zip(prepared) {
+        match applied {
+            Some(applied) => {
+                writer.counters.entries.fetch_add(1, Ordering::Relaxed);
+                writer.counters.commands.fetch_add(applied.len() as u64, Ordering::Relaxed);
+                outcomes.extend(applied);
+                all_waiting.extend(waiting);
+            }
+            None => {
+                give_back(core, origin, waiting);
+                answer_skipped(writer, core, origin);
+            }
+        }
+    }
+    writer.publish(outcomes, all_waiting);
+    core.reached(writer.machine.applied);
+    Ok(())
+}
+
+/// The writers of a proposal of this node go on waiting.
+fn give_back(core: &Core, origin: Origin, waiting: Vec<Waiting>) {
+    if origin.node == core.node && waiting.iter().any(|waiting| waiting.answer.is_some()) {
+        core.pending.lock().insert(origin, waiting);
+    }
+}
+
+/// A group that comes a second time while its writers still wait was applied without anybody noticing.
+fn answer_skipped(writer: &Writer, core: &Core, origin: Origin) {
+    let last = Origin::last(origin.node, &writer.connection).ok().flatten();
+    if last.is_none_or(|last| last.epoch != origin.epoch || last.sequence < origin.sequence) {
+        return;
+    }
+    for waiting in core.pending.lock().remove(&origin).into_iter().flatten() {
+        let reason = "the disk failed while the write was applied".into();
+        waiting.answer(Err(StorageError::Unknown { reason }));
+    }
+}
+
+/// What the cache needs of the objects that another node stores.
+fn foreign(core: &Core, entry: &Entry) -> std::result::Result<Vec<Waiting>, StorageError> {
+    let of_command = |command: &Command| {
+        let operations = command.operations().iter();
+        let beside = operations
+            .map(|operation| core.opener.beside(operation))
+            .collect::<std::result::Result<_, _>>()?;
+        Ok(Waiting { beside, answer: None })
+    };
+    entry.commands.iter().map(of_command).collect()
+}
+
+impl Machine {
+    async fn state(&self) -> std::result::Result<(Option<LogId<u64>>, Config), StorageError> {
+        self.0
+            .run(|writer| {
+                let config = load_config(&writer.connection)
+                    .map_err(|error| crate::error::storage_error("reading the members", &error))?;
+                Ok((last_applied(&writer.machine), config))
+            })
+            .await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot<Types>> {
+        let (last_log_id, last_membership) = self.state().await.map_err(failed)?;
+        let snapshot_id = last_log_id.as_ref().map(snapshot::name).unwrap_or_default();
+        let meta = Meta { last_log_id, last_membership, snapshot_id };
+        Ok(Snapshot { meta, snapshot: Box::new(Source::Live(self.0.at.clone())) })
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId<u64>>, Config)> {
+        let state = self.state().await.map_err(failed)?;
+        self.0.reached(state.0.as_ref().map(position));
+        Ok(state)
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<()>>
+    where
+        I: IntoIterator<Item = RaftEntry> + Send,
+        I::IntoIter: Send,
+    {
+        let entries: Vec<RaftEntry> = entries.into_iter().collect();
+        let (core, count) = (Arc::clone(&self.0), entries.len());
+        self.0.run(move |writer| apply(writer, &core, entries)).await.map_err(failed)?;
+        Ok(vec![(); count])
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Source>> {
+        Ok(Box::new(Source::Live(self.0.at.clone())))
+    }
+
+    async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Box<Source>) -> Result<()> {
+        let file = snapshot::file(*snapshot, &self.0).await.map_err(failed)?;
+        let core = Arc::clone(&self.0);
+        self.0.run(move |writer| snapshot::install(writer, &core, &file)).await.map_err(failed)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>> {
+        Ok(Some(self.snapshot().await?).filter(|snapshot| snapshot.meta.last_log_id.is_some()))
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<Types>> {
+        self.snapshot().await
+    }
+}

@@ -1,0 +1,198 @@
+//! Other nodes: calls with a deadline, and openraft's view of them.
+
+use crate::raft::core::Core;
+use crate::raft::snapshot;
+use crate::raft::transport::{Peer, Transport, TransportError};
+use crate::raft::types::{Member, RaftEntry, Types, to_row};
+use crate::raft::wire::{self, Head, Reply, Request};
+use bytes::Bytes;
+use openraft::error::{
+    Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, Snapshot, Vote};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bytes of a piece of a snapshot: a round trip each, and what the receiver holds in memory.
+const PIECE: u64 = 1 << 20;
+
+/// How long a node may take for a piece of a snapshot. The last one has it installed.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Between attempts to reach a node that is down.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The other nodes. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) core: Arc<Core>,
+    pub(crate) cluster: Arc<str>,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// When each node last answered.
+    pub(crate) contacts: Arc<Mutex<HashMap<u64, Instant>>>,
+}
+
+impl Network {
+    /// Asks a node. A refusal is a reply.
+    pub(crate) async fn call(
+        &self,
+        to: &Peer,
+        request: Request,
+        payload: &[u8],
+        patience: Duration,
+    ) -> Result<Reply, TransportError> {
+        let head = Head { cluster: self.cluster.to_string(), from: self.core.node, to: to.id, request };
+        let unsent = |error: wire::WireError| TransportError::Unreachable(error.to_string());
+        let message = wire::encode(&head, payload).map_err(unsent)?;
+        let late = |_| TransportError::NoAnswer(format!("it took longer than {patience:?}"));
+        let answer =
+            tokio::time::timeout(patience, self.transport.call(to, message)).await.map_err(late)??;
+        let (reply, _) = wire::decode(answer).map_err(|error| TransportError::NoAnswer(error.to_string()))?;
+        self.contacts.lock().insert(to.id, Instant::now());
+        Ok(reply)
+    }
+}
+
+/// openraft's connection to one node.
+pub(crate) struct Connection {
+    network: Network,
+    peer: Peer,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, id: u64, member: &Member) -> Connection {
+        Connection { network: self.clone(), peer: Peer { id, member: member.clone() } }
+    }
+}
+
+type RpcError = RPCError<u64, Member, RaftError<u64>>;
+
+fn failed(error: &TransportError) -> RPCError<u64, Member, RaftError<u64>> {
+    match error {
+        TransportError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(error)),
+        TransportError::NoAnswer(_) => RPCError::Network(NetworkError::new(error)),
+    }
+}
+
+fn unexpected(reply: &Reply) -> io::Error {
+    match reply {
+        Reply::Refused(why) | Reply::Failed(why) => io::Error::other(why.clone()),
+        other => io::Error::other(format!("an unexpected reply: {other:?}")),
+    }
+}
+
+impl Connection {
+    async fn ask(&self, request: Request, payload: &[u8], patience: Duration) -> Result<Reply, RpcError> {
+        let reply = self.network.call(&self.peer, request, payload, patience).await;
+        match reply.map_err(|error| failed(&error))? {
+            // Until it says otherwise, there is no use in asking it again and again.
+            reply @ Reply::Refused(_) => {
+                tracing::debug!(node = self.peer.id, ?reply, "a node refuses messages");
+                Err(RPCError::Unreachable(Unreachable::new(&unexpected(&reply))))
+            }
+            reply @ Reply::Failed(_) => Err(RPCError::Network(NetworkError::new(&unexpected(&reply)))),
+            reply => Ok(reply),
+        }
+    }
+
+    async fn stream(
+        &self,
+        vote: Vote<u64>,
+        snapshot: Snapshot<Types>,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<Types, Fatal<u64>>> {
+        let network = |error: &(dyn std::error::Error + 'static)| {
+            StreamingError::Network(NetworkError::new(&io::Error::other(error.to_string())))
+        };
+        let file = snapshot::file(*snapshot.snapshot, &self.network.core).await.map_err(|e| network(&e))?;
+        let examined = Arc::clone(&file);
+        let examine = move || Ok((examined.meta()?, examined.checksum()?));
+        let joined: Result<_, tokio::task::JoinError> = tokio::task::spawn_blocking(examine).await;
+        let examined: Result<_, Box<dyn std::error::Error + Send + Sync>> =
+            joined.map_err(|e| network(&e))?;
+        let (meta, (checksum, length)) = examined.map_err(|error| network(&*error))?;
+        let mut offset = 0;
+        loop {
+            let source = Arc::clone(&file);
+            let read = tokio::task::spawn_blocking(move || piece(&source.path, offset)).await;
+            let piece = read.map_err(|e| network(&e))?.map_err(|e| network(&e))?;
+            let end = offset + piece.len() as u64;
+            let (meta, checksum) = (meta.clone(), checksum.clone());
+            let request = Request::Snapshot { vote, meta, checksum, length, offset };
+            let reply = self.ask(request, &piece, PIECE_TIMEOUT).await.map_err(|e| network(&e))?;
+            let Reply::Snapshot { vote: theirs, received } = reply else {
+                return Err(network(&unexpected(&reply)));
+            };
+            if theirs > vote || (end == length && received == length) {
+                return Ok(SnapshotResponse::new(theirs));
+            }
+            // A node that lost what it had begins again.
+            offset = received;
+        }
+    }
+}
+
+fn piece(path: &std::path::Path, offset: u64) -> io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut piece = Vec::new();
+    file.take(PIECE).read_to_end(&mut piece)?;
+    Ok(piece)
+}
+
+impl RaftNetwork<Types> for Connection {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, RpcError> {
+        let request =
+            Request::Append { vote: rpc.vote, previous: rpc.prev_log_id, commit: rpc.leader_commit };
+        let rows = rpc.entries.iter().map(|entry: &RaftEntry| to_row(entry)).collect::<Result<Vec<_>, _>>();
+        let rows = rows.map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
+        let payload = if rows.is_empty() { Bytes::new() } else { wire::put_rows(&rows).into() };
+        match self.ask(request, &payload, option.hard_ttl()).await? {
+            Reply::Append(response) => Ok(response),
+            other => Err(RPCError::Network(NetworkError::new(&unexpected(&other)))),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RpcError> {
+        match self.ask(Request::Vote(rpc), &[], option.hard_ttl()).await? {
+            Reply::Vote(response) => Ok(response),
+            other => Err(RPCError::Network(NetworkError::new(&unexpected(&other)))),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote<u64>,
+        snapshot: Snapshot<Types>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<Types, Fatal<u64>>> {
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.stream(vote, snapshot) => sent,
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(PAUSE))
+    }
+}

@@ -1,0 +1,258 @@
+//! What is replicated, and among whom.
+
+use crate::command::{DecodeError, Entry};
+use crate::log::{LogRow, Position};
+use crate::raft::snapshot::Source;
+use bytes::Bytes;
+use openraft::{CommittedLeaderId, EntryPayload, LogId, Membership, StoredMembership};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+openraft::declare_raft_types!(
+    /// This crate's choice of openraft's types.
+    pub(crate) Types:
+        D = Proposed,
+        R = (),
+        NodeId = u64,
+        Node = Member,
+        SnapshotData = Source,
+);
+
+pub(crate) type Raft = openraft::Raft<Types>;
+pub(crate) type RaftEntry = openraft::Entry<Types>;
+pub(crate) type Config = StoredMembership<u64, Member>;
+pub(crate) type Meta = openraft::SnapshotMeta<u64, Member>;
+
+/// What the cluster knows of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The node's name.
+    pub name: String,
+    /// Where its peers reach it, in whatever form the transport understands.
+    pub address: String,
+    /// What fails together with it (a rack, a site); empty when nothing is known.
+    #[serde(default)]
+    pub failure_domain: String,
+}
+
+/// What a node does in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Has the state, and counts in elections and commits.
+    Voter,
+    /// Has the state, and may become a voter at once.
+    Standby,
+    /// Has no state of its own; asks the others.
+    Spare,
+}
+
+/// Tells a proposal from all others, for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The node that proposes.
+    pub(crate) node: u64,
+    /// Rises with every start of the node, and whenever it gives a proposal up.
+    pub(crate) epoch: u64,
+    /// Counts from 1 within the epoch, without gaps.
+    pub(crate) sequence: u64,
+}
+
+impl Origin {
+    /// The last proposal of a node that was applied.
+    pub(crate) fn last(node: u64, connection: &Connection) -> rusqlite::Result<Option<Self>> {
+        connection
+            .prepare_cached("SELECT epoch, sequence FROM origins WHERE node = ?1")?
+            .query_row([node], |row| Ok(Self { node, epoch: row.get(0)?, sequence: row.get(1)? }))
+            .optional()
+    }
+
+    /// Whether this is the one to follow the last.
+    pub(crate) fn follows(&self, last: Option<&Self>) -> bool {
+        match last {
+            Some(last) if last.epoch == self.epoch => self.sequence == last.sequence + 1,
+            Some(last) if last.epoch > self.epoch => false,
+            _ => self.sequence == 1,
+        }
+    }
+
+    /// Notes that it is applied.
+    pub(crate) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT INTO origins (node, epoch, sequence) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (node) DO UPDATE SET epoch = ?2, sequence = ?3",
+            )?
+            .execute(params![self.node, self.epoch, self.sequence])
+            .map(drop)
+    }
+}
+
+/// A group of commands, shared by all who handle it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
+pub(crate) struct Proposed {
+    pub(crate) origin: Origin,
+    pub(crate) entry: Arc<Entry>,
+}
+
+impl Proposed {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in [self.origin.node, self.origin.epoch, self.origin.sequence] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.append(&mut self.entry.encode());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let number = |n: usize| -> Result<u64, DecodeError> {
+            let at = n * 8;
+            let found = bytes.get(at..at + 8).and_then(|found| found.try_into().ok());
+            found.map(u64::from_le_bytes).ok_or(DecodeError::Damaged { at })
+        };
+        let origin = Origin { node: number(0)?, epoch: number(1)?, sequence: number(2)? };
+        Ok(Self { origin, entry: Arc::new(Entry::decode(&bytes.slice(24..))?) })
+    }
+}
+
+impl From<Proposed> for Vec<u8> {
+    fn from(proposed: Proposed) -> Self {
+        proposed.encode()
+    }
+}
+
+impl TryFrom<Vec<u8>> for Proposed {
+    type Error = DecodeError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, DecodeError> {
+        Self::decode(&Bytes::from(bytes))
+    }
+}
+
+mod kind {
+    //! Numbers in the log table and between nodes. Never reused.
+    pub(super) const PROPOSED: u8 = 0;
+    pub(super) const BLANK: u8 = 1;
+    pub(super) const MEMBERSHIP: u8 = 2;
+}
+
+pub(crate) fn log_id(at: Position) -> LogId<u64> {
+    LogId::new(CommittedLeaderId::new(at.term, at.node), at.index)
+}
+
+pub(crate) fn position(id: &LogId<u64>) -> Position {
+    Position { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+}
+
+/// An entry as it is stored and sent.
+pub(crate) fn to_row(entry: &RaftEntry) -> Result<LogRow, serde_json::Error> {
+    let (kind, body) = match &entry.payload {
+        EntryPayload::Blank => (kind::BLANK, Vec::new()),
+        EntryPayload::Normal(proposed) => (kind::PROPOSED, proposed.encode()),
+        EntryPayload::Membership(members) => (kind::MEMBERSHIP, serde_json::to_vec(members)?),
+    };
+    Ok(LogRow { at: position(&entry.log_id), kind, body })
+}
+
+/// Reads an entry back.
+///
+/// # Errors
+/// When it is damaged, or of a newer version.
+pub(crate) fn from_row(row: LogRow) -> Result<RaftEntry, DecodeError> {
+    let payload = match row.kind {
+        kind::BLANK => EntryPayload::Blank,
+        kind::PROPOSED => EntryPayload::Normal(Proposed::decode(&Bytes::from(row.body))?),
+        kind::MEMBERSHIP => {
+            let members = serde_json::from_slice(&row.body).map_err(|_| DecodeError::Damaged { at: 0 })?;
+            EntryPayload::Membership(members)
+        }
+        found => return Err(DecodeError::Newer { found }),
+    };
+    Ok(RaftEntry { log_id: log_id(row.at), payload })
+}
+
+/// Who belongs to the cluster, as the rows say; nobody before the first entry that tells.
+pub(crate) fn load_config(connection: &Connection) -> rusqlite::Result<Config> {
+    let found = connection
+        .prepare_cached("SELECT term, node, log_index, config FROM membership")?
+        .query_row([], |row| Ok((Position::read(row, 0)?, row.get::<_, String>(3)?)))
+        .optional()?;
+    let Some((at, config)) = found else { return Ok(Config::default()) };
+    let members = serde_json::from_str(&config).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    Ok(Config::new(at.map(log_id), members))
+}
+
+/// Notes who belongs to the cluster from an entry on.
+pub(crate) fn save_config(
+    at: Option<Position>,
+    members: &Membership<u64, Member>,
+    connection: &Connection,
+) -> rusqlite::Result<()> {
+    let config = serde_json::to_string(members)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let whole = at.unwrap_or_default();
+    connection
+        .prepare_cached(
+            "INSERT INTO membership (id, term, node, log_index, config) VALUES (0, ?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET term = ?1, node = ?2, log_index = ?3, config = ?4",
+        )?
+        .execute(params![whole.term, at.map(|at| at.node), whole.index, config])
+        .map(drop)
+}
+
+/// The role of a node in a configuration; None when it is no part of it.
+pub(crate) fn role(members: &Membership<u64, Member>, node: u64) -> Option<Role> {
+    members.get_node(&node)?;
+    let voter = members.voter_ids().any(|voter| voter == node);
+    Some(if voter { Role::Voter } else { Role::Standby })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, Operation};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn entries_of_every_kind_survive_being_stored() {
+        let delete = Operation::Delete { key: "/registry/core/pods/a".into(), if_revision: 4 };
+        let entry = Arc::new(Entry { commands: vec![Command::Write(delete)] });
+        let origin = Origin { node: 3, epoch: 2, sequence: 9 };
+        let member = Member { name: "a".into(), address: "[::1]:1".into(), failure_domain: "x".into() };
+        let members = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, member)]));
+        for payload in [
+            EntryPayload::Blank,
+            EntryPayload::Normal(Proposed { origin, entry }),
+            EntryPayload::Membership(members),
+        ] {
+            let entry = RaftEntry { log_id: log_id(Position { term: 4, node: 2, index: 77 }), payload };
+            let row = to_row(&entry).unwrap();
+            assert_eq!(from_row(row.clone()).unwrap(), entry);
+            if row.kind == kind::PROPOSED {
+                for end in 0..row.body.len() {
+                    let cut = LogRow { body: row.body[..end].to_vec(), ..row.clone() };
+                    assert!(matches!(from_row(cut), Err(DecodeError::Damaged { .. })), "{end}");
+                }
+            }
+        }
+        let unknown = LogRow { at: Position::default(), kind: 99, body: Vec::new() };
+        assert_eq!(from_row(unknown), Err(DecodeError::Newer { found: 99 }));
+    }
+
+    #[test]
+    fn a_proposal_follows_only_the_one_before_it() {
+        let at = |epoch, sequence| Origin { node: 1, epoch, sequence };
+        assert!(at(1, 1).follows(None));
+        assert!(!at(1, 2).follows(None));
+        assert!(at(1, 3).follows(Some(&at(1, 2))));
+        assert!(!at(1, 2).follows(Some(&at(1, 2))));
+        assert!(!at(1, 4).follows(Some(&at(1, 2))));
+        assert!(at(2, 1).follows(Some(&at(1, 2))));
+        assert!(!at(2, 2).follows(Some(&at(1, 2))));
+        assert!(!at(1, 3).follows(Some(&at(2, 1))));
+    }
+}
