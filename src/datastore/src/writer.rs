@@ -252,9 +252,10 @@ impl Writer {
             self.connection.execute_batch("ROLLBACK").map_err(failed)?;
         }
         let machine = StateMachine::load(&self.connection).map_err(failed)?;
-        if machine.revision > self.machine.revision {
+        let shown = self.cache.revision();
+        if machine.revision > shown {
             // The commit counted although it was reported as failed. Readers have to see it too.
-            let changes = self.reader.changes_since(&self.connection, self.machine.revision)?;
+            let changes = self.reader.changes_since(&self.connection, shown)?;
             drop(self.cache.publish(changes, machine.revision));
         }
         self.cache.compact(machine.compacted);

@@ -2,7 +2,7 @@
 
 use crate::error::storage_error;
 use crate::log::Position;
-use crate::raft::node::Ticket;
+use crate::raft::options::Ticket;
 use crate::raft::types::{Member, Origin, RaftEntry, load_config, log_id, save_config};
 use crate::reader::Opener;
 use crate::schema::{Location, pragma};

@@ -29,27 +29,21 @@ fn failed(error: StorageError) -> RaftStorageError<u64> {
 pub(crate) fn apply(
     writer: &mut Writer,
     core: &Core,
-    entries: Vec<RaftEntry>,
+    mut entries: Vec<RaftEntry>,
 ) -> std::result::Result<(), StorageError> {
-    let mut prepared = Vec::new();
+    // openraft, started again after a failure, does not know what its predecessor had under way.
+    let applied = writer.machine.applied.map(|at| at.index);
+    entries.retain(|entry| Some(entry.log_id.index) > applied);
+    // Before the transaction, so that nothing can fail after it. Own proposals have it with them.
+    let mut foreign = Vec::new();
     for entry in &entries {
         if let EntryPayload::Normal(proposed) = &entry.payload {
-            let own = core.pending.lock().remove(&proposed.origin);
-            let waiting = match own {
-                Some(own) => Ok(own),
-                None => foreign(core, &proposed.entry),
-            };
-            match waiting {
-                Ok(waiting) => prepared.push((proposed.origin, waiting)),
-                Err(error) => {
-                    prepared.into_iter().for_each(|(origin, waiting)| give_back(core, origin, waiting));
-                    return Err(error);
-                }
-            }
+            let own = core.is_pending(&proposed.origin);
+            foreign.push(if own { Vec::new() } else { strangers(core, &proposed.entry)? });
         }
     }
     let applied = transaction(writer, "applying", Durability::Repeatable, |connection, machine| {
-        // One for each proposal; None when it is not the next of its node.
+        // One for each proposal, without outcomes when it is not the next of its node.
         let mut applied = Vec::new();
         for entry in entries {
             let at = position(&entry.log_id);
@@ -62,46 +56,34 @@ pub(crate) fn apply(
                         origin.save(connection)?;
                     }
                     let outcomes = follows.then(|| machine.execute(&entry, connection)).transpose()?;
-                    applied.push(outcomes);
+                    applied.push((origin, entry, outcomes));
                 }
             }
             machine.applied = Some(at);
         }
         machine.save(connection)?;
         Ok(applied)
-    });
-    let applied = match applied {
-        Ok(applied) => applied,
-        Err(error) => {
-            prepared.into_iter().for_each(|(origin, waiting)| give_back(core, origin, waiting));
-            return Err(error);
-        }
-    };
-    let (mut outcomes, mut all_waiting) = (Vec::new(), Vec::new());
-    for (applied, (origin, waiting)) in applied.into_iter().zip(prepared) {
-        match applied {
-            Some(applied) => {
-                writer.counters.entries.fetch_add(1, Ordering::Relaxed);
-                writer.counters.commands.fetch_add(applied.len() as u64, Ordering::Relaxed);
-                outcomes.extend(applied);
-                all_waiting.extend(waiting);
-            }
-            None => {
-                give_back(core, origin, waiting);
-                answer_skipped(writer, core, origin);
-            }
-        }
+    })?;
+    let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
+    for ((origin, entry, applied), foreign) in applied.into_iter().zip(foreign) {
+        let Some(applied) = applied else {
+            answer_skipped(writer, core, origin);
+            continue;
+        };
+        writer.counters.entries.fetch_add(1, Ordering::Relaxed);
+        writer.counters.commands.fetch_add(applied.len() as u64, Ordering::Relaxed);
+        let own = core.pending.lock().remove(&origin);
+        waiting.extend(match own {
+            Some(own) => own,
+            None if foreign.len() == applied.len() => foreign,
+            // Its writers were told a moment ago that nobody knows.
+            None => strangers(core, &entry).inspect_err(|_| writer.doubtful = true)?,
+        });
+        outcomes.extend(applied);
     }
-    writer.publish(outcomes, all_waiting);
+    writer.publish(outcomes, waiting);
     core.reached(writer.machine.applied);
     Ok(())
-}
-
-/// The writers of a proposal of this node go on waiting.
-fn give_back(core: &Core, origin: Origin, waiting: Vec<Waiting>) {
-    if origin.node == core.node && waiting.iter().any(|waiting| waiting.answer.is_some()) {
-        core.pending.lock().insert(origin, waiting);
-    }
 }
 
 /// A group that comes a second time while its writers still wait was applied without anybody noticing.
@@ -117,7 +99,7 @@ fn answer_skipped(writer: &Writer, core: &Core, origin: Origin) {
 }
 
 /// What the cache needs of the objects that another node stores.
-fn foreign(core: &Core, entry: &Entry) -> std::result::Result<Vec<Waiting>, StorageError> {
+fn strangers(core: &Core, entry: &Entry) -> std::result::Result<Vec<Waiting>, StorageError> {
     let of_command = |command: &Command| {
         let operations = command.operations().iter();
         let beside = operations

@@ -24,33 +24,45 @@
 //! | `types` | what is replicated; members |
 //! | `core` | what storage, proposer and readers share; jobs on the writer's thread |
 //! | `log_store`, `machine` | openraft's view of log and state machine |
-//! | `snapshot` | copies of the state: made, received, installed |
+//! | `snapshot`, `receive` | copies of the state: made and installed; on their way in |
 //! | `wire` | requests and replies between nodes |
 //! | `transport` | who carries them; in memory, for tests |
 //! | `network` | openraft's view of the other nodes |
 //! | `proposer` | groups of commands on their way to the leader |
 //! | `barrier` | consistent reads |
-//! | `node` | one node of a cluster: starts, serves, changes members, stops |
+//! | `options` | how a node takes part |
+//! | `node` | one node of a cluster: starts, serves, stops |
+//! | `membership` | changes of the members |
 //! | `plan`, `roles` | who votes: what should change, and its doing |
+//! | `transfer` | handing the leadership over |
+//! | `status` | how the cluster is |
+//! | `upkeep` | starting again after failures, compacting the log |
 
 mod barrier;
 mod core;
 mod log_store;
 mod machine;
+mod membership;
 mod network;
 mod node;
+mod options;
 mod plan;
 mod proposer;
+mod receive;
 mod roles;
 mod snapshot;
+mod status;
+mod transfer;
 mod transport;
 mod types;
+mod upkeep;
 mod wire;
 
-pub use node::{
-    Change, ChangeError, Cluster, ClusterOptions, MemberStatus, NodeReport, Status, Ticket, Timing,
-};
+pub use membership::{Change, ChangeError};
+pub use node::Cluster;
+pub use options::{ClusterOptions, Ticket, Timing};
 pub use plan::{Candidate, Goal, Step, plan};
+pub use status::{MemberStatus, NodeReport, Status};
 pub use transport::memory::Switchboard;
 pub use transport::{Endpoint, Peer, Transport, TransportError};
 pub use types::{Member, Role};

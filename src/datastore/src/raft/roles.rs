@@ -1,6 +1,7 @@
 //! The leader sees to it that the right nodes vote.
 
-use crate::raft::node::{Change, ChangeError, Cluster};
+use crate::raft::membership::{Change, ChangeError};
+use crate::raft::node::Cluster;
 use crate::raft::plan::{Candidate, Goal, Step, plan};
 use std::sync::Weak;
 use std::time::Duration;

@@ -3,7 +3,8 @@
 //! `format u8, length of the head u32 LE, head as JSON, payload`: entries and pieces of snapshots are not JSON.
 
 use crate::log::{LogRow, Position};
-use crate::raft::node::{Change, NodeReport};
+use crate::raft::membership::Change;
+use crate::raft::status::NodeReport;
 use crate::raft::types::{Meta, Origin};
 use bytes::{Buf, Bytes};
 use openraft::raft::{AppendEntriesResponse, VoteRequest, VoteResponse};

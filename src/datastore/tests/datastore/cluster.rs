@@ -23,7 +23,7 @@ pub(crate) fn timing() -> Timing {
 pub(crate) struct Node {
     pub(crate) store: Arc<Datastore>,
     pub(crate) address: String,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Node {
@@ -275,7 +275,7 @@ async fn without_a_majority_nothing_is_acknowledged_and_no_stale_read_is_answere
     let made = loop {
         match other.update(&pod("a"), 0, object("a", 3)).await {
             Ok(made) => break made,
-            Err(StorageError::Unavailable { .. }) => {}
+            Err(StorageError::Unknown { .. } | StorageError::Unavailable { .. }) => {}
             Err(other) => panic!("{other}"),
         }
     };
@@ -418,4 +418,28 @@ async fn members_that_make_no_sense_are_refused_and_numbers_are_never_used_again
     assert!(matches!(error, datastore::OpenError::OtherCluster { .. }), "{error}");
     let error = Datastore::open(node.dir.path(), manual()).await.unwrap_err();
     assert!(matches!(error, datastore::OpenError::Member { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_is_full_keeps_its_state_and_catches_up_when_there_is_space() {
+    let timing = Timing { roles_every: None, ..timing() };
+    let nodes = Nodes::new(2, timing).await;
+    let (first, second) = (&nodes.nodes[0].store, &nodes.nodes[1].store);
+    first.create(&pod("a"), object("a", 1)).await.unwrap();
+    until(|| second.revision() == first.revision()).await;
+    let before = second.revision();
+    second.limit_size(1 << 10).await.unwrap();
+    let pad = "x".repeat(64 << 10);
+    for n in 0..20 {
+        let value = serde_json::json!({"metadata": {"name": "large"}, "n": n, "pad": pad});
+        first.create(&pod(&format!("large{n}")), storage::Encoded::new(&value).unwrap()).await.unwrap();
+    }
+    until(|| second.statistics().failures > 1).await;
+    let connection = rusqlite::Connection::open(nodes.nodes[1].dir.path().join("state.db")).unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    assert!(second.revision() < before + 20);
+    second.limit_size(1 << 30).await.unwrap();
+    until(|| second.revision() == first.revision()).await;
+    assert_eq!(names(second).await, names(first).await);
 }

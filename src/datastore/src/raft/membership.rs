@@ -1,0 +1,216 @@
+//! Changing the members, one change at a time.
+
+use crate::raft::TransportError;
+use crate::raft::node::{Cluster, LOOK};
+use crate::raft::options::Ticket;
+use crate::raft::types::{Member, Role};
+use crate::raft::wire::{Reply, Request};
+use openraft::ChangeMembers;
+use openraft::error::{ClientWriteError, RaftError};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
+
+/// Entries that a node may lag behind and still become a voter.
+const CAUGHT_UP: u64 = 128;
+
+/// A change of the members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A new node, which becomes a standby.
+    Add(Member),
+    /// A node leaves for good; its number is never used again.
+    Remove(u64),
+    /// Standby to voter.
+    Promote(u64),
+    /// Voter to standby.
+    Demote(u64),
+    /// The one becomes a standby, the other a voter, at once.
+    Replace {
+        /// The voter.
+        old: u64,
+        /// The standby.
+        new: u64,
+    },
+    /// A node has another name, address or failure domain.
+    Update(u64, Member),
+}
+
+/// Why the members were not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// It makes no sense; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
+    /// It was not done, or not to the end, before the time was up: look at the status, and try again.
+    #[error("the change did not come to an end: {0}")]
+    Unfinished(String),
+}
+
+impl Cluster {
+    /// Changes the members, from any node.
+    ///
+    /// Returns the number of a node that was added (and 0 otherwise).
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change(&self, change: Change) -> Result<u64, ChangeError> {
+        let deadline = Instant::now() + self.timing.patience;
+        let mut why = "the cluster has no leader that a majority follows".to_owned();
+        while Instant::now() < deadline {
+            match self.leader().map(|leader| (leader, self.peer(leader))) {
+                Some((leader, _)) if leader == self.id() => match self.change_here(&change).await {
+                    Ok(Some(id)) => return Ok(id),
+                    Ok(None) => {}
+                    Err(error) => return Err(error),
+                },
+                Some((_, Some(peer))) => {
+                    let patience = deadline - Instant::now();
+                    match self.network.call(&peer, Request::Change(change.clone()), &[], patience).await {
+                        Ok(Reply::Changed(id)) => return Ok(id),
+                        Ok(Reply::Refused(why)) => return Err(ChangeError::Refused(why)),
+                        Ok(Reply::Failed(why)) => return Err(ChangeError::Unfinished(why)),
+                        Ok(_) => {}
+                        // Whoever is added twice has two numbers.
+                        Err(TransportError::NoAnswer(why)) if matches!(change, Change::Add(_)) => {
+                            return Err(ChangeError::Unfinished(why));
+                        }
+                        Err(error) => why = error.to_string(),
+                    }
+                }
+                _ => {}
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(ChangeError::Unfinished(why))
+    }
+
+    /// The ticket for a node that was added under a number.
+    pub fn ticket(&self, node: u64) -> Ticket {
+        Ticket { cluster: self.network.cluster.to_string(), node }
+    }
+
+    /// Leader: changes the members; None when somebody else leads.
+    pub(crate) async fn change_here(&self, change: &Change) -> Result<Option<u64>, ChangeError> {
+        let _one = self.changes.lock().await;
+        let members = self.members();
+        let known = |id: &u64| match members.get(id) {
+            Some((_, role)) => Ok(*role),
+            None => Err(ChangeError::Refused(format!("node {id} is no member of the cluster"))),
+        };
+        let mut added = 0;
+        let mut then = None;
+        let (changes, retain) = match change {
+            Change::Add(member) => {
+                if let Some((id, _)) = members.iter().find(|(_, (other, _))| other.name == member.name) {
+                    return Err(ChangeError::Refused(format!(
+                        "a node named {} is a member already (number {id}); remove it first, or choose another name",
+                        member.name
+                    )));
+                }
+                if let Some((_, (other, _))) =
+                    members.iter().find(|(_, (other, _))| other.address == member.address)
+                {
+                    return Err(ChangeError::Refused(format!(
+                        "node {} has the address {} already",
+                        other.name, member.address
+                    )));
+                }
+                // The log only grows, and this very change makes it grow: nobody had this number before.
+                let last = self.raft().metrics().borrow().last_log_index.unwrap_or(0);
+                let highest = members.keys().next_back().copied().unwrap_or(0);
+                added = last.max(highest) + 1;
+                (ChangeMembers::AddNodes(BTreeMap::from([(added, member.clone())])), true)
+            }
+            Change::Remove(id) => match known(id) {
+                // It was done before.
+                Err(_) => return Ok(Some(0)),
+                Ok(Role::Voter) => {
+                    if members.values().filter(|(_, role)| *role == Role::Voter).count() == 1 {
+                        let why = "it is the only voter; make another node a voter first";
+                        return Err(ChangeError::Refused(why.into()));
+                    }
+                    if *id == self.id() {
+                        self.hand_over().await;
+                        return Ok(None);
+                    }
+                    then = Some(ChangeMembers::RemoveNodes(BTreeSet::from([*id])));
+                    (ChangeMembers::RemoveVoters(BTreeSet::from([*id])), true)
+                }
+                Ok(_) => (ChangeMembers::RemoveNodes(BTreeSet::from([*id])), true),
+            },
+            Change::Promote(id) => {
+                if known(id)? == Role::Voter {
+                    return Ok(Some(0));
+                }
+                self.caught_up(*id).await?;
+                (ChangeMembers::AddVoterIds(BTreeSet::from([*id])), true)
+            }
+            Change::Demote(id) => {
+                if known(id)? != Role::Voter {
+                    return Ok(Some(0));
+                }
+                if *id == self.id() {
+                    self.hand_over().await;
+                    return Ok(None);
+                }
+                (ChangeMembers::RemoveVoters(BTreeSet::from([*id])), true)
+            }
+            Change::Replace { old, new } => {
+                known(old)?;
+                known(new)?;
+                self.caught_up(*new).await?;
+                let voters = members.iter().filter(|(_, (_, role))| *role == Role::Voter).map(|(id, _)| *id);
+                let voters: BTreeSet<u64> = voters.filter(|id| id != old).chain([*new]).collect();
+                (ChangeMembers::ReplaceAllVoters(voters), true)
+            }
+            Change::Update(id, member) => {
+                known(id)?;
+                if members.get(id).is_some_and(|(known, _)| known == member) {
+                    return Ok(Some(0));
+                }
+                (ChangeMembers::SetNodes(BTreeMap::from([(*id, member.clone())])), true)
+            }
+        };
+        for changes in std::iter::once(changes).chain(then) {
+            let raft = self.raft();
+            let changed = raft.change_membership(changes, retain);
+            match tokio::time::timeout(self.timing.patience, changed).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => return Ok(None),
+                Ok(Err(error)) => return Err(ChangeError::Unfinished(error.to_string())),
+                Err(_) => return Err(ChangeError::Unfinished("a majority of voters does not answer".into())),
+            }
+        }
+        Ok(Some(added))
+    }
+
+    /// A node that was added a moment ago takes a moment.
+    async fn caught_up(&self, id: u64) -> Result<(), ChangeError> {
+        let deadline = Instant::now() + self.timing.call_timeout();
+        while !self.is_caught_up(id) {
+            if Instant::now() >= deadline {
+                let why = format!("node {id} has not caught up yet; it cannot vote before");
+                return Err(ChangeError::Refused(why));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Leader: how many entries a node lacks; None when it has none, or this node does not lead.
+    pub(crate) fn lag(&self, id: u64) -> Option<u64> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow();
+        if id == self.id() {
+            return Some(0);
+        }
+        let matching = (*metrics.replication.as_ref()?.get(&id)?)?;
+        Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matching.index))
+    }
+
+    /// Leader: whether a node is nearly up to date.
+    pub(crate) fn is_caught_up(&self, id: u64) -> bool {
+        self.lag(id).is_some_and(|lag| lag <= CAUGHT_UP)
+    }
+}

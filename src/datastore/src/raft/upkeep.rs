@@ -1,0 +1,80 @@
+//! What goes on beside: starting again, compacting, introducing oneself.
+
+use crate::raft::membership::Change;
+use crate::raft::node::{Cluster, start_raft};
+use crate::raft::types::Member;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Bytes of the log on the disk beyond which fewer entries are kept.
+const KEPT_BYTES: u64 = 16 << 20;
+
+/// Starts the replicated log again after the disk has failed it. The others go on meanwhile.
+pub(crate) async fn supervise(cluster: Weak<Cluster>) {
+    loop {
+        let Some(this) = cluster.upgrade() else { return };
+        let mut metrics = this.raft().metrics();
+        drop(this);
+        // An error: openraft has ended without a word, which is no better.
+        let _ = metrics.wait_for(|metrics| metrics.running_state.is_err()).await;
+        let why = metrics.borrow().running_state.clone();
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let Some(this) = cluster.upgrade() else { return };
+            if this.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            tracing::error!(?why, "the replicated log has stopped; it is started again");
+            match start_raft(&this.network, &this.timing).await {
+                Ok(raft) => {
+                    *this.raft.write() = raft;
+                    break;
+                }
+                Err(error) => tracing::error!(%error, "the replicated log does not start"),
+            }
+        }
+    }
+}
+
+/// Keeps the log's bytes within bounds; openraft counts entries only.
+pub(crate) async fn compact(cluster: Weak<Cluster>) {
+    let Some(mut size) = cluster.upgrade().map(|this| this.network.core.size.subscribe()) else { return };
+    while size.wait_for(|size| size.bytes > KEPT_BYTES && size.entries > 1).await.is_ok() {
+        let Some(this) = cluster.upgrade() else { return };
+        let (raft, entries) = (this.raft(), size.borrow().entries);
+        let metrics = raft.metrics();
+        let last = metrics.borrow().last_log_index.unwrap_or(0);
+        drop(this);
+        if raft.trigger().snapshot().await.is_ok() {
+            let _ = raft.trigger().purge_log(last.saturating_sub(entries / 2)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Has the others know this node's name and address when they know something else.
+pub(crate) async fn introduce(cluster: Weak<Cluster>, member: Member) {
+    loop {
+        let Some(this) = cluster.upgrade() else { return };
+        let mut metrics = this.raft().metrics();
+        let id = this.id();
+        match this.members().get(&id) {
+            Some((known, _)) if *known == member => return,
+            // It joins, and has heard of nobody yet.
+            None => {
+                drop(this);
+                if metrics.changed().await.is_err() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            Some(_) => {
+                if let Err(error) = this.change(Change::Update(id, member.clone())).await {
+                    tracing::info!(%error, "the cluster does not know this node's address yet");
+                    drop(this);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
