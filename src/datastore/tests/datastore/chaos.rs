@@ -27,6 +27,8 @@ struct History {
     acknowledged: AtomicU64,
     unknown: AtomicU64,
     done: AtomicBool,
+    /// Whether the last write has its answer.
+    counted: AtomicBool,
 }
 
 /// The nodes' stores by place; None while one is dead.
@@ -64,7 +66,8 @@ async fn count(stores: Stores, at: usize, history: Arc<History>) {
 async fn watch(stores: Stores, at: usize, history: Arc<History>, from: u64, n: u64) -> u64 {
     let (mut seen, mut value) = (from, n);
     let complete = |value| {
-        history.done.load(Ordering::Acquire) && history.written.lock().last().is_some_and(|last| value >= *last)
+        history.done.load(Ordering::Acquire)
+            && history.written.lock().last().is_some_and(|last| value >= *last)
     };
     while !complete(value) {
         let Some(store) = store(&stores, at) else {
@@ -170,16 +173,14 @@ async fn run(seed: u64, rounds: usize) {
     let mut chaos = Chaos { nodes, stores, history, random: StdRng::seed_from_u64(seed) };
     for _ in 0..rounds {
         chaos.fault().await;
-        assert!(
-            !counters.iter().any(|task| task.is_finished()),
-            "seed {seed}: a client has failed"
-        );
+        assert!(!counters.iter().any(|task| task.is_finished()), "seed {seed}: a client has failed");
         assert!(!watches.iter().any(|task| task.is_finished()), "seed {seed}: a watch has failed");
     }
     chaos.history.done.store(true, Ordering::Release);
     for counter in counters {
         counter.await.unwrap();
     }
+    chaos.history.counted.store(true, Ordering::Release);
     let history = &chaos.history;
     let (last, acknowledged) = {
         let written = history.written.lock();
