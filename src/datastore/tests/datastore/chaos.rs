@@ -66,7 +66,7 @@ async fn count(stores: Stores, at: usize, history: Arc<History>) {
 async fn watch(stores: Stores, at: usize, history: Arc<History>, from: u64, n: u64) -> u64 {
     let (mut seen, mut value) = (from, n);
     let complete = |value| {
-        history.done.load(Ordering::Acquire)
+        history.counted.load(Ordering::Acquire)
             && history.written.lock().last().is_some_and(|last| value >= *last)
     };
     while !complete(value) {
