@@ -2,6 +2,7 @@
 
 use super::workload;
 use crate::columns::{age, int_cell, name, selector_text};
+use crate::core::pod::strategy::drop_disabled_template;
 use crate::kind::Kind;
 use crate::validation::{Errors, non_negative};
 use crate::value::{at, default, default_text, field, has, text};
@@ -47,12 +48,14 @@ impl Kind for DaemonSet {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
+        drop_disabled_template(object, None);
         if template_generation(object) < 1 {
             meta::set_annotation(object, TEMPLATE_GENERATION, "1");
         }
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_disabled_template(object, Some(old));
         let generation = template_generation(old) + i64::from(workload::template_changed(object, old));
         if generation > 0 {
             meta::set_annotation(object, TEMPLATE_GENERATION, &generation.to_string());

@@ -2,6 +2,7 @@
 
 use super::workload;
 use crate::columns::{age, int_cell, name};
+use crate::core::pod::strategy::drop_disabled_template;
 use crate::kind::{Kind, STANDARD_SCALE, ScalePaths};
 use crate::validation::{Errors, non_negative};
 use crate::value::{default, default_text, field, has, int, same, text};
@@ -46,7 +47,12 @@ impl Kind for Deployment {
     }
 
     /// Annotations are copied to ReplicaSets, so that a change of them is one for the controller to see.
+    fn prepare_for_create(&self, object: &mut Value) {
+        drop_disabled_template(object, None);
+    }
+
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_disabled_template(object, Some(old));
         let annotations = |o: &Value| field(field(o, "metadata"), "annotations").clone();
         if !same(&annotations(object), &annotations(old)) {
             meta::set(object, "generation", meta::generation(old) + 1);

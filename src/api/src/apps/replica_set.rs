@@ -2,6 +2,7 @@
 
 use super::workload;
 use crate::columns::{age, int_cell, name};
+use crate::core::pod::strategy::drop_disabled_template;
 use crate::kind::{Kind, STANDARD_SCALE, ScalePaths};
 use crate::validation::non_negative;
 use crate::value::{default, field};
@@ -31,6 +32,14 @@ impl Kind for ReplicaSet {
         let Some(spec) = workload::spec_mut(object) else { return };
         default(spec, "replicas", 1);
         workload::default_template(spec);
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        drop_disabled_template(object, None);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_disabled_template(object, Some(old));
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -3,6 +3,7 @@
 use super::workload;
 use crate::columns::{age, container_names, images, name};
 use crate::core::persistent_volume_claim::{self, default_claim};
+use crate::core::pod::strategy::drop_disabled_template;
 use crate::kind::{Kind, NameRule, STANDARD_SCALE, ScalePaths};
 use crate::validation::{Errors, mutable_only, non_negative, one_of};
 use crate::value::{at, at_mut, default, default_text, field, has, int, list, list_mut, set, text};
@@ -69,6 +70,14 @@ impl Kind for StatefulSet {
             default_claim(claim);
         }
         workload::default_template(spec);
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        drop_disabled_template(object, None);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_disabled_template(object, Some(old));
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -3,6 +3,7 @@
 use super::{failure_policy, job_rules, schedule};
 use crate::apps::workload;
 use crate::columns::{age, name, or_none, translate_timestamp_since};
+use crate::core::pod::strategy::drop_disabled_at;
 use crate::kind::{Kind, NameRule};
 use crate::validation::{Errors, non_negative, required_one_of, required_text};
 use crate::value::{at_mut, default, default_text, field, has, is_true, list, text};
@@ -20,6 +21,9 @@ const ZONE_PART_MAX_BYTES: usize = 14;
 /// The kind.
 #[derive(Debug)]
 pub struct CronJob;
+
+/// Where the spec of the pods is.
+const TEMPLATE: [&str; 5] = ["spec", "jobTemplate", "spec", "template", "spec"];
 
 impl Kind for CronJob {
     fn group_kind(&self) -> (&'static str, &'static str) {
@@ -54,6 +58,14 @@ impl Kind for CronJob {
             failure_policy::fill(job);
             workload::default_template(job);
         }
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        drop_disabled_at(object, None, &TEMPLATE);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_disabled_at(object, Some(old), &TEMPLATE);
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

@@ -3,6 +3,7 @@
 use super::{failure_policy, job_rules};
 use crate::apps::workload::{self, template_cells, template_columns};
 use crate::columns::{age, last_condition, name, translate_timestamp_since};
+use crate::core::pod::strategy::drop_disabled_template;
 use crate::kind::Kind;
 use crate::validation::{Errors, immutable};
 use crate::value::{
@@ -55,8 +56,13 @@ impl Kind for Job {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
+        drop_disabled_template(object, None);
         generate_selector(object);
         label_as_template(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_disabled_template(object, Some(old));
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

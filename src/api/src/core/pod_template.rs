@@ -1,6 +1,6 @@
 //! PodTemplate: <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-template-v1/>.
 
-use super::pod::strategy::drop_disabled_spec;
+use super::pod::strategy::drop_disabled_at;
 use super::pod::{defaults, validation};
 use super::pod_warnings::of_template_at;
 use crate::columns::{container_names, images, name, selector_text};
@@ -28,15 +28,11 @@ impl Kind for PodTemplate {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        if let Some(spec) = at_mut(object, &["template", "spec"]) {
-            drop_disabled_spec(spec, None);
-        }
+        drop_disabled_at(object, None, &["template", "spec"]);
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
-        if let Some(spec) = at_mut(object, &["template", "spec"]) {
-            drop_disabled_spec(spec, Some(at(old, &["template", "spec"])));
-        }
+        drop_disabled_at(object, Some(old), &["template", "spec"]);
     }
 
     fn validate(&self, object: &Value) -> ErrorList {

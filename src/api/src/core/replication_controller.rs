@@ -1,12 +1,12 @@
 //! ReplicationController:
 //! <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/replication-controller-v1/>.
 
-use super::pod::strategy::drop_disabled_spec;
+use super::pod::strategy::drop_disabled_template;
 use super::pod::validation as pods;
 use crate::apps::workload;
 use crate::kind::{Kind, STANDARD_SCALE, ScalePaths};
 use crate::validation::{Errors, non_negative, only_new};
-use crate::value::{at, at_mut, default, entries, field, has, is_empty, set};
+use crate::value::{at, default, entries, field, has, is_empty, set};
 use apimachinery::field::{ErrorList, Path};
 use apimachinery::meta;
 use apimachinery::table::Column;
@@ -48,15 +48,11 @@ impl Kind for ReplicationController {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        if let Some(spec) = at_mut(object, &["spec", "template", "spec"]) {
-            drop_disabled_spec(spec, None);
-        }
+        drop_disabled_template(object, None);
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
-        if let Some(spec) = at_mut(object, &["spec", "template", "spec"]) {
-            drop_disabled_spec(spec, Some(at(old, &["spec", "template", "spec"])));
-        }
+        drop_disabled_template(object, Some(old));
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {

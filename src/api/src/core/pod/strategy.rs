@@ -2,8 +2,8 @@
 
 use super::resources::{CONTAINER_LISTS, quality_of_service};
 use crate::value::{
-    at, copy, drop_empty, ensure_object, entries, field, has, is_empty, list, list_mut, object_mut, remove,
-    set, text, texts,
+    at, at_mut, copy, drop_empty, ensure_object, entries, field, has, is_empty, list, list_mut, object_mut,
+    remove, set, text, texts,
 };
 use apimachinery::meta;
 use serde_json::{Value, json};
@@ -34,17 +34,20 @@ pub fn prepare_for_update(object: &mut Value, old: &Value) {
 }
 
 fn drop_disabled(object: &mut Value, old: Option<&Value>) {
-    let old = old.map(|old| field(old, "spec"));
-    if let Some(spec) = object_mut(object, "spec") {
-        drop_disabled_spec(spec, old);
-    }
+    drop_disabled_at(object, old, &["spec"]);
 }
 
-/// Drops from the spec of a pod or of a template what is behind feature gates that are off: `ContainerStopSignals`
+/// The same for the template of a workload, at `spec.template`.
+pub fn drop_disabled_template(object: &mut Value, old: Option<&Value>) {
+    drop_disabled_at(object, old, &["spec", "template", "spec"]);
+}
+
+/// Drops from the spec of a pod or of a template, at a path, what is behind feature gates that are off: `ContainerStopSignals`
 /// (KEP-4960), `ClusterTrustBundleProjection` (KEP-3257), `PodCertificateRequest` (KEP-4317) and `GenericWorkload`
 /// (KEP-4671). What the old spec uses stays.
-pub fn drop_disabled_spec(spec: &mut Value, old: Option<&Value>) {
-    let old = old.unwrap_or(&Value::Null);
+pub fn drop_disabled_at(object: &mut Value, old: Option<&Value>, path: &[&str]) {
+    let Some(spec) = at_mut(object, path) else { return };
+    let old = old.map_or(&Value::Null, |old| at(old, path));
     if has(spec, "schedulingGroup") && !has(old, "schedulingGroup") {
         remove(spec, "schedulingGroup");
     }

@@ -381,3 +381,33 @@ fn leaving_out_what_is_empty_is_no_change() {
         json!({"containers": [{"name": "c", "image": "i", "args": [], "tty": false}], "nodeSelector": {}});
     assert!(update(old, json!({"containers": [{"name": "c", "image": "i"}]})).is_empty());
 }
+
+#[test]
+fn what_is_off_is_dropped_from_every_workload_s_template() {
+    let template = json!({"spec": {"containers": [
+        {"name": "c", "image": "i", "lifecycle": {"stopSignal": "SIGTERM"}}]}});
+    let signal = "containers/0/lifecycle/stopSignal";
+    let mut seen = 0;
+    for kind in crate::kinds() {
+        let (object, path) = match kind.group_kind() {
+            ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
+            | ("batch", "Job")
+            | ("", "ReplicationController") => {
+                (json!({"spec": {"template": template}}), "/spec/template/spec")
+            }
+            ("", "PodTemplate") => (json!({"template": template}), "/template/spec"),
+            ("batch", "CronJob") => (
+                json!({"spec": {"jobTemplate": {"spec": {"template": template}}}}),
+                "/spec/jobTemplate/spec/template/spec",
+            ),
+            _ => continue,
+        };
+        let has_signal = |object: &Value| object.pointer(&format!("{path}/{signal}")).is_some();
+        let (mut new, mut kept) = (object.clone(), object.clone());
+        kind.prepare_for_create(&mut new);
+        kind.prepare_for_update(&mut kept, &object);
+        assert!(!has_signal(&new) && has_signal(&kept), "{:?}", kind.group_kind());
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
+}
