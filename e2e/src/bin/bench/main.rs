@@ -38,8 +38,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Measures something.
+type Section = fn(&mut Report) -> Result<()>;
+
 /// What is measured; arguments pick some of it.
-const SECTIONS: [(&str, fn(&mut Report) -> Result<()>); 4] =
+const SECTIONS: [(&str, Section); 4] =
     [("starts", starts), ("idle", node::whole), ("writes", writes), ("reads", reads)];
 
 fn starts(report: &mut Report) -> Result<()> {

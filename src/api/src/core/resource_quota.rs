@@ -1,6 +1,6 @@
 //! ResourceQuota: <https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/resource-quota-v1/>.
 
-use super::pod::validation::{amount, any_resource_name};
+use super::pod::validation::{amount, any_resource_name, is_standard};
 use crate::columns::{age, name};
 use crate::kind::Kind;
 use crate::validation::{Errors, only_new, quantity_text};
@@ -11,29 +11,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Resources without a domain that a quota can limit.
-const RESOURCES: [&str; 20] = [
-    "configmaps",
-    "cpu",
-    "ephemeral-storage",
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "memory",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-    "requests.storage",
-    "resourcequotas",
-    "secrets",
-    "services",
-    "services.loadbalancers",
-    "services.nodeports",
-    "storage",
-];
 const SCOPES: [&str; 7] = [
     "BestEffort",
     "CrossNamespacePodAffinity",
@@ -111,16 +88,12 @@ fn amounts(object: &Value, map: &str, path: &Path, errors: &mut ErrorList) {
     for (name, value) in entries(object, map) {
         let own = || path.child(map).key(name);
         any_resource_name(name, own, errors);
-        if !name.contains('/') && !is_standard(name) {
+        // Storage is asked for by claims, and limited as `requests.storage`.
+        if !name.contains('/') && (!is_standard(name) || name == "storage") {
             errors.invalid(&own(), name, "must be a standard resource for quota");
         }
         amount(name, value, own, errors);
     }
-}
-
-/// Whether a quota knows a resource without a domain.
-fn is_standard(name: &str) -> bool {
-    RESOURCES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
 /// The standard resources of a quota that a scope says nothing about.
@@ -238,12 +211,13 @@ mod tests {
         };
         assert!(told(json!({"hard": {"count/x.y": "1", "requests.example.com/gpu": "1"}})).is_empty());
         assert_eq!(
-            told(json!({"hard": {"odd": "1", "pods": "1500m", "secrets": "-1"}})),
+            told(json!({"hard": {"odd": "1", "storage": "1", "pods": "1500m", "secrets": "-1"}})),
             [
                 "spec.hard[odd]: Invalid value: \"odd\": must be a standard resource type or fully qualified",
                 "spec.hard[odd]: Invalid value: \"odd\": must be a standard resource for quota",
                 "spec.hard[pods]: Invalid value: \"1500m\": must be an integer",
                 "spec.hard[secrets]: Invalid value: \"-1\": must be greater than or equal to 0",
+                "spec.hard[storage]: Invalid value: \"storage\": must be a standard resource for quota",
             ]
         );
         assert_eq!(

@@ -22,7 +22,7 @@ mod volume_tests;
 pub use annotations::{MIRROR, update as annotation_update};
 pub use resources::{
     amount, any_resource_name, container_resource_name, is_extended, is_native, is_overcommit_allowed,
-    resource_name, resource_requirements,
+    is_standard, resource_name, resource_requirements,
 };
 pub use scheduling::{node_selector, node_selector_without_values, taint_effect, tolerations};
 pub use spec::{template, validate, validate_create};

@@ -62,7 +62,7 @@ pub fn any_resource_name(name: &str, path: impl Fn() -> Path, errors: &mut Error
 }
 
 /// Whether a resource without a domain is a known one.
-fn is_standard(name: &str) -> bool {
+pub fn is_standard(name: &str) -> bool {
     STANDARD.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
