@@ -29,6 +29,13 @@ pub(crate) fn is_reserved(word: &str) -> bool {
     RESERVED.contains(&word)
 }
 
+/// Whether a name can stand in an expression as it is (the grammar's IDENT).
+pub fn is_identifier(name: &str) -> bool {
+    let mut characters = name.chars();
+    let starts = characters.next().is_some_and(|c| c == '_' || c.is_ascii_alphabetic());
+    starts && characters.all(|c| c == '_' || c.is_ascii_alphanumeric()) && !is_reserved(name)
+}
+
 /// The identifier by which a property is reached; `None` if it cannot be reached.
 pub fn escape(property: &str) -> Option<String> {
     if property.is_empty() || property.starts_with(|c: char| c.is_ascii_digit()) {

@@ -69,7 +69,7 @@ pub use bindings::Bindings;
 pub use decl::{Decl, DeclKind, Field, ListKind};
 pub use environment::Environment;
 pub use error::EvaluationError;
-pub use escape::{escape, unescape};
+pub use escape::{escape, is_identifier, unescape};
 pub use estimate::CostRange;
 pub use functions::Library;
 pub use functions::authorizer::{Authorizer, Check, Decided, Stage};

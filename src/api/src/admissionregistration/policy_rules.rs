@@ -108,7 +108,7 @@ fn validate_variable(
     let (name, expression) = (text(variable, "name"), text(variable, "expression"));
     if name.trim().is_empty() {
         errors.required(&path.child("name"), "name is not specified");
-    } else if !is_identifier(name) {
+    } else if !cel::is_identifier(name) {
         errors.invalid(&path.child("name"), name, "name is not a valid CEL identifier");
     }
     if expression.trim().is_empty() {
@@ -376,34 +376,4 @@ fn validate_param_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
         errors.required(path, "one of name or selector must be specified");
     }
     validation::required_one_of(reference, "parameterNotFoundAction", path, &["Deny", "Allow"], errors);
-}
-
-/// Whether a name can stand in an expression (the grammar's IDENT).
-fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    let mut characters = name.chars();
-    let starts = characters.next().is_some_and(|c| c == '_' || c.is_ascii_alphabetic());
-    starts && characters.all(|c| c == '_' || c.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
 }

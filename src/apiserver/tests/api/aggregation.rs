@@ -1,6 +1,7 @@
 //! Groups and versions that another server serves.
 
 use crate::remote::{Body, Remote, Seen, json};
+use crate::support::connect;
 use apiserver::authentication::UserInfo;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -8,15 +9,10 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
-use pki::{Component, LeafRequest};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::sync::Arc;
 use testkit::{TestServer, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const GROUP: &str = "/apis/metrics.example/v1";
@@ -290,15 +286,7 @@ async fn an_upgraded_connection_goes_through() {
     let server = start().await;
     let remote = Remote::start(&server.pki, "metrics.default.svc", CLUSTER_IP, answer).await;
     register(&server, &remote).await;
-    let address = server.serve().await;
-    let leaf = server.pki.leaf(&LeafRequest::client(Component::Admin, "test"), Timestamp::now()).unwrap();
-    let authorities = server.pki.cluster_ca().bundle().unwrap();
-    let tls = pki::tls::client_config(&authorities, Some(&leaf), &[b"http/1.1"]).unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = rustls_pki_types::ServerName::IpAddress(address.ip().into());
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection.with_upgrades());
+    let mut sender = connect(&server).await;
     let request = Request::builder()
         .uri(format!("{GROUP}/namespaces/default/samples/a/connect"))
         .header(header::HOST, "localhost")

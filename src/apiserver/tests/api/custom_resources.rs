@@ -1,10 +1,8 @@
 //! Custom resources: from a definition to its objects, through everything that built-in resources have.
 
-use apiserver::authentication::UserInfo;
+use crate::support::Events;
 use futures::FutureExt;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::time::Duration;
 use testkit::{HttpsServer, TestServer, eventually, json_response};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -229,31 +227,6 @@ async fn names_of_others_are_not_accepted_until_they_are_free() {
     assert_eq!(server.get("/apis/example.com/v1/gadgets").await.code, 200);
 }
 
-/// A watch, read event by event.
-struct Events {
-    body: apiserver::Body,
-    buffer: Vec<u8>,
-}
-
-impl Events {
-    async fn open(server: &TestServer, uri: &str) -> Self {
-        let response = server.open(Some(UserInfo::admin()), "GET", uri, &[], "").await;
-        assert_eq!(response.status(), 200);
-        Self { body: response.into_body(), buffer: Vec::new() }
-    }
-
-    async fn next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
-            }
-            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.unwrap()?;
-            self.buffer.extend_from_slice(frame.unwrap().data_ref().unwrap());
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_goes_after_its_objects_and_ends_their_watches() {
     let server = with_widgets().await;
@@ -282,7 +255,7 @@ async fn a_definition_goes_after_its_objects_and_ends_their_watches() {
     let applied = apply("late").await;
     assert_eq!((applied.code, applied.message()), (405, refused.message()));
     apply("held").await.expect(200);
-    let mut events = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}")).await;
+    let mut events = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}"), &[]).await;
     let free = json!({"metadata": {"finalizers": null}});
     server.patch("merge", &format!("{WIDGETS}/held"), &free).await.expect(200);
     let mut seen = Vec::new();
@@ -308,7 +281,7 @@ async fn versions_without_a_webhook_differ_in_name_and_schema() {
     changed["spec"]["versions"] = json!([version("v1", false), v2]);
     let from =
         server.get(WIDGETS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let mut watch = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}")).await;
+    let mut watch = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}"), &[]).await;
     let changed = server.put(&uri, &changed).await.expect(200);
     assert_eq!(changed["status"]["storedVersions"], json!(["v1", "v2"]));
     assert!(watch.next().await.is_none(), "the watch ends when the definition changes");
@@ -325,7 +298,7 @@ async fn versions_without_a_webhook_differ_in_name_and_schema() {
     let as_v1 = server.get(&format!("{WIDGETS}/new")).await.expect(200);
     assert_eq!(as_v1["apiVersion"], "example.com/v1");
     assert_eq!(as_v1["spec"], json!({"size": 2, "color": "red"}));
-    let mut watch = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}")).await;
+    let mut watch = Events::open(&server, &format!("{WIDGETS}?watch=1&resourceVersion={from}"), &[]).await;
     assert_eq!(watch.next().await.unwrap()["object"]["apiVersion"], "example.com/v1");
     // A write moves an object to the version that is stored now.
     let moved = server.patch("merge", &format!("{WIDGETS}/old"), &json!({})).await.expect(200);
@@ -419,7 +392,7 @@ async fn a_webhook_converts_reads_writes_lists_and_watches() {
     define(&server, &converted_definition(&converter)).await;
     let v2 = "/apis/example.com/v2/namespaces/default/widgets";
     let from = server.get(v2).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let mut watch = Events::open(&server, &format!("{v2}?watch=1&resourceVersion={from}")).await;
+    let mut watch = Events::open(&server, &format!("{v2}?watch=1&resourceVersion={from}"), &[]).await;
     server.post(WIDGETS, &widget("a", json!({"size": 1}))).await.expect(201);
     let seen = watch.next().await.unwrap();
     assert_eq!((&seen["type"], &seen["object"]["spec"]), (&json!("ADDED"), &json!({"weight": 1})));
@@ -469,7 +442,7 @@ async fn pages_of_what_a_field_selects_hold_what_they_may() {
     let second = server.get(&format!("{WIDGETS}?{query}&continue={token}")).await.expect(200);
     assert_eq!((names(&second), second["metadata"].get("continue")), (vec!["w4".to_owned()], None));
     let mut events =
-        Events::open(&server, &format!("{WIDGETS}?watch=1&fieldSelector=spec.color%3Dred")).await;
+        Events::open(&server, &format!("{WIDGETS}?watch=1&fieldSelector=spec.color%3Dred"), &[]).await;
     for name in ["w1", "w3", "w5"] {
         assert_eq!(events.next().await.unwrap()["object"]["metadata"]["name"], name);
     }

@@ -29,5 +29,6 @@ mod remote;
 mod security;
 mod services;
 mod subresources;
+mod support;
 mod transport;
 mod watches;

@@ -1,5 +1,6 @@
 //! Logs, exec and proxies, against a stand-in for the kubelet on a real port.
 
+use crate::support::connect;
 use apiserver::authentication::UserInfo;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -7,14 +8,14 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use pki::{Component, LeafRequest, Pki, ServingCertificate};
+use pki::{Component, Pki, ServingCertificate};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use testkit::TestServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -135,15 +136,7 @@ async fn loopback_is_not_reached_through_pods_and_services() {
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_becomes_a_tunnel_to_the_kubelet() {
     let server = start().await;
-    let address = server.serve().await;
-    let leaf = server.pki.leaf(&LeafRequest::client(Component::Admin, "test"), Timestamp::now()).unwrap();
-    let authorities = server.pki.cluster_ca().bundle().unwrap();
-    let tls = pki::tls::client_config(&authorities, Some(&leaf), &[b"http/1.1"]).unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = rustls_pki_types::ServerName::IpAddress(address.ip().into());
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection.with_upgrades());
+    let mut sender = connect(&server).await;
     let request = Request::builder()
         .method("POST")
         .uri(format!("{PODS}/p/exec?command=sh&command=-c&command=echo%20hi&stdin=true&stdout=true"))

@@ -1,47 +1,10 @@
 //! Watches: order, selectors, bookmarks, initial events, ends.
 
-use apiserver::authentication::UserInfo;
-use http_body_util::BodyExt;
+use crate::support::Events;
 use serde_json::{Value, json};
-use std::time::Duration;
 use testkit::TestServer;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-
-/// A watch, read event by event.
-struct Events {
-    body: apiserver::Body,
-    buffer: Vec<u8>,
-}
-
-impl Events {
-    async fn open(server: &TestServer, uri: &str, headers: &[(&str, &str)]) -> Self {
-        let response = server.open(Some(UserInfo::admin()), "GET", uri, headers, "").await;
-        assert_eq!(response.status(), 200);
-        Self { body: response.into_body(), buffer: Vec::new() }
-    }
-
-    /// The next event; `None` at the end.
-    async fn next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
-            }
-            let frame = tokio::time::timeout(Duration::from_secs(20), self.body.frame()).await.unwrap()?;
-            self.buffer.extend_from_slice(frame.unwrap().data_ref().unwrap());
-        }
-    }
-
-    async fn expect(&mut self, kind: &str, name: &str) -> Value {
-        let event = self.next().await.unwrap();
-        assert_eq!(
-            (event["type"].as_str(), event["object"]["metadata"]["name"].as_str()),
-            (Some(kind), Some(name))
-        );
-        event["object"].clone()
-    }
-}
 
 fn labelled(name: &str, app: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"app": app}}})
