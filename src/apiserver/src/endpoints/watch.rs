@@ -12,6 +12,7 @@ use super::watch_frame::{self, Encoder};
 use crate::ApiServer;
 use crate::body::{Body, BoxError};
 use crate::registry::{self, Served};
+use crate::server::Endless;
 use apimachinery::status::{Result, Status};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
@@ -71,7 +72,9 @@ pub(crate) async fn watch(
         }
     };
     let frames = stream.map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
-    Ok(response::with_body(200, media.stream_type(), StreamBody::new(frames).boxed_unsync()))
+    let mut response = response::with_body(200, media.stream_type(), StreamBody::new(frames).boxed_unsync());
+    response.extensions_mut().insert(Endless);
+    Ok(response)
 }
 
 async fn start(

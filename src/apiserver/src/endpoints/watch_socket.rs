@@ -5,6 +5,7 @@
 use super::connect::tunnel::is_upgrade;
 use crate::authentication::WEBSOCKET_TOKEN_PREFIX;
 use crate::body::{self, Body};
+use crate::server::Endless;
 use apimachinery::status::{Result, Status};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
@@ -56,6 +57,7 @@ impl WatchSocket {
             return response;
         }
         let (mut head, events) = response.into_parts();
+        head.extensions.remove::<Endless>();
         let media = head.headers.remove(header::CONTENT_TYPE);
         let binary = media.is_some_and(|media| media.as_bytes().starts_with(PROTOBUF.as_bytes()));
         let client = self.client;

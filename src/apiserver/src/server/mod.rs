@@ -1,17 +1,29 @@
 //! Connections: TLS, HTTP/1.1 and HTTP/2 on one port, and an orderly end.
 
+mod endless;
+mod lent;
+
+pub(crate) use endless::Endless;
+
 use crate::ApiServer;
-use crate::body::Body;
+use crate::body::{Body, BoxError};
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::Request;
+use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use lent::Lent;
+use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -20,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+/// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
+const HTTP2: &[u8] = b"h2";
 /// A client that has not finished its handshake by then is not going to.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Upstream's `ReadHeaderTimeout`: what a slow client may take for the head of a request.
@@ -86,7 +100,7 @@ pub(crate) async fn serve(
 
 /// The configuration with the protocols we speak, whatever its maker thought of.
 fn with_alpn(tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
-    let protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     if tls.alpn_protocols == protocols {
         return tls;
     }
@@ -123,32 +137,19 @@ impl Connection {
     }
 
     fn answer(self, stream: TlsStream<TcpStream>) -> BoxFuture<'static, ()> {
-        let certificates: Arc<[CertificateDer<'static>]> = stream
-            .get_ref()
-            .1
+        let tls = stream.get_ref().1;
+        let certificates: Arc<[CertificateDer<'static>]> = tls
             .peer_certificates()
             .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
             .unwrap_or_default();
-        let certificates = PeerCertificates(certificates);
-        let (server, peer, shutdown) = (self.server, self.peer, self.shutdown);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let server = server.clone();
-            let mut request = request.map(box_incoming);
-            request.extensions_mut().insert(certificates.clone());
-            request.extensions_mut().insert(PeerAddress(peer));
-            let answer: BoxFuture<'static, _> =
-                Box::pin(async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) });
-            answer
-        });
-        let connection = builder().serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let mut connection = Box::pin(connection);
+        let http2 = tls.alpn_protocol() == Some(HTTP2);
+        let (peer, shutdown) = (self.peer, self.shutdown);
+        let handler = Handler { server: self.server, certificates: PeerCertificates(certificates), peer };
         Box::pin(async move {
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = shutdown.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let result = if http2 {
+                serve_http2(stream, handler, &shutdown).await
+            } else {
+                serve_http1(stream, handler, &shutdown).await
             };
             if let Err(e) = result {
                 debug!(peer = %peer, error = %e, "connection ended");
@@ -157,14 +158,103 @@ impl Connection {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Answers the requests of one connection.
+#[derive(Clone)]
+struct Handler {
+    server: ApiServer,
+    certificates: PeerCertificates,
+    peer: SocketAddr,
+}
+
+impl Handler {
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        let mut request = request.map(box_incoming);
+        request.extensions_mut().insert(self.certificates);
+        request.extensions_mut().insert(PeerAddress(self.peer));
+        self.server.handle(request).await
+    }
+}
+
+fn serve_http2<'a>(
+    stream: TlsStream<TcpStream>,
+    handler: Handler,
+    shutdown: &'a CancellationToken,
+) -> BoxFuture<'a, Result<(), BoxError>> {
+    let service = service_fn(move |request| {
+        let answer: BoxFuture<'static, _> =
+            Box::pin(handler.clone().answer(request).map(Ok::<_, std::convert::Infallible>));
+        answer
+    });
+    let mut connection = Box::pin(http2().serve_connection(TokioIo::new(stream), service));
+    Box::pin(async move {
+        tokio::select! {
+            result = connection.as_mut() => return Ok(result?),
+            () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        Ok(connection.await?)
+    })
+}
+
+async fn serve_http1(
+    stream: TlsStream<TcpStream>,
+    handler: Handler,
+    shutdown: &CancellationToken,
+) -> Result<(), BoxError> {
+    let lent = Lent::new(stream);
+    let endless = Box::pin(until_endless(&lent, handler, shutdown)).await?;
+    // Without an endless answer it has ended, or is somebody's who asked to upgrade it.
+    let Some(response) = endless else { return Ok(()) };
+    let stream = lent.take().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
+    Box::pin(endless::send(stream, response)).await
+}
+
+/// Lets hyper serve until the connection ends, or there is an endless answer to be sent on it.
+async fn until_endless(
+    lent: &Lent<TlsStream<TcpStream>>,
+    handler: Handler,
+    shutdown: &CancellationToken,
+) -> Result<Option<Response<Body>>, hyper::Error> {
+    let endless: Arc<Mutex<Option<Response<Body>>>> = Arc::default();
+    let slot = Arc::clone(&endless);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, slot) = (handler.clone(), Arc::clone(&slot));
+        let answer: BoxFuture<'static, _> = Box::pin(async move {
+            let chunked = request.version() == Version::HTTP_11;
+            let response = handler.answer(request).await;
+            if !chunked || response.extensions().get::<Endless>().is_none() {
+                return Ok::<_, std::convert::Infallible>(response);
+            }
+            *slot.lock() = Some(response);
+            std::future::pending().await
+        });
+        answer
+    });
+    let mut connection = http1().serve_connection(TokioIo::new(lent.lend()), service).with_upgrades();
+    let mut stopping = pin!(shutdown.cancelled().fuse());
+    poll_fn(move |context| {
+        if stopping.as_mut().poll(context).is_ready() {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match Pin::new(&mut connection).poll(context) {
+            Poll::Ready(result) => Poll::Ready(result.map(|()| None)),
+            Poll::Pending => match endless.lock().take() {
+                Some(response) => Poll::Ready(Ok(Some(response))),
+                None => Poll::Pending,
+            },
+        }
+    })
+    .await
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(true);
     builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(true)
-        .http2()
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
