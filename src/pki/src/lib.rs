@@ -1,4 +1,4 @@
-//! The cluster's own certificates: two authorities, a leaf per component, the service account key pair.
+//! The cluster's own certificates: three authorities, a leaf per component, the service account key pair.
 //!
 //! - Purpose: load or create them under one directory, renew them, build TLS configurations from them.
 //! - Not here: who a certificate's owner is and what they may do (crate `apiserver`), sockets.
@@ -23,6 +23,7 @@
 //! | `service_account` | the token signing key pair |
 //! | `serving` | serving certificates that follow the node's addresses |
 //! | `tls` | rustls configurations and chain verification |
+//! | `peer` | the identity of a node's datastore among others |
 //! | `kubeconfig` | kubeconfig files |
 //! | `files` | atomic writes |
 //! | `error` | what can go wrong |
@@ -32,6 +33,7 @@ mod error;
 mod files;
 mod kubeconfig;
 mod leaf;
+mod peer;
 mod profile;
 mod request;
 mod service_account;
@@ -44,6 +46,7 @@ pub use error::PkiError;
 pub use files::write_private;
 pub use kubeconfig::kubeconfig;
 pub use leaf::Leaf;
+pub use peer::{PEER_NAME, PeerIdentity};
 pub use profile::{Component, Profile};
 pub use request::{CertificateRequest, Usages};
 pub use service_account::{PublicKey, ServiceAccountKeys};

@@ -14,6 +14,10 @@ pub enum Component {
     ClusterCa,
     /// The authority of front-proxy clients.
     FrontProxyCa,
+    /// The authority of the datastore's nodes.
+    DatastoreCa,
+    /// A node's datastore, as client and server of others.
+    DatastorePeer,
     /// The API server's serving certificate.
     ApiServer,
     /// The API server as a client of kubelets.
@@ -36,9 +40,11 @@ pub enum Component {
 
 impl Component {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ClusterCa,
         Self::FrontProxyCa,
+        Self::DatastoreCa,
+        Self::DatastorePeer,
         Self::ApiServer,
         Self::ApiServerKubeletClient,
         Self::KubeletServing,
@@ -56,6 +62,8 @@ impl Component {
             // Where administrators look for it, since kubeadm.
             Self::ClusterCa => "ca",
             Self::FrontProxyCa => "front-proxy-ca",
+            Self::DatastoreCa => "datastore-ca",
+            Self::DatastorePeer => "datastore-peer",
             Self::ApiServer => "apiserver",
             Self::ApiServerKubeletClient => "apiserver-kubelet-client",
             Self::KubeletServing => "kubelet-serving",
@@ -72,6 +80,8 @@ impl Component {
         match self {
             Self::ClusterCa => include_str!("../../../certs/cluster-ca.yaml"),
             Self::FrontProxyCa => include_str!("../../../certs/front-proxy-ca.yaml"),
+            Self::DatastoreCa => include_str!("../../../certs/datastore-ca.yaml"),
+            Self::DatastorePeer => include_str!("../../../certs/datastore-peer.yaml"),
             Self::ApiServer => include_str!("../../../certs/apiserver.yaml"),
             Self::ApiServerKubeletClient => include_str!("../../../certs/apiserver-kubelet-client.yaml"),
             Self::KubeletServing => include_str!("../../../certs/kubelet-serving.yaml"),
@@ -105,6 +115,8 @@ pub enum Signer {
     Cluster,
     /// The front-proxy authority.
     FrontProxy,
+    /// The authority of the datastore's nodes.
+    Datastore,
 }
 
 /// How one certificate is made; see `certs/README.md`.
@@ -191,7 +203,8 @@ mod tests {
     fn every_profile_parses_and_leaves_are_signed_by_an_authority() {
         for component in Component::ALL {
             let profile = component.profile().unwrap();
-            let is_authority = matches!(component, Component::ClusterCa | Component::FrontProxyCa);
+            let is_authority =
+                matches!(component, Component::ClusterCa | Component::FrontProxyCa | Component::DatastoreCa);
             assert_eq!(profile.authority == Signer::Itself, is_authority, "{component:?}");
             assert_eq!(profile.extended_key_usages.is_empty(), is_authority, "{component:?}");
             assert_eq!(profile.key_usages.contains(&KeyUsage::KeyCertSign), is_authority, "{component:?}");

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -14,8 +16,8 @@ use crate::leaf::Leaf;
 use crate::profile::Component;
 use crate::store::{LeafRequest, Pki};
 
-/// Serves one certificate that can be swapped while connections are open: those keep the old one, new
-/// handshakes see the new one.
+/// Shows one certificate, to clients or to servers, that can be swapped while connections are open: those keep the
+/// old one, new handshakes see the new one.
 pub struct ServingCertResolver {
     current: RwLock<Arc<CertifiedKey>>,
 }
@@ -43,6 +45,20 @@ impl ServingCertResolver {
 impl ResolvesServerCert for ServingCertResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read()))
+    }
+}
+
+impl ResolvesClientCert for ServingCertResolver {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read()))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::authority::{Authority, Order, new_key};
 use crate::error::PkiError;
@@ -21,6 +23,7 @@ const SERVICE_ACCOUNT_PUBLIC: &str = "service-account.pub";
 /// ```text
 /// ca.crt ca.key                        the cluster authority
 /// front-proxy-ca.crt front-proxy-ca.key
+/// datastore-ca.crt datastore-ca.key    of the nodes' datastores; made when first asked for
 /// service-account.key                  signs tokens
 /// service-account.pub                  verifies them; may hold further keys, one PEM block each
 /// NAME.crt NAME.key                    leaves, made when first asked for
@@ -34,6 +37,8 @@ pub struct Pki {
     directory: PathBuf,
     cluster: Authority,
     front_proxy: Authority,
+    datastore: OnceLock<Authority>,
+    making: Mutex<()>,
     service_account: ServiceAccountKeys,
 }
 
@@ -81,6 +86,8 @@ impl Pki {
             directory: directory.to_owned(),
             cluster: cluster.map_err(panicked)??,
             front_proxy: front_proxy.map_err(panicked)??,
+            datastore: OnceLock::new(),
+            making: Mutex::default(),
             service_account: service_account?,
         })
     }
@@ -93,6 +100,20 @@ impl Pki {
     /// The authority of front-proxy clients.
     pub fn front_proxy_ca(&self) -> &Authority {
         &self.front_proxy
+    }
+
+    /// The authority of the datastore's nodes. It is loaded, or made, at the first call: a node that is alone needs
+    /// none.
+    ///
+    /// # Errors
+    /// As for loading.
+    pub fn datastore_ca(&self, now: Timestamp) -> Result<&Authority, PkiError> {
+        let _one = self.making.lock();
+        if let Some(authority) = self.datastore.get() {
+            return Ok(authority);
+        }
+        let authority = load_authority(&self.directory, Component::DatastoreCa, now)?;
+        Ok(self.datastore.get_or_init(|| authority))
     }
 
     /// The keys of service account tokens.
@@ -136,6 +157,7 @@ impl Pki {
         let authority = match profile.authority {
             Signer::Cluster => &self.cluster,
             Signer::FrontProxy => &self.front_proxy,
+            Signer::Datastore => self.datastore_ca(now)?,
             Signer::Itself => {
                 let reason = "an authority is no leaf".to_owned();
                 return Err(PkiError::Profile { name: name.into(), reason });

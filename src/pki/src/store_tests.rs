@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tls::{ALPN_HTTP, ChainVerifier, ClientAuth, client_config, server_config};
-use crate::{ServingCertResolver, kubeconfig};
+use crate::{PEER_NAME, PeerIdentity, ServingCertResolver, kubeconfig};
 use jiff::SignedDuration;
 use rustls::pki_types::ServerName;
 use std::os::unix::fs::PermissionsExt;
@@ -219,4 +219,28 @@ fn a_kubeconfig_carries_everything() {
         serde_saphyr::from_str(&text).unwrap();
     assert!(parsed.contains_key("users") && parsed.contains_key("contexts"));
     assert!(text.contains("current-context: \"knarr\""));
+}
+
+#[test]
+fn peers_know_each_other_by_an_authority_of_their_own() {
+    let now = Timestamp::now();
+    let directory = tempfile::tempdir().unwrap();
+    let pki = Arc::new(Pki::load_or_create(directory.path(), now).unwrap());
+    assert!(!directory.path().join("datastore-ca.key").exists(), "a node that is alone needs none");
+    let one = PeerIdentity::new(pki.clone(), "n1", now).unwrap();
+    let two = PeerIdentity::new(Arc::new(Pki::load_or_create(directory.path(), now).unwrap()), "n2", now);
+    let two = two.unwrap();
+    let client = |identity: &PeerIdentity| (*identity.client()).clone();
+    assert_eq!(handshake(one.server(), client(&two), PEER_NAME).unwrap(), 1);
+    assert!(handshake(one.server(), client(&two), "n1").is_err());
+    // The most powerful that the cluster authority signs, and a peer of another cluster, which calls itself the same.
+    let admin = pki.leaf(&LeafRequest::client(Component::Admin, ""), now).unwrap();
+    let trusting = pki.datastore_ca(now).unwrap().bundle().unwrap();
+    let intruder = client_config(&trusting, Some(&admin), &[b"h2"]).unwrap();
+    assert!(handshake(one.server(), intruder, PEER_NAME).is_err());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = Arc::new(Pki::load_or_create(elsewhere.path(), now).unwrap());
+    let foreign = PeerIdentity::new(foreign, "n1", now).unwrap();
+    assert!(handshake(one.server(), client(&foreign), PEER_NAME).is_err());
+    assert!(handshake(foreign.server(), client(&one), PEER_NAME).is_err());
 }

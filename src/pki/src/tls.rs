@@ -33,11 +33,11 @@ pub enum ClientAuth {
     Require(Vec<CertificateDer<'static>>),
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, PkiError> {
+pub(crate) fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, PkiError> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         roots.add(authority.clone()).map_err(PkiError::Tls)?;

@@ -26,7 +26,7 @@
 //! | `log_store`, `machine` | openraft's view of log and state machine |
 //! | `snapshot`, `receive` | copies of the state: made and installed; on their way in |
 //! | `wire` | requests and replies between nodes |
-//! | `transport` | who carries them; in memory, for tests |
+//! | `transport` | who carries them: HTTP/2 over TLS; in memory, for tests |
 //! | `network` | openraft's view of the other nodes |
 //! | `proposer` | groups of commands on their way to the leader |
 //! | `barrier` | consistent reads |
@@ -63,6 +63,7 @@ pub use node::Cluster;
 pub use options::{ClusterOptions, Ticket, Timing};
 pub use plan::{Candidate, Goal, Step, plan};
 pub use status::{MemberStatus, NodeReport, Status};
+pub use transport::http::{Answerer, HttpTransport, serve};
 pub use transport::memory::Switchboard;
 pub use transport::{Endpoint, Peer, Transport, TransportError};
 pub use types::{Member, Role};

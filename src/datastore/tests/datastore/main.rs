@@ -13,6 +13,8 @@ mod disk;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod past;

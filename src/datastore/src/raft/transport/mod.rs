@@ -1,5 +1,6 @@
 //! Who carries messages between nodes.
 
+pub(crate) mod http;
 pub(crate) mod memory;
 
 use crate::raft::types::Member;
