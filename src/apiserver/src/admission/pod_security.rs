@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chain::{Operation, Plugin, Request};
-use super::pod_security_checks::{Violation, violations};
+use super::pod_security_checks::{Level, Violation, violations};
 use super::pod_security_policy::{PodSecurityConfiguration, Policy, Standard};
 use super::support::forbidden;
 use crate::cached::Memo;
@@ -54,17 +54,26 @@ impl PodSecurity {
         if !asked.errors.is_empty() && new_errors {
             return Err(Status::invalid(request.kind, apimachinery::meta::name(object), &asked.errors));
         }
-        let Some(before) = before else { return Ok(()) };
-        let enforced = &asked.enforce;
-        if *enforced == before.enforce || enforced.level <= before.enforce.level {
+        let name = apimachinery::meta::name(object);
+        if self.configured.exemptions.has_namespace(name) {
+            let labelled = |key: &str| apimachinery::meta::label(object, key).is_some();
+            if let Some(told) = self.configured.ignored(&asked, name, labelled) {
+                request.warnings.add(told);
+            }
             return Ok(());
         }
-        let name = apimachinery::meta::name(object);
+        let Some(before) = before.map(|before| before.enforce) else { return Ok(()) };
+        let enforced = asked.enforce;
+        let relaxed = enforced.version == before.version && enforced.level <= before.level;
+        if enforced.level == Level::Privileged || relaxed {
+            return Ok(());
+        }
         let pods = apimachinery::gvk::GroupResource::new("", "pods");
         let mut reported: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pod in self.registry.list_values(&pods, name).await?.iter().take(PODS_CHECKED) {
             let spec = pod.get("spec").cloned().unwrap_or_default();
-            let found = violations(enforced.level, &spec, apimachinery::meta::annotations(pod));
+            let found =
+                violations(enforced.level, enforced.version, &spec, apimachinery::meta::annotations(pod));
             if !found.is_empty() {
                 let reasons: Vec<&str> = found.iter().map(|violation| violation.reason).collect();
                 let pod = apimachinery::meta::name(pod).to_owned();
@@ -158,7 +167,7 @@ impl Plugin for PodSecurity {
             request.annotations.add(ERROR, format!("Failed to parse policy: {}", errors.join(", ")));
         }
         let annotations = apimachinery::meta::annotations(pod);
-        let check = |asked: &Standard| tell(&violations(asked.level, &spec, annotations));
+        let check = |asked: &Standard| tell(&violations(asked.level, asked.version, &spec, annotations));
         let mut refused = None;
         if is_pod {
             request.annotations.add(ENFORCED, policy.enforce.to_string());

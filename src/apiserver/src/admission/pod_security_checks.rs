@@ -1,10 +1,13 @@
-//! The checks of the Pod Security Standards, levels baseline and restricted, at their latest version.
+//! The Pod Security Standards, levels baseline and restricted, in the form that each version of Kubernetes gave them.
 //!
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::support::{CONTAINER_LISTS, items, text};
+use super::{pod_security_baseline as baseline, pod_security_restricted as restricted};
 
 /// How strict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +37,39 @@ impl Level {
     }
 }
 
+/// The minor version of Kubernetes whose form of the standards is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version(u32);
+
+impl Version {
+    pub(super) const LATEST: Self = Self(u32::MAX);
+
+    /// Reads `latest` or `v1.x`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text == "latest" {
+            return Some(Self::LATEST);
+        }
+        let minor = text.strip_prefix("v1.")?;
+        let canonical = minor == "0" || minor.starts_with(|first: char| ('1'..='9').contains(&first));
+        let digits = minor.bytes().all(|byte| byte.is_ascii_digit());
+        if canonical && digits { minor.parse().ok().map(Self) } else { None }
+    }
+
+    /// Whether it has what a minor version brought.
+    pub(super) fn has(self, minor: u32) -> bool {
+        self.0 >= minor
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::LATEST => formatter.write_str("latest"),
+            Self(minor) => write!(formatter, "v1.{minor}"),
+        }
+    }
+}
+
 /// One check that a pod does not pass.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation {
@@ -41,58 +77,56 @@ pub(super) struct Violation {
     pub(super) detail: String,
 }
 
-/// A pod's spec, with the containers of all lists.
-struct Pod<'a> {
-    spec: &'a Value,
-    containers: Vec<&'a Value>,
-    windows: bool,
+impl Violation {
+    pub(super) fn some(reason: &'static str, detail: String) -> Option<Self> {
+        Some(Self { reason, detail })
+    }
 }
 
-const SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
-const CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
-const SELINUX_TYPES: [&str; 5] =
-    ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-const RESTRICTED_VOLUMES: [&str; 8] = [
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
+/// One check of the standards.
+struct Check {
+    level: Level,
+    /// The minor version that brought it.
+    since: u32,
+    /// The minor version from which on another stands in its place at level restricted.
+    replaced: u32,
+    run: fn(&Pod<'_>) -> Option<Violation>,
+}
+
+/// For checks that stay at every level.
+const NEVER: u32 = u32::MAX;
+
+const fn check(level: Level, since: u32, replaced: u32, run: fn(&Pod<'_>) -> Option<Violation>) -> Check {
+    Check { level, since, replaced, run }
+}
+
+/// In the order in which they are told.
+const CHECKS: [Check; 19] = [
+    check(Level::Baseline, 0, NEVER, baseline::app_armor),
+    check(Level::Baseline, 0, 22, baseline::capabilities),
+    check(Level::Baseline, 0, NEVER, baseline::host_namespaces),
+    check(Level::Baseline, 0, 0, baseline::host_path),
+    check(Level::Baseline, 0, NEVER, baseline::host_ports),
+    check(Level::Baseline, 34, NEVER, baseline::host_probes),
+    check(Level::Baseline, 0, NEVER, baseline::privileged),
+    check(Level::Baseline, 0, 35, baseline::proc_mount),
+    check(Level::Baseline, 0, NEVER, baseline::selinux),
+    check(Level::Baseline, 0, 19, baseline::seccomp),
+    check(Level::Baseline, 0, NEVER, baseline::sysctls),
+    check(Level::Baseline, 0, NEVER, baseline::windows_host_process),
+    check(Level::Restricted, 8, NEVER, restricted::escalation),
+    check(Level::Restricted, 22, NEVER, restricted::capabilities),
+    check(Level::Restricted, 35, NEVER, baseline::proc_mount_everywhere),
+    check(Level::Restricted, 0, NEVER, restricted::volumes),
+    check(Level::Restricted, 0, NEVER, restricted::non_root),
+    check(Level::Restricted, 23, NEVER, restricted::user),
+    check(Level::Restricted, 19, NEVER, restricted::seccomp),
 ];
 
-/// What a pod does not pass at a level, in the order of the standard's names.
+/// What a pod does not pass at a level, in the form that a version gave it.
 pub(super) fn violations(
     level: Level,
+    version: Version,
     spec: &Value,
     annotations: Option<&Map<String, Value>>,
 ) -> Vec<Violation> {
@@ -101,356 +135,71 @@ pub(super) fn violations(
     }
     let containers: Vec<&Value> =
         CONTAINER_LISTS.iter().flat_map(|list| items(spec, &format!("/{list}"))).collect();
-    let pod = Pod { spec, containers, windows: text(spec, "/os/name") == "windows" };
-    let mut found = Vec::new();
-    pod.host_namespaces(&mut found);
-    pod.host_path(&mut found);
-    pod.host_ports(&mut found);
-    pod.host_probes(&mut found);
-    pod.privileged(&mut found);
-    pod.proc_mount(&mut found);
-    pod.seccomp(level, &mut found);
-    pod.selinux(&mut found);
-    pod.sysctls(&mut found);
-    pod.windows_host_process(&mut found);
-    pod.app_armor(annotations, &mut found);
-    if level == Level::Baseline {
-        pod.capabilities_baseline(&mut found);
-    } else {
-        pod.escalation(&mut found);
-        pod.capabilities_restricted(&mut found);
-        pod.volumes_restricted(&mut found);
-        pod.non_root(&mut found);
-        pod.user(&mut found);
-    }
-    found
+    let pod = Pod { spec, annotations, containers, version };
+    let asked = |check: &&Check| {
+        check.level <= level
+            && version.has(check.since)
+            && !(level == Level::Restricted && check.replaced != NEVER && version.has(check.replaced))
+    };
+    CHECKS.iter().filter(asked).filter_map(|check| (check.run)(&pod)).collect()
 }
 
-/// `container "a"` or `containers "a", "b"`, then `must` for one and many alike.
-fn named(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    format!("{} {}", if names.len() == 1 { "container" } else { "containers" }, quoted.join(", "))
+/// A pod, with the containers of all lists, and the version of the standards that it is held to.
+pub(super) struct Pod<'a> {
+    pub(super) spec: &'a Value,
+    pub(super) annotations: Option<&'a Map<String, Value>>,
+    pub(super) containers: Vec<&'a Value>,
+    pub(super) version: Version,
 }
 
 impl<'a> Pod<'a> {
     /// The names of the containers of which something holds.
-    fn those(&self, holds: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+    pub(super) fn those(&self, holds: impl Fn(&Value) -> bool) -> Vec<&'a str> {
         self.containers.iter().filter(|one| holds(one)).map(|one| text(one, "/name")).collect()
     }
 
-    fn host_namespaces(&self, found: &mut Vec<Violation>) {
-        let used: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]
-            .into_iter()
-            .filter(|field| self.spec.get(field).and_then(Value::as_bool) == Some(true))
-            .map(|field| format!("{field}=true"))
-            .collect();
-        if !used.is_empty() {
-            found.push(Violation { reason: "host namespaces", detail: used.join(", ") });
-        }
+    /// Who of the pod itself and its containers something holds of, such as `pod and container "a"`.
+    pub(super) fn setters(&self, holds: impl Fn(&Value) -> bool) -> Option<String> {
+        let names = self.those(&holds);
+        let pod = holds(self.spec).then(|| "pod".to_owned());
+        let all: Vec<String> = pod.into_iter().chain((!names.is_empty()).then(|| named(&names))).collect();
+        (!all.is_empty()).then(|| all.join(" and "))
     }
 
-    fn host_path(&self, found: &mut Vec<Violation>) {
-        let names: Vec<String> = items(self.spec, "/volumes")
-            .iter()
-            .filter(|volume| volume.get("hostPath").is_some_and(|path| !path.is_null()))
-            .map(|volume| format!("{:?}", text(volume, "/name")))
-            .collect();
-        if !names.is_empty() {
-            let word = if names.len() == 1 { "volume" } else { "volumes" };
-            found.push(Violation {
-                reason: "hostPath volumes",
-                detail: format!("{word} {}", names.join(", ")),
-            });
-        }
+    /// The different values at a pointer in the pod and its containers that are not good, ordered.
+    pub(super) fn bad_values(&self, pointer: &str, good: impl Fn(&str) -> bool) -> BTreeSet<&'a str> {
+        let everywhere = std::iter::once(self.spec).chain(self.containers.iter().copied());
+        everywhere
+            .filter_map(|one| one.pointer(pointer).and_then(Value::as_str))
+            .filter(|text| !good(text))
+            .collect()
     }
 
-    fn host_ports(&self, found: &mut Vec<Violation>) {
-        let ports = |container: &Value| -> Vec<String> {
-            let used = items(container, "/ports").iter().filter_map(|port| port.get("hostPort")?.as_i64());
-            used.filter(|port| *port != 0).map(|port| port.to_string()).collect()
-        };
-        let names = self.those(|container| !ports(container).is_empty());
-        if !names.is_empty() {
-            let mut all: Vec<String> =
-                self.containers.iter().flat_map(|container| ports(container)).collect();
-            all.sort();
-            all.dedup();
-            let word = if all.len() == 1 { "hostPort" } else { "hostPorts" };
-            let verb = if names.len() == 1 { "uses" } else { "use" };
-            found.push(Violation {
-                reason: "hostPort",
-                detail: format!("{} {verb} {word} {}", named(&names), all.join(", ")),
-            });
-        }
+    /// Whether it runs in a user namespace of its own, in which root is nobody outside (KEP-127).
+    pub(super) fn has_own_users(&self) -> bool {
+        self.spec.get("hostUsers") == Some(&Value::Bool(false))
     }
 
-    fn host_probes(&self, found: &mut Vec<Violation>) {
-        const PLACES: [&str; 5] = [
-            "/livenessProbe",
-            "/readinessProbe",
-            "/startupProbe",
-            "/lifecycle/postStart",
-            "/lifecycle/preStop",
-        ];
-        let names = self.those(|container| {
-            PLACES.iter().any(|place| {
-                ["httpGet", "tcpSocket"]
-                    .iter()
-                    .any(|kind| !text(container, &format!("{place}/{kind}/host")).is_empty())
-            })
-        });
-        if !names.is_empty() {
-            let verb = if names.len() == 1 { "uses" } else { "use" };
-            found.push(Violation {
-                reason: "probe or lifecycle host",
-                detail: format!("{} {verb} probe or lifecycle hosts", named(&names)),
-            });
-        }
+    /// Whether it is exempt from what only Linux knows.
+    pub(super) fn is_windows(&self) -> bool {
+        self.version.has(25) && text(self.spec, "/os/name") == "windows"
     }
+}
 
-    fn privileged(&self, found: &mut Vec<Violation>) {
-        let privileged = |one: &Value| one.pointer("/securityContext/privileged") == Some(&Value::Bool(true));
-        let names = self.those(privileged);
-        if !names.is_empty() {
-            let detail = format!("{} must not set securityContext.privileged=true", named(&names));
-            found.push(Violation { reason: "privileged", detail });
-        }
-    }
+/// `container "a"` or `containers "a", "b"`.
+pub(super) fn named(names: &[&str]) -> String {
+    format!("{} {}", plural(names.len(), "container", "containers"), quoted(names))
+}
 
-    fn proc_mount(&self, found: &mut Vec<Violation>) {
-        // In a user namespace of its own a pod may see all of /proc.
-        if self.spec.get("hostUsers").and_then(Value::as_bool) == Some(false) {
-            return;
-        }
-        let other = |one: &Value| !matches!(text(one, "/securityContext/procMount"), "" | "Default");
-        let names = self.those(other);
-        if !names.is_empty() {
-            let detail = format!("{} must not set securityContext.procMount", named(&names));
-            found.push(Violation { reason: "procMount", detail });
-        }
-    }
+/// All in quotes, with commas between.
+pub(super) fn quoted<'a>(texts: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>) -> String {
+    let quoted: Vec<String> = texts.into_iter().map(|text| format!("\"{}\"", text.as_ref())).collect();
+    quoted.join(", ")
+}
 
-    fn seccomp(&self, level: Level, found: &mut Vec<Violation>) {
-        if level == Level::Restricted && self.windows {
-            return;
-        }
-        const PROFILE: &str = "/securityContext/seccompProfile/type";
-        let allowed = |kind: &str| matches!(kind, "RuntimeDefault" | "Localhost");
-        let of_pod = text(self.spec, PROFILE);
-        let forbidden = |kind: &str| !kind.is_empty() && !allowed(kind);
-        let mut details = Vec::new();
-        if forbidden(of_pod) {
-            details.push("pod".to_owned());
-        }
-        let names = self.those(|one| forbidden(text(one, PROFILE)));
-        if !names.is_empty() {
-            details.push(named(&names));
-        }
-        if !details.is_empty() {
-            let detail = format!(
-                "{} must not set securityContext.seccompProfile.type to \"Unconfined\"",
-                details.join(" and ")
-            );
-            found.push(Violation { reason: "seccompProfile", detail });
-            return;
-        }
-        if level == Level::Restricted && !allowed(of_pod) {
-            let names = self.those(|one| text(one, PROFILE).is_empty());
-            if !names.is_empty() {
-                let detail = format!(
-                    "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
-                    named(&names)
-                );
-                found.push(Violation { reason: "seccompProfile", detail });
-            }
-        }
-    }
-
-    fn selinux(&self, found: &mut Vec<Violation>) {
-        let bad = |one: &Value| {
-            !SELINUX_TYPES.contains(&text(one, "/securityContext/seLinuxOptions/type"))
-                || !text(one, "/securityContext/seLinuxOptions/user").is_empty()
-                || !text(one, "/securityContext/seLinuxOptions/role").is_empty()
-        };
-        let mut details = Vec::new();
-        if bad(self.spec) {
-            details.push("pod".to_owned());
-        }
-        let names = self.those(bad);
-        if !names.is_empty() {
-            details.push(named(&names));
-        }
-        if !details.is_empty() {
-            let detail = format!("{} set forbidden securityContext.seLinuxOptions", details.join(" and "));
-            found.push(Violation { reason: "seLinuxOptions", detail });
-        }
-    }
-
-    fn sysctls(&self, found: &mut Vec<Violation>) {
-        let names: Vec<&str> = items(self.spec, "/securityContext/sysctls")
-            .iter()
-            .map(|sysctl| text(sysctl, "/name"))
-            .filter(|name| !SYSCTLS.contains(name))
-            .collect();
-        if !names.is_empty() {
-            found.push(Violation { reason: "forbidden sysctls", detail: names.join(", ") });
-        }
-    }
-
-    fn windows_host_process(&self, found: &mut Vec<Violation>) {
-        const FIELD: &str = "/securityContext/windowsOptions/hostProcess";
-        let set = |one: &Value| one.pointer(FIELD) == Some(&Value::Bool(true));
-        let names = self.those(set);
-        if set(self.spec) || !names.is_empty() {
-            let who = if names.is_empty() { "pod".to_owned() } else { named(&names) };
-            let detail = format!("{who} must not set securityContext.windowsOptions.hostProcess=true");
-            found.push(Violation { reason: "hostProcess", detail });
-        }
-    }
-
-    fn app_armor(&self, annotations: Option<&Map<String, Value>>, found: &mut Vec<Violation>) {
-        const FIELD: &str = "/securityContext/appArmorProfile/type";
-        const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
-        let bad = |one: &Value| text(one, FIELD) == "Unconfined";
-        let annotated = annotations.into_iter().flatten().any(|(key, value)| {
-            let value = value.as_str().unwrap_or("");
-            key.starts_with(ANNOTATION)
-                && !(value.is_empty() || value == "runtime/default" || value.starts_with("localhost/"))
-        });
-        if bad(self.spec) || annotated || !self.those(bad).is_empty() {
-            let detail = "must not set AppArmor profile type to \"Unconfined\"".to_owned();
-            found.push(Violation { reason: "forbidden AppArmor profile", detail });
-        }
-    }
-
-    fn capabilities_baseline(&self, found: &mut Vec<Violation>) {
-        let extra = |one: &Value| -> Vec<String> {
-            let added = items(one, "/securityContext/capabilities/add").iter().filter_map(Value::as_str);
-            added.filter(|name| !CAPABILITIES.contains(name)).map(|name| format!("{name:?}")).collect()
-        };
-        let names = self.those(|one| !extra(one).is_empty());
-        if !names.is_empty() {
-            let mut all: Vec<String> = self.containers.iter().flat_map(|one| extra(one)).collect();
-            all.sort();
-            all.dedup();
-            let detail = format!(
-                "{} must not include {} in securityContext.capabilities.add",
-                named(&names),
-                all.join(", ")
-            );
-            found.push(Violation { reason: "non-default capabilities", detail });
-        }
-    }
-
-    fn escalation(&self, found: &mut Vec<Violation>) {
-        if self.windows {
-            return;
-        }
-        let may = |one: &Value| {
-            one.pointer("/securityContext/allowPrivilegeEscalation") != Some(&Value::Bool(false))
-        };
-        let names = self.those(may);
-        if !names.is_empty() {
-            let detail = format!("{} must set securityContext.allowPrivilegeEscalation=false", named(&names));
-            found.push(Violation { reason: "allowPrivilegeEscalation != false", detail });
-        }
-    }
-
-    fn capabilities_restricted(&self, found: &mut Vec<Violation>) {
-        if self.windows {
-            return;
-        }
-        let list = |one: &Value, which: &str| -> Vec<String> {
-            let list = items(one, &format!("/securityContext/capabilities/{which}"));
-            list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-        };
-        let keeps = self.those(|one| !list(one, "drop").iter().any(|name| name == "ALL"));
-        let extra = |one: &Value| -> Vec<String> {
-            list(one, "add").into_iter().filter(|name| name != "NET_BIND_SERVICE").collect()
-        };
-        let adds = self.those(|one| !extra(one).is_empty());
-        let mut details = Vec::new();
-        if !keeps.is_empty() {
-            details.push(format!("{} must set securityContext.capabilities.drop=[\"ALL\"]", named(&keeps)));
-        }
-        if !adds.is_empty() {
-            let mut all: Vec<String> =
-                self.containers.iter().flat_map(|one| extra(one)).map(|name| format!("{name:?}")).collect();
-            all.sort();
-            all.dedup();
-            details.push(format!(
-                "{} must not include {} in securityContext.capabilities.add",
-                named(&adds),
-                all.join(", ")
-            ));
-        }
-        if !details.is_empty() {
-            found.push(Violation { reason: "unrestricted capabilities", detail: details.join("; ") });
-        }
-    }
-
-    fn volumes_restricted(&self, found: &mut Vec<Violation>) {
-        let (mut names, mut kinds) = (Vec::new(), Vec::new());
-        for volume in items(self.spec, "/volumes") {
-            let sources = volume.as_object().into_iter().flatten().filter(|(key, _)| *key != "name");
-            for (kind, _) in sources.filter(|(kind, _)| !RESTRICTED_VOLUMES.contains(&kind.as_str())) {
-                names.push(format!("{:?}", text(volume, "/name")));
-                kinds.push(format!("{kind:?}"));
-            }
-        }
-        kinds.sort();
-        kinds.dedup();
-        if !names.is_empty() {
-            let (word, verb) = if names.len() == 1 { ("volume", "uses") } else { ("volumes", "use") };
-            let kind_word = if kinds.len() == 1 { "type" } else { "types" };
-            let detail = format!(
-                "{word} {} {verb} restricted volume {kind_word} {}",
-                names.join(", "),
-                kinds.join(", ")
-            );
-            found.push(Violation { reason: "restricted volume types", detail });
-        }
-    }
-
-    fn non_root(&self, found: &mut Vec<Violation>) {
-        // In a user namespace of its own root is nobody outside.
-        if self.spec.get("hostUsers").and_then(Value::as_bool) == Some(false) {
-            return;
-        }
-        const FIELD: &str = "/securityContext/runAsNonRoot";
-        let of_pod = self.spec.pointer(FIELD).and_then(Value::as_bool);
-        let explicit = self.those(|one| one.pointer(FIELD) == Some(&Value::Bool(false)));
-        let implicit = self.those(|one| !one.pointer(FIELD).is_some_and(Value::is_boolean));
-        let detail = if of_pod == Some(false) && !implicit.is_empty() {
-            "pod must not set securityContext.runAsNonRoot=false".to_owned()
-        } else if !explicit.is_empty() {
-            format!("{} must not set securityContext.runAsNonRoot=false", named(&explicit))
-        } else if of_pod != Some(true) && !implicit.is_empty() {
-            format!("pod or {} must set securityContext.runAsNonRoot=true", named(&implicit))
-        } else {
-            return;
-        };
-        found.push(Violation { reason: "runAsNonRoot != true", detail });
-    }
-
-    fn user(&self, found: &mut Vec<Violation>) {
-        if self.spec.get("hostUsers").and_then(Value::as_bool) == Some(false) {
-            return;
-        }
-        let root = |one: &Value| one.pointer("/securityContext/runAsUser").and_then(Value::as_i64) == Some(0);
-        let mut details = Vec::new();
-        if root(self.spec) {
-            details.push("pod".to_owned());
-        }
-        let names = self.those(root);
-        if !names.is_empty() {
-            details.push(named(&names));
-        }
-        if !details.is_empty() {
-            let detail = format!("{} must not set runAsUser=0", details.join(" and "));
-            found.push(Violation { reason: "runAsUser=0", detail });
-        }
-    }
+/// One word or the other.
+pub(super) fn plural(count: usize, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
 }
 
 #[cfg(test)]

@@ -7,24 +7,23 @@ use apimachinery::field::{ErrorList, FieldError, Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::pod_security_checks::Level;
+use super::pod_security_checks::{Level, Version};
 use crate::settings_file::{self, ConfigurationError};
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
-const LATEST: &str = "latest";
 const CONFIGURATION_GROUP: &str = "pod-security.admission.config.k8s.io";
 const MODES: [&str; 3] = ["enforce", "audit", "warn"];
 
-/// A level, and the version of Kubernetes whose form of it is meant. The checks are always those of the latest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A level, and the version of Kubernetes whose form of it is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standard {
     pub(super) level: Level,
-    version: String,
+    pub(super) version: Version,
 }
 
 impl Default for Standard {
     fn default() -> Self {
-        Self { level: Level::Privileged, version: LATEST.to_owned() }
+        Self { level: Level::Privileged, version: Version::LATEST }
     }
 }
 
@@ -81,6 +80,34 @@ impl PodSecurityConfiguration {
         if errors.is_empty() { Ok(read) } else { Err(ConfigurationError::Invalid(errors)) }
     }
 
+    /// What a namespace that nothing is asked of is told of labels that ask something; `None` when there are none.
+    pub(super) fn ignored(
+        &self,
+        policy: &Policy,
+        namespace: &str,
+        labelled: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        let defaults = Policy::of(|_| None, self);
+        if policy.asks_nothing()
+            || [policy.enforce, policy.audit, policy.warn]
+                == [defaults.enforce, defaults.audit, defaults.warn]
+        {
+            return None;
+        }
+        let asked = [("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn)]
+            .into_iter()
+            .filter(|(_, asked)| asked.level != Level::Privileged)
+            .filter(|(mode, _)| {
+                labelled(&format!("{PREFIX}{mode}")) || labelled(&format!("{PREFIX}{mode}-version"))
+            })
+            .map(|(mode, asked)| format!("{mode}={asked}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        Some(format!(
+            "namespace {namespace:?} is exempt from Pod Security, and the policy ({asked}) will be ignored"
+        ))
+    }
+
     fn default_of(&self, mode: &str) -> Option<&str> {
         self.defaults.get(mode).map(String::as_str)
     }
@@ -89,10 +116,15 @@ impl PodSecurityConfiguration {
 impl Exemptions {
     /// Why nothing is asked of the pods of a namespace or user; in the words of the audit annotation.
     pub(super) fn of_request(&self, namespace: &str, user: &str) -> Option<&'static str> {
-        if self.namespaces.iter().any(|exempt| exempt == namespace) {
+        if self.has_namespace(namespace) {
             return Some("namespace");
         }
         self.usernames.iter().any(|exempt| exempt == user).then_some("user")
+    }
+
+    /// Whether nothing is asked of the pods of a namespace.
+    pub(super) fn has_namespace(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|exempt| exempt == namespace)
     }
 
     /// Why nothing is asked of a pod.
@@ -120,11 +152,10 @@ impl Policy {
             }
             let key = format!("{key}-version");
             if let Some(text) = label(&key).or_else(|| configured.default_of(&format!("{mode}-version"))) {
-                if is_version(text) {
-                    text.clone_into(&mut standard.version);
-                } else {
+                standard.version = Version::parse(text).unwrap_or_else(|| {
                     errors.push(invalid(&key, text, "must be \"latest\" or \"v1.x\""));
-                }
+                    Version::LATEST
+                });
             }
             standard
         };
@@ -133,7 +164,7 @@ impl Policy {
         let mut warn = read("warn", Level::Privileged);
         if label("pod-security.kubernetes.io/warn").is_none() && enforce.level > warn.level {
             // What makes pods is never refused: its author is warned that the pods will be.
-            warn.clone_from(&enforce);
+            warn = enforce;
         }
         Self { enforce, audit, warn, errors }
     }
@@ -160,11 +191,6 @@ impl Policy {
 
 fn invalid(key: &str, text: &str, why: &str) -> FieldError {
     FieldError::invalid(&Path::new("metadata").child("labels").key(key), text, why)
-}
-
-fn is_version(text: &str) -> bool {
-    let minor = text.strip_prefix("v1.");
-    text == LATEST || minor.is_some_and(|n| n == "0" || (!n.starts_with('0') && n.parse::<u32>().is_ok()))
 }
 
 #[cfg(test)]
@@ -219,6 +245,14 @@ mod tests {
         assert_eq!((exempt.of_request("a", "op"), exempt.of_request("a", "b")), (Some("user"), None));
         assert_eq!(exempt.of_pod(&serde_json::json!({"runtimeClassName": "vm"})), Some("runtimeClass"));
         assert_eq!(exempt.of_pod(&serde_json::json!({})), None);
+        let asked = Policy::of_labels(&labels, &configured);
+        let told = configured.ignored(&asked, "kube-system", |key| labels.contains_key(key));
+        assert_eq!(
+            told.unwrap(),
+            "namespace \"kube-system\" is exempt from Pod Security, and the policy (enforce=restricted:v1.30) will be ignored"
+        );
+        let default = Policy::of(|_| None, &configured);
+        assert_eq!(configured.ignored(&default, "kube-system", |_| false), None);
         assert!(read("defaults: {enforce: strict}").is_err());
         assert!(read("defaults: {enforced: baseline}").is_err());
     }

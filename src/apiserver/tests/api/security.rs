@@ -219,6 +219,75 @@ async fn a_strict_namespace_refuses_and_warns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_keeps_the_version_of_the_standards_that_it_names() {
+    let server = TestServer::start().await;
+    let labels = |version: &str| {
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "strict", "labels": {
+            "pod-security.kubernetes.io/enforce": "baseline",
+            "pod-security.kubernetes.io/enforce-version": version}}})
+    };
+    server.post("/api/v1/namespaces", &labels("v1.33")).await.expect(201);
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    server.post("/api/v1/namespaces/strict/serviceaccounts", &account).await.expect(201);
+    let pod = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [
+            {"name": "c", "image": "i", "livenessProbe": {"httpGet": {"host": "h", "port": 80}}}]}})
+    };
+    server.post("/api/v1/namespaces/strict/pods", &pod("old")).await.expect(201);
+    let changed = server.put("/api/v1/namespaces/strict", &labels("v1.34")).await;
+    changed.expect(200);
+    let warnings = changed.warnings();
+    assert!(warnings.iter().any(|told| told.contains("old: probe or lifecycle host")), "{warnings:?}");
+    let refused = server.post("/api/v1/namespaces/strict/pods", &pod("new")).await.expect(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"new\" is forbidden: violates PodSecurity \"baseline:v1.34\": probe or lifecycle host (container \"c\" uses probe or lifecycle host \"h\")"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_devices_that_others_use_need_a_marked_namespace() {
+    let server = TestServer::start().await;
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let spec = json!({"devices": {"requests": [
+        {"name": "r", "exactly": {"deviceClassName": "c", "adminAccess": true}}]}});
+    let claim = json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+        "metadata": {"name": "a"}, "spec": spec});
+    let template = json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
+        "metadata": {"name": "a"}, "spec": {"spec": spec}});
+    let why = "spec.devices.requests[0].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+    let refused = server.post(claims, &claim).await.expect(422);
+    assert_eq!(refused["message"], format!("ResourceClaim.resource.k8s.io \"a\" is invalid: {why}"));
+    let templates = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates";
+    let refused = server.post(templates, &template).await.expect(422);
+    assert!(refused["message"].as_str().unwrap().ends_with(why), "{refused}");
+    let mark = json!({"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}});
+    server.patch("merge", "/api/v1/namespaces/default", &mark).await.expect(200);
+    server.post(claims, &claim).await.expect(201);
+    server.post(templates, &template).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_says_since_when_it_is_in_its_phase() {
+    let server = TestServer::start().await;
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/v"}}});
+    let made = server.post("/api/v1/persistentvolumes", &volume).await.expect(201);
+    let since = made["status"]["lastPhaseTransitionTime"].as_str().unwrap();
+    assert_eq!(since, made["metadata"]["creationTimestamp"].as_str().unwrap());
+    let mut given = made.clone();
+    given["status"] = json!({"phase": "Available", "lastPhaseTransitionTime": "2001-01-01T00:00:00Z"});
+    let uri = "/api/v1/persistentvolumes/v/status";
+    let changed = server.put(uri, &given).await.expect(200);
+    assert_eq!(changed["status"]["lastPhaseTransitionTime"], "2001-01-01T00:00:00Z");
+    let mut released = changed.clone();
+    released["status"] = json!({"phase": "Released"});
+    let changed = server.put(uri, &released).await.expect(200);
+    assert_ne!(changed["status"]["lastPhaseTransitionTime"], "2001-01-01T00:00:00Z");
+    assert!(changed["status"]["lastPhaseTransitionTime"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn others_can_verify_tokens_by_the_published_keys() {
     let server = TestServer::start().await;
     let document = server.get("/.well-known/openid-configuration").await.expect(200);
