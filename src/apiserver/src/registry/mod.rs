@@ -2,8 +2,10 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/registry` and `pkg/registry`.
 
+mod admin_access;
 mod certificates;
 pub(crate) mod core;
+mod dates;
 pub(crate) mod deletion;
 mod error;
 mod extractor;

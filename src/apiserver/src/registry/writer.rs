@@ -7,7 +7,7 @@ use super::error::status;
 use super::key::key;
 use super::served::Served;
 use super::store::{self, Registry};
-use super::{certificates, meta_rules, strategy};
+use super::{admin_access, certificates, dates, meta_rules, strategy};
 use crate::admission::{Chain, Operation, Request, Warnings};
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
@@ -128,8 +128,10 @@ impl Writer<'_> {
     async fn finish_create(&self, object: &mut Value, namespace: &str) -> Result<Bytes> {
         let name = meta::name(object).to_owned();
         let rules = self.served.rules();
+        dates::created(self.served, object, self.now);
         let mut errors = api::meta::validate_object_meta(object, self.served.namespaced, rules.name_rule());
         errors.extend(rules.validate(object));
+        errors.extend(admin_access::check(self.registry, self.served, "", object, None).await?);
         self.check(&name, &errors)?;
         let request = self.request(Operation::Create, namespace, &name, None);
         self.chain.validate(&request, object).await?;
@@ -243,9 +245,7 @@ impl Writer<'_> {
             "status" => rules.prepare_for_status_update(object, old),
             other => rules.prepare_for_subresource_update(other, object, old),
         }
-        if !self.subresource.is_empty() {
-            certificates::date_conditions(self.served, object, old, self.now);
-        }
+        dates::updated(self.served, self.subresource, object, old, self.now);
         let status_counts = self.served.as_custom().is_some() && !self.served.has_status();
         if self.counts_generation() && meta_rules::desired_state_differs(object, old, status_counts) {
             meta::set(object, "generation", meta::generation(old) + 1);
@@ -256,6 +256,9 @@ impl Writer<'_> {
             "status" => rules.validate_status_update(object, old),
             other => rules.validate_subresource_update(other, object, old),
         });
+        errors.extend(
+            admin_access::check(self.registry, self.served, self.subresource, object, Some(old)).await?,
+        );
         self.check(name, &errors)?;
         self.admit_updated(&request, object).await?;
         if self.subresource.is_empty() {
