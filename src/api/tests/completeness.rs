@@ -273,7 +273,10 @@ fn what_an_empty_spec_lacks_is_told() {
         (
             "apps",
             "DaemonSet",
-            &["spec.selector: Required value", "spec.template.spec.containers: Required value"],
+            &[
+                "spec.template.metadata.labels: Invalid value: {}: `selector` does not match template `labels`",
+                "spec.template.spec.containers: Required value",
+            ],
         ),
         (
             "apps",

@@ -65,7 +65,13 @@ impl Kind for DaemonSet {
     fn validate(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let (path, spec) = (Path::new("spec"), field(object, "spec"));
-        workload::selector_and_template(spec, "daemonset", &path, &mut errors);
+        workload::given_selector(spec, "daemonset", &path, &mut errors);
+        if !has(spec, "selector") {
+            // None selects nothing.
+            let labels = at(spec, &["template", "metadata", "labels"]);
+            workload::not_selected(labels, &path.child("template"), &mut errors);
+        }
+        workload::template(spec, &path, &mut errors);
         workload::always_restarted(spec, "DaemonSet", &path, &mut errors);
         non_negative(spec, "minReadySeconds", &path, &mut errors);
         non_negative(spec, "revisionHistoryLimit", &path, &mut errors);
@@ -213,6 +219,21 @@ mod tests {
             told(&json!({"type": "Now"})),
             [
                 "spec.updateStrategy: Unsupported value: {\"type\":\"Now\"}: supported values: \"RollingUpdate\", \"OnDelete\""
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_selector_the_labels_match_nothing() {
+        let spec = json!({"template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}});
+        let mut object = json!({"spec": spec});
+        DaemonSet.default(&mut object);
+        let told: Vec<String> = DaemonSet.validate(&object).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`"
             ]
         );
     }

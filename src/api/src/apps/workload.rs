@@ -14,17 +14,24 @@ use serde_json::{Map, Value};
 /// The selector of a workload's spec: there, not empty, well formed, and matching the template's labels. `words`
 /// is what the message calls the kind.
 pub fn selector_and_template(spec: &Value, words: &str, path: &Path, errors: &mut ErrorList) {
-    let own = path.child("selector");
-    match spec.get("selector") {
-        None => errors.required(&own, ""),
-        Some(selector) => {
-            label_selector(spec, "selector", path, errors);
-            if selector_is_empty(selector) {
-                errors.invalid(&own, selector.clone(), format!("empty selector is invalid for {words}"));
-            }
-        }
+    if spec.get("selector").is_none() {
+        errors.required(&path.child("selector"), "");
     }
+    given_selector(spec, words, path, errors);
     template(spec, path, errors);
+}
+
+/// The selector of a spec, if there is one: as [`selector_and_template`].
+pub fn given_selector(spec: &Value, words: &str, path: &Path, errors: &mut ErrorList) {
+    let Some(selector) = spec.get("selector") else { return };
+    label_selector(spec, "selector", path, errors);
+    if selector_is_empty(selector) {
+        errors.invalid(
+            &path.child("selector"),
+            selector.clone(),
+            format!("empty selector is invalid for {words}"),
+        );
+    }
 }
 
 /// The template, whose labels the spec's selector must match.
@@ -35,18 +42,22 @@ pub fn template(spec: &Value, path: &Path, errors: &mut ErrorList) {
     match Selector::from_label_selector(selector) {
         Ok(parsed) if !selector_is_empty(selector) => {
             let labels = at(template, &["metadata", "labels"]);
-            let empty = Map::new();
-            if !parsed.matches(labels.as_object().unwrap_or(&empty)) {
-                errors.invalid(
-                    &path.child("metadata").child("labels"),
-                    if labels.is_null() { Value::Object(empty) } else { labels.clone() },
-                    "`selector` does not match template `labels`",
-                );
+            if !parsed.matches(labels.as_object().unwrap_or(&Map::new())) {
+                not_selected(labels, &path, errors);
             }
         }
         _ => {}
     }
     pods::template(template, &path, errors);
+}
+
+/// The labels of the template at `path` are not those that the selector asks for.
+pub fn not_selected(labels: &Value, path: &Path, errors: &mut ErrorList) {
+    errors.invalid(
+        &path.child("metadata").child("labels"),
+        if labels.is_null() { Value::Object(Map::new()) } else { labels.clone() },
+        "`selector` does not match template `labels`",
+    );
 }
 
 /// Pods of a replicated workload are always restarted and never end by a deadline.

@@ -4,6 +4,7 @@ mod component_status;
 mod config_map;
 mod endpoints;
 mod event;
+mod key_pair;
 mod limit_range;
 pub mod namespace;
 mod node;

@@ -1,7 +1,7 @@
 //! Secret: <https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/>.
 
 use super::config_map::{MAX_DATA_BYTES, decoded_length, immutable_data, key_form};
-use crate::certificates::pem;
+use super::key_pair;
 use crate::columns::{age, name};
 use crate::kind::Kind;
 use crate::validation::{Errors, immutable};
@@ -63,7 +63,7 @@ impl Kind for Secret {
         if text(object, "type") != "kubernetes.io/tls" {
             return Vec::new();
         }
-        key_pair_problem(field(object, "data")).into_iter().collect()
+        key_pair::problem(field(object, "data")).into_iter().collect()
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -115,40 +115,6 @@ fn of_type(object: &Value, errors: &mut ErrorList) {
     }
 }
 
-/// Why no server could begin with the certificate and the key in a secret, as far as their PEM tells.
-fn key_pair_problem(data: &Value) -> Option<String> {
-    let decoded = |key: &str| {
-        let bytes = STANDARD.decode(text(data, key)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    let (certificate, key) = (decoded("tls.crt"), decoded("tls.key"));
-    let labels = |of| -> Vec<&str> { pem::blocks(of).iter().map(|block| block.label).collect() };
-    let is_key = |label: &str| label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY");
-    let skipped =
-        |labels: &[&str]| format!("after skipping PEM blocks of the following types: [{}]", labels.join(" "));
-    let (of_certificate, of_key) = (labels(&certificate), labels(&key));
-    if !of_certificate.contains(&"CERTIFICATE") {
-        return Some(match of_certificate.as_slice() {
-            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
-            [one] if one.ends_with("PRIVATE KEY") => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
-            others => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input {}", skipped(others)),
-        });
-    }
-    if of_key.iter().any(|label| is_key(label)) {
-        return None;
-    }
-    Some(match of_key.as_slice() {
-        [] => "tls: failed to find any PEM data in key input".to_owned(),
-        ["CERTIFICATE"] => {
-            "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
-        }
-        others => {
-            let after = skipped(others);
-            format!("tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input {after}")
-        }
-    })
-}
-
 fn json_key(data: &Value, key: &str, errors: &mut ErrorList) {
     let path = Path::new("data").key(key);
     let Some(encoded) = data.get(key).and_then(Value::as_str) else {
@@ -176,33 +142,6 @@ mod tests {
         let mut object = json!({"stringData": {"a": "hi"}, "data": {"b": "eA=="}});
         Secret.default(&mut object);
         assert_eq!(object, json!({"type": "Opaque", "data": {"a": "aGk=", "b": "eA=="}}));
-    }
-
-    #[test]
-    fn what_is_no_key_pair_is_warned_of() {
-        let told = |certificate: &str, key: &str| {
-            let block = |label: &str| match label {
-                "" => String::new(),
-                label => STANDARD.encode(format!("-----BEGIN {label}-----\nAQ==\n-----END {label}-----\n")),
-            };
-            let data = json!({"tls.crt": block(certificate), "tls.key": block(key)});
-            Secret.warnings(&json!({"type": "kubernetes.io/tls", "data": data})).concat()
-        };
-        assert_eq!(told("CERTIFICATE", "EC PRIVATE KEY"), "");
-        assert_eq!(told("", ""), "tls: failed to find any PEM data in certificate input");
-        assert_eq!(told("CERTIFICATE", ""), "tls: failed to find any PEM data in key input");
-        assert_eq!(
-            told("PRIVATE KEY", "CERTIFICATE"),
-            "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched"
-        );
-        assert_eq!(
-            told("CERTIFICATE", "CERTIFICATE"),
-            "tls: found a certificate rather than a key in the PEM for the private key"
-        );
-        assert_eq!(
-            told("CERTIFICATE", "EC PARAMETERS"),
-            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [EC PARAMETERS]"
-        );
     }
 
     #[test]
