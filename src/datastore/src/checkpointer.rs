@@ -5,39 +5,45 @@
 //! writer finishes it itself when the log has become long: little is left to copy then.
 
 use crate::error::OpenError;
+use crate::executor::{Running, Threads};
+use crate::limits::Limits;
 use crate::schema::{Location, open_checkpointer};
 use rusqlite::Connection;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-
-/// Frames (pages of 4 KiB) after which a checkpoint is worth its fsync, which holds up the commits beside it.
-const FRAMES: u32 = 4000;
-
-/// Frames at which the writer finishes the checkpoint itself: 64 MiB of write-ahead log. The some 20 ms that it takes
-/// are then, at the writer's full speed, what less than one write in a hundred waits for.
-pub(crate) const MAX_FRAMES: u32 = 16_384;
+use std::sync::Arc;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Asks for checkpoints. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
-    requests: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    requests: Option<Sender<()>>,
+    running: Option<Running>,
+    limits: Limits,
     asked_at: u32,
 }
 
 impl Checkpointer {
-    pub(crate) fn start(at: &Location) -> Result<Self, OpenError> {
+    /// Has to be called within a tokio runtime when there are no threads.
+    pub(crate) fn start(at: &Location, limits: Limits, threads: &Threads) -> Result<Self, OpenError> {
         if at.is_memory() {
-            return Ok(Self { requests: None, thread: None, asked_at: 0 });
+            return Ok(Self { requests: None, running: None, limits, asked_at: 0 });
         }
         let connection = open_checkpointer(at).map_err(OpenError::sqlite("open", at.path()))?;
         // One request may wait while one is carried out; more would be the same.
-        let (requests, receiver) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("knarr-checkpoint".to_owned())
-            .spawn(move || run(&connection, &receiver))
-            .map_err(|source| OpenError::Thread { source })?;
-        Ok(Self { requests: Some(requests), thread: Some(thread), asked_at: 0 })
+        let (requests, mut receiver) = channel(1);
+        let running = match threads.in_place().map(Arc::clone) {
+            Some(executor) => Running::Task(tokio::spawn(async move {
+                while receiver.recv().await.is_some() {
+                    executor.turn().await;
+                    passive(&connection);
+                }
+            })),
+            None => std::thread::Builder::new()
+                .name("knarr-checkpoint".to_owned())
+                .spawn(move || run(&connection, &mut receiver))
+                .map(Running::Thread)
+                .map_err(|source| OpenError::Thread { source })?,
+        };
+        Ok(Self { requests: Some(requests), running: Some(running), limits, asked_at: 0 })
     }
 
     /// Told after each commit how many frames the write-ahead log has. Returns whether the writer has to
@@ -46,11 +52,11 @@ impl Checkpointer {
         if frames < self.asked_at {
             self.asked_at = 0;
         }
-        if frames >= MAX_FRAMES {
+        if frames >= self.limits.max_frames {
             self.asked_at = 0;
             return true;
         }
-        if frames - self.asked_at >= FRAMES {
+        if frames - self.asked_at >= self.limits.checkpoint_frames {
             self.asked_at = frames;
             if let Some(requests) = &self.requests {
                 // Full means that one is waiting already.
@@ -64,18 +70,24 @@ impl Checkpointer {
 impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.requests = None;
-        if let Some(thread) = self.thread.take() {
+        match self.running.take() {
             // A panic there has been reported; the write-ahead log merely stays longer.
-            let _ = thread.join();
+            Some(Running::Thread(thread)) => _ = thread.join(),
+            Some(Running::Task(task)) => task.abort(),
+            None => {}
         }
     }
 }
 
-fn run(connection: &Connection, requests: &Receiver<()>) {
-    while requests.recv().is_ok() {
-        if let Err(error) = checkpoint(connection, "PASSIVE") {
-            tracing::warn!(%error, "checkpoint failed; it is tried again with more writes");
-        }
+fn run(connection: &Connection, requests: &mut Receiver<()>) {
+    while requests.blocking_recv().is_some() {
+        passive(connection);
+    }
+}
+
+fn passive(connection: &Connection) {
+    if let Err(error) = checkpoint(connection, "PASSIVE") {
+        tracing::warn!(%error, "checkpoint failed; it is tried again with more writes");
     }
 }
 

@@ -31,14 +31,19 @@
 //! | `writer` | the thread that commits |
 //! | `checkpointer` | keeps SQLite's write-ahead log short |
 //! | `reader` | past revisions |
+//! | `executor`, `limits` | threads or none; sizes at which it tidies up |
+//! | `bug` | known bugs, for tests that should catch them |
 //! | `raft` | several nodes |
 //! | `store` | the whole, as `storage::Storage` |
 //! | `error` | why it did not open; SQLite's errors in words |
 
+pub mod bug;
 mod checkpointer;
 mod command;
 mod directory;
 mod error;
+mod executor;
+mod limits;
 mod log;
 pub mod raft;
 mod reader;
@@ -49,6 +54,8 @@ mod writer;
 
 pub use command::{Command, DecodeError, Entry, Operation};
 pub use error::OpenError;
+pub use executor::Executor;
+pub use limits::Limits;
 pub use log::Position;
 pub use state_machine::{Applied, Outcome, Rejection, StateMachine};
 pub use store::{Datastore, Options, Statistics};

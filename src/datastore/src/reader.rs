@@ -2,6 +2,7 @@
 
 use crate::command::Operation;
 use crate::error::storage_error;
+use crate::executor::Threads;
 use crate::schema::{Location, open_reader};
 use crate::state_machine::{StateMachine, first_row, last_row, revision_of};
 use crate::writer::Beside;
@@ -39,6 +40,7 @@ pub(crate) struct Reader {
     permits: Arc<Semaphore>,
     cache: Weak<WatchCache>,
     opener: Opener,
+    threads: Threads,
 }
 
 /// Makes objects of what is stored.
@@ -72,9 +74,9 @@ impl Stored {
 }
 
 impl Reader {
-    pub(crate) fn new(at: Location, cache: &Arc<WatchCache>, opener: Opener) -> Self {
+    pub(crate) fn new(at: Location, cache: &Arc<WatchCache>, opener: Opener, threads: Threads) -> Self {
         let permits = Arc::new(Semaphore::new(CONCURRENT));
-        Self { at, idle: Mutex::new(Vec::new()), permits, cache: Arc::downgrade(cache), opener }
+        Self { at, idle: Mutex::new(Vec::new()), permits, cache: Arc::downgrade(cache), opener, threads }
     }
 
     /// Closes the idle connections and refuses to open more.
@@ -272,7 +274,7 @@ impl Reader {
         let closed = || StorageError::unavailable("it is shutting down");
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
         let reader = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || {
+        let task = self.threads.run(move || {
             let _permit = permit;
             let failed = |error: rusqlite::Error| storage_error("opening for reading", &error);
             let idle = reader.idle.lock().pop();

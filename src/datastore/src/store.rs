@@ -4,7 +4,8 @@ use crate::checkpointer::Checkpointer;
 use crate::command::{Command, Operation};
 use crate::directory::Directory;
 use crate::error::OpenError;
-
+use crate::executor::{Executor, Running, Threads};
+use crate::limits::Limits;
 use crate::raft::{Cluster, ClusterOptions, Core, Identity};
 use crate::reader::{Opener, PastEvents, Reader};
 use crate::schema::{self, Location};
@@ -16,7 +17,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use storage::cache::WatchCache;
 use storage::{
@@ -50,6 +50,10 @@ pub struct Options {
     pub sealer: Option<Arc<dyn Sealer>>,
     /// How the node takes part in a cluster. None: it is alone for ever.
     pub cluster: Option<ClusterOptions>,
+    /// When it tidies up.
+    pub limits: Limits,
+    /// What runs its jobs. None: threads of its own.
+    pub executor: Option<Arc<dyn Executor>>,
 }
 
 impl Default for Options {
@@ -59,6 +63,8 @@ impl Default for Options {
             compaction_interval: Some(COMPACTION_INTERVAL),
             sealer: None,
             cluster: None,
+            limits: Limits::default(),
+            executor: None,
         }
     }
 }
@@ -87,14 +93,16 @@ pub struct Statistics {
 }
 
 /// What it takes to go from a sole voter to a node of a cluster.
-struct Beginning {
-    identity: Identity,
+pub(crate) struct Beginning {
+    pub(crate) identity: Identity,
     /// Whether this node is the only one there is.
     sole: bool,
-    at: Location,
-    directory: PathBuf,
-    opener: Opener,
+    pub(crate) at: Location,
+    pub(crate) directory: PathBuf,
+    pub(crate) opener: Opener,
     options: Option<ClusterOptions>,
+    pub(crate) limits: Limits,
+    pub(crate) threads: Threads,
 }
 
 /// A durable store: of one node, or of a cluster as one of its nodes sees it.
@@ -108,7 +116,7 @@ pub struct Datastore {
     extractor: Arc<dyn Extractor>,
     sealer: Option<Arc<dyn Sealer>>,
     counters: Arc<Counters>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Running>>,
     beginning: Beginning,
     forming: tokio::sync::Mutex<()>,
     cluster: OnceLock<Arc<Cluster>>,
@@ -150,9 +158,9 @@ impl Datastore {
         build: impl FnOnce(&Options) -> Result<Arc<Self>, OpenError> + Send + 'static,
     ) -> Result<Arc<Self>, OpenError> {
         let interval = options.compaction_interval;
-        let store = tokio::task::spawn_blocking(move || build(&options))
-            .await
-            .map_err(|error| OpenError::Thread { source: std::io::Error::other(error) })??;
+        let threads = Threads::new(options.executor.as_ref());
+        let store =
+            threads.run(move || build(&options)).await.map_err(|source| OpenError::Thread { source })??;
         if !store.beginning.sole {
             store.cluster().await.map_err(|source| OpenError::Cluster { source })?;
         }
@@ -180,6 +188,7 @@ impl Datastore {
             return Err(OpenError::OtherCluster { path: at.path().to_owned() });
         }
         let extractor = Arc::clone(&options.extractor);
+        let threads = Threads::new(options.executor.as_ref());
         let opener = Opener { extractor: Arc::clone(&extractor), sealer: options.sealer.clone() };
         let objects = Reader::load(&connection, &opener).map_err(read)?;
         let cache = WatchCache::new(machine.revision, machine.compacted, objects)
@@ -187,7 +196,7 @@ impl Datastore {
         let cache = Arc::new(cache);
         let frames = Arc::default();
         Writer::watch_frames(&mut connection, &frames).map_err(read)?;
-        let reader = Arc::new(Reader::new(at.clone(), &cache, opener.clone()));
+        let reader = Arc::new(Reader::new(at.clone(), &cache, opener.clone(), threads.clone()));
         let counters = Arc::<Counters>::default();
         let writer = Writer {
             connection,
@@ -195,7 +204,7 @@ impl Datastore {
             successor: None,
             cache: Arc::clone(&cache),
             reader: Arc::clone(&reader),
-            checkpointer: Checkpointer::start(&at)?,
+            checkpointer: Checkpointer::start(&at, options.limits, &threads)?,
             counters: Arc::clone(&counters),
             frames,
             doubtful: false,
@@ -209,13 +218,20 @@ impl Datastore {
             directory: directory.unwrap_or_else(std::env::temp_dir),
             opener,
             options: options.cluster.clone(),
+            limits: options.limits,
+            threads: threads.clone(),
         };
         let (requests, receiver) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("knarr-writer".to_owned())
-            .spawn(move || writer.run(receiver))
-            .map_err(|source| OpenError::Thread { source })?;
-        let thread = Mutex::new(Some(thread));
+        let writer = match threads.in_place() {
+            Some(executor) => {
+                Running::Task(tokio::spawn(writer.run_in_place(receiver, Arc::clone(executor))))
+            }
+            None => std::thread::Builder::new()
+                .name("knarr-writer".to_owned())
+                .spawn(move || writer.run(receiver))
+                .map(Running::Thread)
+                .map_err(|source| OpenError::Thread { source })?,
+        };
         let sealer = options.sealer.clone();
         Ok(Arc::new(Self {
             requests,
@@ -224,7 +240,7 @@ impl Datastore {
             extractor,
             sealer,
             counters,
-            thread,
+            writer: Mutex::new(Some(writer)),
             beginning,
             forming: tokio::sync::Mutex::default(),
             cluster: OnceLock::new(),
@@ -259,9 +275,7 @@ impl Datastore {
 
     /// What the replicated log works on.
     pub(crate) fn core(&self) -> Arc<Core> {
-        let Beginning { identity, at, directory, opener, .. } = &self.beginning;
-        let (at, directory, opener) = (at.clone(), directory.clone(), opener.clone());
-        Arc::new(Core::new(identity.node, at, directory, opener, self.requests.clone()))
+        Arc::new(Core::new(&self.beginning, self.requests.clone()))
     }
 
     /// The cluster that this node belongs to; None while it is alone.
@@ -285,12 +299,11 @@ impl Datastore {
         }
         // It may have stopped already.
         let _ = self.requests.send(Request::Stop).await;
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
-            if !matches!(joined, Ok(true)) {
-                tracing::error!("the datastore's writer ended abnormally");
-            }
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer
+            && !writer.join().await
+        {
+            tracing::error!("the datastore's writer ended abnormally");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::checkpointer::{Checkpointer, checkpoint};
 use crate::command::{Command, Entry};
 use crate::directory::Directory;
 use crate::error::storage_error;
+use crate::executor::Executor;
 use crate::log::Position;
 use crate::reader::Reader;
 use crate::schema::BUSY_TIMEOUT;
@@ -134,38 +135,75 @@ impl Writer {
     pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut left = None;
         while let Some(request) = left.take().or_else(|| requests.blocking_recv()) {
-            match request {
-                Request::Stop => break,
-                Request::Vacuum(answer) => {
-                    let more = self.vacuum();
-                    // Nobody waits any more: fine.
-                    let _ = answer.send(more);
-                }
-                Request::LimitSize(bytes, answer) => {
-                    let _ = answer.send(self.limit_size(bytes));
-                }
-                Request::Run(job) => job(&mut self),
-                Request::Propose(first) => {
-                    let mut group = vec![first];
-                    let mut bytes = group.iter().map(|proposal| proposal.command.size()).sum::<usize>();
-                    while group.len() < MAX_COMMANDS && bytes < MAX_BYTES {
-                        match requests.try_recv() {
-                            Ok(Request::Propose(proposal)) => {
-                                bytes += proposal.command.size();
-                                group.push(proposal);
-                            }
-                            Ok(other) => {
-                                left = Some(other);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
-                    }
-                    self.commit(group);
-                }
+            if !self.serve(request, &mut left, &mut requests) {
+                break;
             }
         }
         self.stop(&mut requests);
+    }
+
+    /// As [`Self::run`], without a thread.
+    pub(crate) async fn run_in_place(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        executor: Arc<dyn Executor>,
+    ) {
+        let mut left = None;
+        loop {
+            let request = match left.take() {
+                Some(request) => request,
+                None => match requests.recv().await {
+                    Some(request) => request,
+                    None => break,
+                },
+            };
+            executor.turn().await;
+            if !self.serve(request, &mut left, &mut requests) {
+                break;
+            }
+        }
+        self.stop(&mut requests);
+    }
+
+    /// Serves one request, and the proposals behind it that fit into the same entry; what came after them is `left`.
+    /// Returns false when it is to stop.
+    fn serve(
+        &mut self,
+        request: Request,
+        left: &mut Option<Request>,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> bool {
+        match request {
+            Request::Stop => return false,
+            Request::Vacuum(answer) => {
+                let more = self.vacuum();
+                // Nobody waits any more: fine.
+                let _ = answer.send(more);
+            }
+            Request::LimitSize(bytes, answer) => {
+                let _ = answer.send(self.limit_size(bytes));
+            }
+            Request::Run(job) => job(self),
+            Request::Propose(first) => {
+                let mut group = vec![first];
+                let mut bytes = group.iter().map(|proposal| proposal.command.size()).sum::<usize>();
+                while group.len() < MAX_COMMANDS && bytes < MAX_BYTES {
+                    match requests.try_recv() {
+                        Ok(Request::Propose(proposal)) => {
+                            bytes += proposal.command.size();
+                            group.push(proposal);
+                        }
+                        Ok(other) => {
+                            *left = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                self.commit(group);
+            }
+        }
+        true
     }
 
     fn stop(self, requests: &mut mpsc::Receiver<Request>) {

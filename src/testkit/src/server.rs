@@ -56,7 +56,7 @@ impl TestServer {
         let pki = Pki::load_or_create(&directory.path().join("pki"), Timestamp::now());
         let pki = Arc::new(pki.expect("certificates can be made"));
         let extractor = Arc::new(FieldExtractor::built_in());
-        let options = Options { extractor, compaction_interval: None, sealer, cluster: None };
+        let options = Options { extractor, compaction_interval: None, sealer, ..Options::default() };
         let datastore = Datastore::open(directory.path().join("datastore"), options).await;
         let datastore = datastore.expect("the store opens");
         let keys = pki.load_service_account_keys().expect("the keys are there");

@@ -1,12 +1,16 @@
 //! What openraft's two stores, the proposer and the readers of one node share.
 
+use crate::bug::{Bug, is_back};
 use crate::error::storage_error;
+use crate::executor::Threads;
+use crate::limits::Limits;
 use crate::log::Position;
 use crate::raft::options::Ticket;
 use crate::raft::types::{Member, Origin, RaftEntry, load_config, log_id, save_config};
 use crate::reader::Opener;
 use crate::schema::{Location, pragma};
 use crate::state_machine::StateMachine;
+use crate::store::Beginning;
 use crate::writer::{Job, Request, Waiting, Writer};
 use openraft::{Membership, Vote};
 use parking_lot::Mutex;
@@ -144,8 +148,11 @@ pub(crate) fn transaction<T>(
     let connection = &writer.connection;
     let whole = || {
         // SQLite heeds it when it is prepared, so a cached statement would do nothing.
-        let level =
-            if durability == Durability::Synced { "synchronous = FULL" } else { "synchronous = NORMAL" };
+        let level = if durability == Durability::Synced && !is_back(Bug::EarlyAcknowledgement) {
+            "synchronous = FULL"
+        } else {
+            "synchronous = NORMAL"
+        };
         pragma(connection, level)?;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let result = work(connection, &mut machine)?;
@@ -250,22 +257,20 @@ pub(crate) struct Core {
     pub(crate) applied: watch::Sender<u64>,
     /// How long the log is.
     pub(crate) size: watch::Sender<LogSize>,
+    pub(crate) limits: Limits,
+    pub(crate) threads: Threads,
     requests: mpsc::Sender<Request>,
 }
 
 impl Core {
-    pub(crate) fn new(
-        node: u64,
-        at: Location,
-        directory: PathBuf,
-        opener: Opener,
-        requests: mpsc::Sender<Request>,
-    ) -> Self {
+    pub(crate) fn new(of: &Beginning, requests: mpsc::Sender<Request>) -> Self {
         Self {
-            node,
-            at,
-            directory,
-            opener,
+            node: of.identity.node,
+            at: of.at.clone(),
+            directory: of.directory.clone(),
+            opener: of.opener.clone(),
+            limits: of.limits,
+            threads: of.threads.clone(),
             recent: Mutex::default(),
             appended: Mutex::default(),
             pending: Mutex::default(),

@@ -1,5 +1,6 @@
 //! openraft's view of the log.
 
+use crate::bug::{Bug, is_back};
 use crate::error::storage_error;
 use crate::log::{self, LogRow};
 use crate::raft::core::{Core, Durability, LogSize, load_vote, save_vote, transaction};
@@ -101,6 +102,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<()> {
+        if is_back(Bug::ForgottenVote) {
+            return Ok(());
+        }
         let vote = *vote;
         let saved = self.0.run(move |writer| {
             transaction(writer, "voting", Durability::Synced, |connection, _| save_vote(&vote, connection))

@@ -1,5 +1,6 @@
 //! openraft's view of the state machine.
 
+use crate::bug::{Bug, is_back};
 use crate::command::{Command, Entry};
 use crate::raft::core::{Core, Durability, last_applied, transaction};
 use crate::raft::snapshot::{self, Source};
@@ -51,7 +52,8 @@ pub(crate) fn apply(
                 EntryPayload::Blank => {}
                 EntryPayload::Membership(members) => save_config(Some(at), &members, connection)?,
                 EntryPayload::Normal(Proposed { origin, entry }) => {
-                    let follows = origin.follows(Origin::last(origin.node, connection)?.as_ref());
+                    let follows = is_back(Bug::RepeatedProposal)
+                        || origin.follows(Origin::last(origin.node, connection)?.as_ref());
                     if follows {
                         origin.save(connection)?;
                     }

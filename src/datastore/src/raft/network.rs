@@ -22,9 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Bytes of a piece of a snapshot: a round trip each, and what the receiver holds in memory.
-const PIECE: u64 = 1 << 20;
-
 /// How long a node may take for a piece of a snapshot. The last one has it installed.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -117,14 +114,15 @@ impl Connection {
         let file = snapshot::file(*snapshot.snapshot, &self.network.core).await.map_err(|e| network(&e))?;
         let examined = Arc::clone(&file);
         let examine = move || Ok((examined.meta()?, examined.checksum()?));
-        let joined: Result<_, tokio::task::JoinError> = tokio::task::spawn_blocking(examine).await;
+        let threads = &self.network.core.threads;
         let examined: Result<_, Box<dyn std::error::Error + Send + Sync>> =
-            joined.map_err(|e| network(&e))?;
+            threads.run(examine).await.map_err(|e| network(&e))?;
         let (meta, (checksum, length)) = examined.map_err(|error| network(&*error))?;
         let mut offset = 0;
         loop {
             let source = Arc::clone(&file);
-            let read = tokio::task::spawn_blocking(move || piece(&source.path, offset)).await;
+            let size = self.network.core.limits.snapshot_piece;
+            let read = threads.run(move || piece(&source.path, offset, size)).await;
             let piece = read.map_err(|e| network(&e))?.map_err(|e| network(&e))?;
             let end = offset + piece.len() as u64;
             let (meta, checksum) = (meta.clone(), checksum.clone());
@@ -142,11 +140,11 @@ impl Connection {
     }
 }
 
-fn piece(path: &std::path::Path, offset: u64) -> io::Result<Vec<u8>> {
+fn piece(path: &std::path::Path, offset: u64, size: u64) -> io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut piece = Vec::new();
-    file.take(PIECE).read_to_end(&mut piece)?;
+    file.take(size).read_to_end(&mut piece)?;
     Ok(piece)
 }
 

@@ -6,14 +6,15 @@ use crate::raft::types::Meta;
 use crate::raft::wire::Reply;
 use bytes::Bytes;
 use openraft::{Snapshot, Vote};
+use std::fs::OpenOptions;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 /// A snapshot on its way in.
 pub(crate) struct Incoming {
     checksum: String,
     file: SnapshotFile,
-    open: tokio::fs::File,
     received: u64,
 }
 
@@ -33,7 +34,7 @@ impl Cluster {
         &self,
         piece: Piece,
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-        let raft = self.raft();
+        let (raft, threads) = (self.raft(), &self.network.core.threads);
         let own = raft.metrics().borrow().vote;
         if own > piece.vote {
             return Ok(Reply::Snapshot { vote: own, received: 0 });
@@ -41,21 +42,19 @@ impl Cluster {
         let mut slot = self.incoming.lock().await;
         if piece.offset == 0 || slot.as_ref().is_none_or(|incoming| incoming.checksum != piece.checksum) {
             let file = SnapshotFile::new(&self.network.core.directory);
-            let open = tokio::fs::File::create(&file.path).await?;
-            *slot = Some(Incoming { checksum: piece.checksum.clone(), file, open, received: 0 });
+            *slot = Some(Incoming { checksum: piece.checksum.clone(), file, received: 0 });
         }
         let Some(incoming) = slot.as_mut() else { return Err("no snapshot is being received".into()) };
         if piece.offset == incoming.received {
-            incoming.open.write_all(&piece.bytes).await?;
+            let (path, offset, bytes) = (incoming.file.path.clone(), piece.offset, piece.bytes.clone());
+            threads.run(move || write(&path, offset, &bytes)).await??;
             incoming.received += piece.bytes.len() as u64;
         }
         let received = incoming.received;
         if received < piece.length {
             return Ok(Reply::Snapshot { vote: piece.vote, received });
         }
-        let Some(Incoming { file, mut open, .. }) = slot.take() else { return Err("it is gone".into()) };
-        open.flush().await?;
-        drop(open);
+        let Some(Incoming { file, .. }) = slot.take() else { return Err("it is gone".into()) };
         let examine = move || -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let (checksum, length) = file.checksum()?;
             if (&checksum, length) != (&piece.checksum, piece.length) {
@@ -67,9 +66,16 @@ impl Cluster {
             }
             Ok((meta, file))
         };
-        let (meta, file) = tokio::task::spawn_blocking(examine).await??;
+        let (meta, file) = threads.run(examine).await??;
         let snapshot = Snapshot { meta, snapshot: Box::new(Source::File(Arc::new(file))) };
         let response = raft.install_full_snapshot(piece.vote, snapshot).await?;
         Ok(Reply::Snapshot { vote: response.vote, received })
     }
+}
+
+fn write(path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    // What was there before is a part of the same snapshot, or nothing.
+    let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }

@@ -1,5 +1,6 @@
 //! Copies of the whole state, for nodes that are too far behind for the log.
 
+use crate::bug::{Bug, is_back};
 use crate::error::storage_error;
 use crate::raft::core::{Core, Durability, transaction};
 use crate::raft::types::{Meta, load_config, log_id};
@@ -112,7 +113,7 @@ pub(crate) async fn file(source: Source, core: &Core) -> Result<Arc<SnapshotFile
         Source::File(file) => Ok(file),
         Source::Live(at) => {
             let directory = core.directory.clone();
-            let made = tokio::task::spawn_blocking(move || make(&at, &directory)).await;
+            let made = core.threads.run(move || make(&at, &directory)).await;
             made.map_err(StorageError::unavailable)?.map(Arc::new)
         }
     }
@@ -153,9 +154,14 @@ pub(crate) fn install(writer: &mut Writer, core: &Core, file: &SnapshotFile) -> 
         "installing a snapshot",
         Durability::Synced,
         |connection, machine| {
+            connection.execute_batch(if is_back(Bug::HalfSnapshot) {
+                "DELETE FROM main.current WHERE key IN (SELECT key FROM snapshot.current);
+                 DELETE FROM main.revisions WHERE row IN (SELECT row FROM snapshot.revisions)"
+            } else {
+                "DELETE FROM main.current; DELETE FROM main.revisions"
+            })?;
             connection.execute_batch(
-            "DELETE FROM main.current; DELETE FROM main.revisions;
-             DELETE FROM main.origins; DELETE FROM main.membership;
+            "DELETE FROM main.origins; DELETE FROM main.membership;
              INSERT INTO main.revisions (row, create_revision, previous, splice_at, key, value)
                  SELECT row, create_revision, previous, splice_at, key, value FROM snapshot.revisions ORDER BY row;
              INSERT INTO main.current (key, row, create_revision)

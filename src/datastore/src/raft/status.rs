@@ -55,7 +55,7 @@ pub struct Status {
 
 impl Cluster {
     /// How this node sees itself.
-    pub(crate) fn report(&self) -> NodeReport {
+    pub fn report(&self) -> NodeReport {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow();
         NodeReport {

@@ -3,12 +3,9 @@
 use crate::raft::membership::Change;
 use crate::raft::node::{Cluster, start_raft};
 use crate::raft::types::Member;
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-/// Bytes of the log on the disk beyond which fewer entries are kept.
-const KEPT_BYTES: u64 = 16 << 20;
 
 /// Starts the replicated log again after the disk has failed it. The others go on meanwhile.
 pub(crate) async fn supervise(cluster: Weak<Cluster>) {
@@ -39,8 +36,10 @@ pub(crate) async fn supervise(cluster: Weak<Cluster>) {
 
 /// Keeps the log's bytes within bounds; openraft counts entries only.
 pub(crate) async fn compact(cluster: Weak<Cluster>) {
-    let Some(mut size) = cluster.upgrade().map(|this| this.network.core.size.subscribe()) else { return };
-    while size.wait_for(|size| size.bytes > KEPT_BYTES && size.entries > 1).await.is_ok() {
+    let begin =
+        |this: Arc<Cluster>| (this.network.core.size.subscribe(), this.network.core.limits.kept_bytes);
+    let Some((mut size, kept)) = cluster.upgrade().map(begin) else { return };
+    while size.wait_for(|size| size.bytes > kept && size.entries > 1).await.is_ok() {
         let Some(this) = cluster.upgrade() else { return };
         let (raft, entries) = (this.raft(), size.borrow().entries);
         let metrics = raft.metrics();

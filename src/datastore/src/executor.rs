@@ -1,0 +1,75 @@
+//! Where jobs run that block: on threads, or in place.
+//!
+//! A simulation repeats itself exactly only when everything happens on one thread. There, each job waits for its turn
+//! instead, and runs at once on the task that waited. Production has no [`Executor`], and pays for none.
+
+use futures::future::BoxFuture;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Takes the place of the store's threads.
+pub trait Executor: fmt::Debug + Send + Sync {
+    /// Awaited before each job that would run on a thread. The job then runs in place, without a pause: a simulated
+    /// disk that is slow is slow here.
+    fn turn(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Runs what blocks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Threads(Option<Arc<dyn Executor>>);
+
+/// Something that runs until it is told to end.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Thread(JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+impl Threads {
+    pub(crate) fn new(executor: Option<&Arc<dyn Executor>>) -> Self {
+        Self(executor.cloned())
+    }
+
+    /// The executor that takes the threads' place, if one does.
+    pub(crate) fn in_place(&self) -> Option<&Arc<dyn Executor>> {
+        self.0.as_ref()
+    }
+
+    /// Runs a job that blocks.
+    ///
+    /// Cancel safety: the job runs all the same.
+    ///
+    /// # Errors
+    /// When the job panicked, or the runtime is shutting down.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let task = match &self.0 {
+            None => tokio::task::spawn_blocking(job),
+            Some(executor) => {
+                let turn = executor.turn();
+                tokio::spawn(async move {
+                    turn.await;
+                    job()
+                })
+            }
+        };
+        task.await.map_err(io::Error::other)
+    }
+}
+
+impl Running {
+    /// Waits until it has ended. False when it ended by a panic.
+    pub(crate) async fn join(self) -> bool {
+        match self {
+            Self::Thread(thread) => {
+                let joined = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+                joined.unwrap_or(false)
+            }
+            Self::Task(task) => task.await.is_ok(),
+        }
+    }
+}
