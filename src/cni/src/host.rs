@@ -1,7 +1,7 @@
 //! What the node needs around the pods' links: forwarding, masquerading of what leaves the cluster, and the
 //! removal of all of it.
 
-use crate::{forwarding, host_ports, link, nft};
+use crate::{forwarding, host_ports, link, nft, nodes};
 use ipnet::IpNet;
 use std::io;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn rules(cluster_cidrs: &[IpNet]) -> String {
     script
 }
 
-/// Removes tables and links that this crate made. What is not there is passed over.
+/// Removes tables, routes and links that this crate made. What is not there is passed over.
 ///
 /// # Errors
 /// When a link cannot be removed.
@@ -62,6 +62,7 @@ pub fn cleanup() -> io::Result<()> {
         nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n"))?;
     }
     forwarding::forget();
+    nodes::remove()?;
     link::remove_all()
 }
 

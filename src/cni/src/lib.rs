@@ -16,6 +16,7 @@
 //! | [`protocol`] | what the runtime says (environment, standard input) |
 //! | [`ipam`] | addresses, kept as files |
 //! | [`link`] | veth, addresses and routes by netlink |
+//! | [`nodes`] | routes and the tunnel to pods of other nodes |
 //! | [`host_ports`] | ports of the host that lead to pods, in nftables |
 //! | [`host`] | forwarding and masquerading on the node, and their removal |
 //! | `forwarding` | exceptions in the firewalls of others |
@@ -31,6 +32,7 @@ pub mod ipam;
 mod link;
 mod mtu;
 mod nft;
+pub mod nodes;
 mod plugin;
 pub mod protocol;
 

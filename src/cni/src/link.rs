@@ -215,12 +215,7 @@ pub fn remove_all() -> io::Result<()> {
         let mut links = handle.link().get().execute();
         let mut ours = Vec::new();
         while let Some(link) = links.try_next().await.map_err(io::Error::other)? {
-            let name = link.attributes.iter().find_map(|a| match a {
-                LinkAttribute::IfName(name) => Some(name.clone()),
-                _ => None,
-            });
-            // Exactly the form of `host_name`: a person may have a link called knarr-something.
-            if name.is_some_and(|n| n.len() == PREFIX.len() + 10 && n.starts_with(PREFIX)) {
+            if name(&link).is_some_and(is_host_end) {
                 ours.push(link.header.index);
             }
         }
@@ -231,7 +226,27 @@ pub fn remove_all() -> io::Result<()> {
     })
 }
 
-async fn find(handle: &Handle, name: &str) -> io::Result<LinkMessage> {
+/// Whether a link is the host's end of a pod's. Exactly the form of [`host_name`]: a person may have a link called
+/// knarr-something.
+pub(crate) fn is_host_end(name: &str) -> bool {
+    name.len() == PREFIX.len() + 10 && name.starts_with(PREFIX)
+}
+
+pub(crate) fn name(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+pub(crate) fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
+pub(crate) async fn find(handle: &Handle, name: &str) -> io::Result<LinkMessage> {
     let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
     found
         .ok()
@@ -239,14 +254,14 @@ async fn find(handle: &Handle, name: &str) -> io::Result<LinkMessage> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no link {name}")))
 }
 
-async fn delete(handle: &Handle, name: &str) -> io::Result<()> {
+pub(crate) async fn delete(handle: &Handle, name: &str) -> io::Result<()> {
     match find(handle, name).await {
         Ok(link) => handle.link().del(link.header.index).execute().await.map_err(io::Error::other),
         Err(_) => Ok(()),
     }
 }
 
-fn mac(link: &LinkMessage) -> Option<[u8; 6]> {
+pub(crate) fn mac(link: &LinkMessage) -> Option<[u8; 6]> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok(),
         _ => None,
@@ -254,7 +269,7 @@ fn mac(link: &LinkMessage) -> Option<[u8; 6]> {
 }
 
 /// Runs netlink requests in this namespace. On a thread of its own: the caller may be on one that drives tasks.
-fn in_host<T, W>(work: impl FnOnce(Handle) -> W + Send) -> io::Result<T>
+pub(crate) fn in_host<T, W>(work: impl FnOnce(Handle) -> W + Send) -> io::Result<T>
 where
     T: Send,
     W: Future<Output = io::Result<T>>,

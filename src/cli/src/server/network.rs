@@ -1,12 +1,15 @@
-//! The node's part of the pod network: its configuration for the runtime, rules that others may have flushed, and
-//! what lost sandboxes left behind.
+//! The node's part of the pod network: its configuration for the runtime, the ways to other nodes' pods, rules that
+//! others may have flushed, and what lost sandboxes left behind.
 
 use anyhow::{Context, Result};
 use client::Informer;
+use cni::nodes::Member;
 use cri::Runtime as _;
+use futures::{FutureExt as _, StreamExt as _};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,10 @@ use tokio_util::sync::CancellationToken;
 /// Pause between looks after the rules and leaked addresses. A firewall's reload that flushed the rules is mended
 /// within it, as upstream's proxies do.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// Pause after the kernel refused a route.
+const RETRY: Duration = Duration::from_secs(5);
+/// Time in which further changes of links are taken together.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// The pod network of one node.
 pub struct PodNetwork {
@@ -28,11 +35,11 @@ pub struct PodNetwork {
 }
 
 impl PodNetwork {
-    /// Gives the runtime its configuration as soon as the node has a pod CIDR, and when that changes; then looks
-    /// after it until stopped.
+    /// Gives the runtime its configuration as soon as the node has a pod CIDR, and when that changes; keeps the ways
+    /// to the pods of other nodes; looks after it all until stopped.
     ///
     /// # Errors
-    /// When the network cannot be set up; failures of the housekeeping are only logged.
+    /// When the network cannot be set up; failures of what is repeated are only logged.
     pub async fn run(
         self,
         nodes: Informer<Node>,
@@ -40,33 +47,68 @@ impl PodNetwork {
         stop: CancellationToken,
     ) -> Result<()> {
         let mut events = nodes.subscribe();
-        let mut known = Vec::new();
+        let mut changes = cni::nodes::changes().context("cannot listen for changes of links")?;
+        // Before all nodes are known, those that are not would be cut off.
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = nodes.synced() => {}
+        }
+        let (mut known, mut ranges): (Vec<Member>, Vec<IpNet>) = Default::default();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let event = tokio::select! {
+            let mut due = false;
+            tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                _ = housekeeping.tick(), if !known.is_empty() => {
-                    if let Err(error) = self.keep(&runtime).await {
+                _ = housekeeping.tick() => {
+                    due = true;
+                    if !ranges.is_empty() && let Err(error) = self.keep(&runtime).await {
                         tracing::warn!("cannot look after the pod network, trying again: {error:#}");
                     }
-                    continue;
                 }
-                event = events.recv() => event.context("the watch of nodes ended")?,
-            };
-            let node = event.object();
-            if node.metadata.name.as_deref() != Some(self.node_name.as_str()) {
+                event = events.recv() => {
+                    event.context("the watch of nodes ended")?;
+                    while events.recv().now_or_never().flatten().is_some() {}
+                }
+                Some(()) = changes.next() => {
+                    due = true;
+                    // A link that goes up tells so several times.
+                    tokio::time::sleep(SETTLE).await;
+                    while changes.next().now_or_never().flatten().is_some() {}
+                }
+            }
+            let all = nodes.list();
+            let own = all.iter().find(|node| node.metadata.name.as_deref() == Some(&self.node_name));
+            let cidrs = own.map(|node| pod_cidrs(node)).unwrap_or_default();
+            if cidrs.is_empty() {
                 continue;
             }
-            let cidrs = pod_cidrs(node);
-            if cidrs.is_empty() || cidrs == known {
-                continue;
+            let mut members: Vec<Member> = all.iter().filter_map(|node| member(node)).collect();
+            members.sort_unstable();
+            // One that has not told its address yet must not lose what it had before.
+            let is_own = |member: &Member| member.name == self.node_name;
+            if (due || members != known) && members.iter().any(is_own) {
+                known = members;
+                if let Err(error) = self.follow(&known).await {
+                    tracing::warn!("cannot reach all pods of other nodes, trying again: {error:#}");
+                    housekeeping.reset_after(RETRY);
+                }
             }
-            self.set_up(&cidrs).await.context("cannot set up the pod network")?;
-            tracing::info!(?cidrs, "the pod network is ready");
-            known = cidrs;
-            housekeeping.reset();
+            if cidrs != ranges {
+                self.set_up(&cidrs).await.context("cannot set up the pod network")?;
+                tracing::info!(?cidrs, "the pod network is ready");
+                ranges = cidrs;
+            }
         }
+    }
+
+    async fn follow(&self, members: &[Member]) -> Result<()> {
+        let (members, own) = (members.to_owned(), self.node_name.clone());
+        let changes = tokio::task::spawn_blocking(move || cni::nodes::follow(&members, &own)).await??;
+        if changes > 0 {
+            tracing::info!(changes, "the ways to pods of other nodes are up to date");
+        }
+        Ok(())
     }
 
     // nft and files: not for the threads that answer requests.
@@ -100,4 +142,45 @@ impl PodNetwork {
 fn pod_cidrs(node: &Node) -> Vec<IpNet> {
     let cidrs = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_ref());
     cidrs.into_iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect()
+}
+
+/// A node as the pod network sees it; None without an address.
+fn member(node: &Node) -> Option<Member> {
+    let addresses = node.status.as_ref()?.addresses.as_ref()?;
+    let address =
+        addresses.iter().filter(|address| address.type_ == "InternalIP").find_map(|address| match address
+            .address
+            .parse()
+        {
+            Ok(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        })?;
+    let ranges = pod_cidrs(node).into_iter().filter_map(|cidr| match cidr {
+        IpNet::V4(cidr) => Some(cidr),
+        IpNet::V6(_) => None,
+    });
+    Some(Member { name: node.metadata.name.clone()?, address, pod_cidrs: ranges.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_is_a_member_by_its_first_internal_ipv4_address() {
+        let node = |addresses: serde_json::Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": "a"},
+                "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00::/64"]},
+                "status": {"addresses": addresses}}))
+            .unwrap()
+        };
+        let found = member(&node(json!([{"type": "Hostname", "address": "10.0.0.9"},
+            {"type": "ExternalIP", "address": "192.0.2.1"}, {"type": "InternalIP", "address": "fd00::1"},
+            {"type": "InternalIP", "address": "192.168.7.2"}, {"type": "InternalIP", "address": "192.168.8.2"}])));
+        let pod_cidrs = vec!["10.1.0.0/24".parse().unwrap()];
+        let address = "192.168.7.2".parse().unwrap();
+        assert_eq!(found, Some(Member { name: "a".to_owned(), address, pod_cidrs }));
+        assert_eq!(member(&node(json!([{"type": "Hostname", "address": "a"}]))), None);
+    }
 }
