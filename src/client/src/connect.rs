@@ -12,6 +12,7 @@ use kube::client::{Body, ConfigExt, middleware::BaseUriLayer};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::MapRequest};
 
+use crate::balancer::{Balancer, SERVER_NAME};
 use crate::connector::Network;
 use crate::metrics::requests::Measured;
 
@@ -112,7 +113,7 @@ pub fn with_token(
     let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|error| ConnectError::Pem { what: "token", reason: error.to_string() })?;
     value.set_sensitive(true);
-    let service = network(tls, component).map_request(move |mut request: Request<Body>| {
+    let service = network(tls, None, component).map_request(move |mut request: Request<Body>| {
         request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         request
     });
@@ -126,7 +127,22 @@ pub fn with_token(
 /// # Errors
 /// When the URL is unusable.
 pub fn with_tls(url: &str, tls: rustls::ClientConfig, component: &str) -> Result<kube::Client, ConnectError> {
-    let service = ServiceBuilder::new().layer(base_uri(url)?).service(network(tls, component));
+    let service = ServiceBuilder::new().layer(base_uri(url)?).service(network(tls, None, component));
+    Ok(kube::Client::new(service, "default"))
+}
+
+/// A client of all API servers of a cluster, over TLS as configured by the caller: each has to have a certificate for
+/// [`SERVER_NAME`].
+///
+/// # Errors
+/// Never at present; the form is that of the others.
+pub fn balanced(
+    balancer: &Balancer,
+    tls: rustls::ClientConfig,
+    component: &str,
+) -> Result<kube::Client, ConnectError> {
+    let url = base_uri(&format!("https://{SERVER_NAME}"))?;
+    let service = ServiceBuilder::new().layer(url).service(network(tls, Some(balancer.clone()), component));
     Ok(kube::Client::new(service, "default"))
 }
 
@@ -161,7 +177,7 @@ fn from_config(config: &kube::Config, component: &str) -> Result<kube::Client, C
         .option_layer(config.auth_layer().map_err(credentials)?)
         .layer(config.extra_headers_layer().map_err(credentials)?)
         .map_err(BoxError::from)
-        .service(network(tls, component));
+        .service(network(tls, None, component));
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
 
@@ -197,6 +213,7 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
 
 fn network(
     tls: rustls::ClientConfig,
+    balancer: Option<Balancer>,
     component: &str,
 ) -> impl Service<
     Request<Body>,
@@ -207,7 +224,7 @@ fn network(
 + Send
 + 'static {
     let agent = user_agent(component);
-    Measured(Network::new(tls)).map_request(move |mut request: Request<Body>| {
+    Measured(Network::new(tls, balancer)).map_request(move |mut request: Request<Body>| {
         request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| agent.clone());
         request
     })

@@ -30,7 +30,10 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
+
+use crate::balancer::{self, Balancer};
 
 /// Time to establish TCP and TLS. A healthy peer answers in milliseconds; client-go gives up after 30 s, which
 /// holds up failing over for longer than a lease lasts.
@@ -39,6 +42,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A ping unanswered for this long closes the connection (client-go's value).
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// The same where there are other servers to go to: they should be found before leases run out and pods are missed.
+const BALANCED_PING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
+/// Time for one of several servers; the next ones are tried long before.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pooled HTTP over [`Connector`]: HTTP/2 where the server offers it, HTTP/1.1 for upgrades.
 #[derive(Clone)]
@@ -49,19 +56,23 @@ pub(crate) struct Network {
 
 impl Network {
     /// Connections made with this TLS configuration; its ALPN list is replaced.
-    pub(crate) fn new(tls: rustls::ClientConfig) -> Self {
+    ///
+    /// With a balancer, connections go to one of its servers, whatever the URI says.
+    pub(crate) fn new(tls: rustls::ClientConfig, balancer: Option<Balancer>) -> Self {
         let with_alpn = |protocols: &[&[u8]]| {
             let mut config = tls.clone();
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-            Connector { tls: TlsConnector::from(Arc::new(config)) }
+            Connector { tls: TlsConnector::from(Arc::new(config)), balancer: balancer.clone() }
         };
+        let (interval, timeout) =
+            if balancer.is_some() { BALANCED_PING } else { (PING_INTERVAL, PING_TIMEOUT) };
         let builder = || {
             let mut builder = Client::builder(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
-                .http2_keep_alive_interval(PING_INTERVAL)
-                .http2_keep_alive_timeout(PING_TIMEOUT)
+                .http2_keep_alive_interval(interval)
+                .http2_keep_alive_timeout(timeout)
                 .http2_adaptive_window(true);
             builder
         };
@@ -95,6 +106,7 @@ impl Service<Request<Body>> for Network {
 #[derive(Clone)]
 struct Connector {
     tls: TlsConnector,
+    balancer: Option<Balancer>,
 }
 
 impl Service<Uri> for Connector {
@@ -107,9 +119,15 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let tls = self.tls.clone();
+        let Self { tls, balancer } = self.clone();
         Box::pin(async move {
-            match tokio::time::timeout(CONNECT_TIMEOUT, connect(&tls, &uri)).await {
+            let connecting = async {
+                match balancer {
+                    Some(balancer) => connect_balanced(&tls, &uri, &balancer).await,
+                    None => connect(&tls, &uri).await,
+                }
+            };
+            match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
                 Ok(result) => result.map(TokioIo::new),
                 Err(_) => {
                     Err(io::Error::new(io::ErrorKind::TimedOut, format!("connecting to {uri} timed out")))
@@ -125,16 +143,34 @@ async fn connect(tls: &TlsConnector, uri: &Uri) -> io::Result<Stream> {
     let host = uri.host().ok_or_else(|| invalid(format!("{uri} names no host")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+    open(encrypted.then_some(tls), host, host, port).await
+}
+
+async fn connect_balanced(tls: &TlsConnector, uri: &Uri, balancer: &Balancer) -> io::Result<Stream> {
+    let encrypted = (uri.scheme_str() == Some("https")).then_some(tls);
+    let (mut stream, cut) = balancer
+        .connect(|server| async move {
+            let Some((host, port)) = balancer::split(&server) else { return Err(unresolvable(&server)) };
+            let opening = open(encrypted, balancer::SERVER_NAME, host, port);
+            tokio::time::timeout(ATTEMPT_TIMEOUT, opening).await.map_err(io::Error::from)?
+        })
+        .await?;
+    stream.cut = Some(Box::pin(cut.cancelled_owned()));
+    Ok(stream)
+}
+
+/// Opens a connection to a host, which has to prove that it is `name` where TLS is spoken.
+async fn open(tls: Option<&TlsConnector>, name: &str, host: &str, port: u16) -> io::Result<Stream> {
     let tcp = connect_any(host, port).await?;
     tcp.set_nodelay(true)?;
-    if !encrypted {
-        return Ok(Stream { io: Box::new(tcp), http2: false });
-    }
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| invalid(format!("{host:?} is neither an address nor a host name")))?;
+    let Some(tls) = tls else { return Ok(Stream { io: Box::new(tcp), http2: false, cut: None }) };
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+        let text = format!("{name:?} is neither an address nor a host name");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })?;
     let stream = tls.connect(name, tcp).await?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Stream { io: Box::new(stream), http2 })
+    Ok(Stream { io: Box::new(stream), http2, cut: None })
 }
 
 async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
@@ -184,12 +220,21 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 struct Stream {
     io: Box<dyn Io>,
     http2: bool,
+    /// When this ends, so does the connection.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Stream").field("http2", &self.http2).finish_non_exhaustive()
     }
+}
+
+/// Ends at once.
+fn cancelled() -> WaitForCancellationFutureOwned {
+    let token = CancellationToken::new();
+    token.cancel();
+    token.cancelled_owned()
 }
 
 impl Connection for Stream {
@@ -204,6 +249,12 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Somebody always reads: answers, or the end of an idle connection.
+        if self.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(context).is_ready()) {
+            // It must not be asked again.
+            self.cut = Some(Box::pin(cancelled()));
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`balancer`] | all API servers behind one client |
 //! | [`connect`] | building a client: in process, mutual TLS, kubeconfig |
 //! | [`discovery`] | which resources are served |
 //! | [`rest`] | typed requests with shallow generics, error classes |
@@ -26,6 +27,7 @@
 //! It is not a general client library: names are not resolved through DNS, because a static glibc binary must
 //! not call getaddrinfo.
 
+pub mod balancer;
 pub mod connect;
 mod connector;
 pub mod discovery;
@@ -41,7 +43,8 @@ pub mod rest;
 pub mod selector;
 pub mod workqueue;
 
-pub use connect::{ConnectError, from_kubeconfig, in_cluster, in_process, mtls};
+pub use balancer::{Balancer, BalancerError};
+pub use connect::{ConnectError, balanced, from_kubeconfig, in_cluster, in_process, mtls};
 pub use events::{EventRecorder, EventType, object_reference};
 pub use expectations::Expectations;
 pub use informer::{Event, Informer, Scope, SharedInformers};
