@@ -376,6 +376,8 @@ const BESIDES: &[StaticRule] = &[
     on("get list watch", "core", "secrets"),
     // The addresses of Services.
     on(MANAGE_PATCH, NETWORKING, "ipaddresses"),
+    // What nodes ask for themselves; upstream leaves these to people.
+    named("approve", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving kubernetes.io/kube-apiserver-client"),
 ];
 
 /// The roles, and the sum of them.

@@ -1,13 +1,15 @@
-//! Approves client certificates of kubelets, for whoever may ask for them.
+//! Approves client certificates of kubelets, for whoever may ask for them, and serving certificates that nodes ask for
+//! with their own names and addresses.
 //!
-//! Upstream counterpart: `csrapproving`.
+//! Upstream counterpart: `csrapproving` for the former; the latter it leaves to people and add-ons.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use client::{Event, Informer, ObjectKey, Rest};
 use http::Method;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use k8s_openapi::api::core::v1::Node;
 use pki::CertificateRequest;
 use serde_json::{Value, json};
 
@@ -20,12 +22,31 @@ const NAME: &str = "certificatesigningrequest-approving-controller";
 pub struct CertificateApprover {
     rest: Rest,
     requests: Informer<CertificateSigningRequest>,
+    nodes: Informer<Node>,
 }
 
 impl CertificateApprover {
     /// The controller, not running yet.
     pub fn new(context: &Context) -> Self {
-        Self { rest: context.rest.clone(), requests: context.informers.get() }
+        Self { rest: context.rest.clone(), requests: context.informers.get(), nodes: context.nodes() }
+    }
+
+    async fn approve(
+        &self,
+        request: &CertificateSigningRequest,
+        message: &str,
+    ) -> Result<Action, ReconcileError> {
+        let mut approved = request.clone();
+        let status = approved.status.get_or_insert_default();
+        status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
+            type_: "Approved".into(),
+            status: "True".into(),
+            reason: Some("AutoApproved".into()),
+            message: Some(message.into()),
+            ..CertificateSigningRequestCondition::default()
+        });
+        self.rest.put(&approved, "approval").await?;
+        Ok(Action::Done)
     }
 
     /// Whether the requester may create this subresource of requests.
@@ -52,10 +73,38 @@ impl CertificateApprover {
     }
 }
 
+fn is_decided(request: &CertificateSigningRequest) -> bool {
+    condition(request, "Approved").is_some() || condition(request, "Denied").is_some() || is_issued(request)
+}
+
+/// The node that asks for a serving certificate of its own, and what it asks for.
+fn serving(request: &CertificateSigningRequest) -> Option<(String, CertificateRequest)> {
+    if is_decided(request) || request.spec.signer_name != policy::KUBELET_SERVING {
+        return None;
+    }
+    let parsed = CertificateRequest::from_pem(&request.spec.request.0).ok()?;
+    let usages = request.spec.usages.as_deref().unwrap_or_default();
+    policy::check(policy::KUBELET_SERVING, &parsed, usages).ok()?;
+    let user = request.spec.username.as_deref()?;
+    let is_node = request.spec.groups.iter().flatten().any(|group| group == "system:nodes");
+    let name = user.strip_prefix("system:node:")?;
+    (is_node && user == parsed.common_name).then(|| (name.to_owned(), parsed))
+}
+
+/// Whether all that a serving certificate would speak for is the node's.
+fn is_its_own(request: &CertificateRequest, node: &Node) -> bool {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    let names = |name: &String| {
+        node.metadata.name.as_ref() == Some(name)
+            || addresses.iter().any(|known| known.type_ != "InternalIP" && known.address == *name)
+    };
+    let has = |address: &IpAddr| addresses.iter().any(|known| known.address.parse() == Ok(*address));
+    request.dns_names.iter().all(names) && request.addresses.iter().all(has)
+}
+
 /// The permissions that would do, with what is told of the approval; the kubelet's own first.
 fn permissions(request: &CertificateSigningRequest) -> Vec<(&'static str, &'static str)> {
-    let decided = condition(request, "Approved").is_some() || condition(request, "Denied").is_some();
-    if decided || is_issued(request) || request.spec.signer_name != policy::KUBELET_CLIENT {
+    if is_decided(request) || request.spec.signer_name != policy::KUBELET_CLIENT {
         return Vec::new();
     }
     let usages = request.spec.usages.as_deref().unwrap_or_default();
@@ -86,24 +135,27 @@ impl Controller for CertificateApprover {
                 keys.add(ObjectKey::of(&**request));
             }
         });
+        watches.reads(&self.nodes);
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
         let Some(request) = self.requests.get(key) else { return Ok(Action::Done) };
+        if let Some((name, parsed)) = serving(&request) {
+            let node = self.nodes.find("", &name);
+            if node.is_some_and(|node| is_its_own(&parsed, &node)) {
+                return self
+                    .approve(&request, "Auto approving serving certificate of the node itself.")
+                    .await;
+            }
+            // Its status may be on its way.
+            return Err(ReconcileError::Retry(format!(
+                "node {name} does not have all names and addresses that it wants a certificate for"
+            )));
+        }
         let mut tried = Vec::new();
         for (subresource, message) in permissions(&request) {
             if self.may(&request, subresource).await? {
-                let mut approved = (*request).clone();
-                let status = approved.status.get_or_insert_default();
-                status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
-                    type_: "Approved".into(),
-                    status: "True".into(),
-                    reason: Some("AutoApproved".into()),
-                    message: Some(message.into()),
-                    ..CertificateSigningRequestCondition::default()
-                });
-                self.rest.put(&approved, "approval").await?;
-                return Ok(Action::Done);
+                return self.approve(&request, message).await;
             }
             tried.push(subresource);
         }
@@ -148,5 +200,39 @@ mod tests {
         let denied = CertificateSigningRequestCondition { type_: "Denied".into(), ..Default::default() };
         own.status.get_or_insert_default().conditions = Some(vec![denied]);
         assert!(of(&own).is_empty());
+    }
+
+    #[test]
+    fn a_node_gets_serving_certificates_for_what_it_has_only() {
+        let request = |user: &str, group: &str, name: &str, dns: &[&str]| CertificateSigningRequest {
+            spec: CertificateSigningRequestSpec {
+                request: ByteString(policy::tests::pem("system:nodes", name, dns).into_bytes()),
+                signer_name: policy::KUBELET_SERVING.into(),
+                usages: Some(vec!["digital signature".into(), "server auth".into()]),
+                username: Some(user.into()),
+                groups: Some(vec![group.into()]),
+                ..CertificateSigningRequestSpec::default()
+            },
+            ..CertificateSigningRequest::default()
+        };
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}, "status": {"addresses": [
+            {"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": "host1"}]}}))
+        .unwrap();
+        let own = "system:node:n1";
+        let asked = |dns: &[&str]| serving(&request(own, "system:nodes", own, dns));
+        for (dns, granted) in
+            [(&["n1"][..], true), (&["host1", "n1"], true), (&["n2"], false), (&["10.0.0.1"], false)]
+        {
+            let (name, parsed) = asked(dns).unwrap();
+            assert_eq!((name.as_str(), is_its_own(&parsed, &node)), ("n1", granted), "{dns:?}");
+        }
+        let (_, mut parsed) = asked(&["n1"]).unwrap();
+        parsed.addresses = vec!["10.0.0.1".parse().unwrap()];
+        assert!(is_its_own(&parsed, &node));
+        parsed.addresses.push("10.0.0.2".parse().unwrap());
+        assert!(!is_its_own(&parsed, &node));
+        assert!(serving(&request("system:node:n2", "system:nodes", own, &["n1"])).is_none());
+        assert!(serving(&request(own, "people", own, &["n1"])).is_none());
+        assert!(serving(&request(own, "system:nodes", own, &[])).is_none());
     }
 }

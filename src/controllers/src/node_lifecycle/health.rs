@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::node_taints;
 
-/// A node that is silent for this long is taken for dead: four lease renewals.
-pub(super) const GRACE: Duration = Duration::from_secs(40);
+/// A node that is silent for this long is taken for dead (upstream's `--node-monitor-grace-period` since 1.32): four
+/// lease renewals, and time to notice a dead connection.
+pub(super) const GRACE: Duration = Duration::from_secs(50);
 /// The same for a node that has never reported (upstream's value): starting takes longer.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 
@@ -112,7 +113,7 @@ mod tests {
         health.observe_lease("n", at(1));
         tokio::time::advance(Duration::from_secs(30)).await;
         health.observe_lease("n", at(1));
-        assert_eq!(health.left("n"), Duration::from_secs(10));
+        assert_eq!(health.left("n"), GRACE - Duration::from_secs(30));
         health.observe_lease("n", at(2));
         assert_eq!(health.left("n"), GRACE);
         tokio::time::advance(Duration::from_secs(50)).await;
