@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
+/// The database file's name in it.
+pub(crate) const DATABASE: &str = "state.db";
+
 /// A directory that this process alone has open, as long as this value lives. The kernel lets go of the
 /// lock when the process dies, however it dies.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Directory {
             .create(path)
             .map_err(OpenError::file("create directory", path))?;
         let lock = lock(path)?;
-        let database = path.join("state.db");
+        let database = path.join(DATABASE);
         // SQLite gives its other files the mode of this one.
         OpenOptions::new()
             .create(true)

@@ -33,6 +33,8 @@
 //! | `reader` | past revisions |
 //! | `executor`, `limits` | threads or none; sizes at which it tidies up |
 //! | `bug` | known bugs, for tests that should catch them |
+//! | `maintenance` | how an open store is, its file's size, what it knows of a key |
+//! | `offline` | copies for keeping, and the ways back: restoring one, going on alone |
 //! | `raft` | several nodes |
 //! | `store` | the whole, as `storage::Storage` |
 //! | `error` | why it did not open; SQLite's errors in words |
@@ -45,6 +47,8 @@ mod error;
 mod executor;
 mod limits;
 mod log;
+pub mod maintenance;
+pub mod offline;
 pub mod raft;
 mod reader;
 mod schema;

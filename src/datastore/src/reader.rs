@@ -178,7 +178,7 @@ impl Reader {
     }
 
     /// The object of a row; the cache's own where it is the same.
-    fn object_at(
+    pub(crate) fn object_at(
         &self,
         connection: &Connection,
         key: &str,
@@ -267,7 +267,7 @@ impl Reader {
     }
 
     /// Runs a job on a blocking thread, within a read transaction of a connection of the pool.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         job: impl FnOnce(&Self, &Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {

@@ -278,13 +278,31 @@ impl Datastore {
         Arc::new(Core::new(&self.beginning, self.requests.clone()))
     }
 
+    /// What tells this node's cluster from all others, also while it is alone.
+    pub fn cluster_id(&self) -> &str {
+        &self.beginning.identity.cluster
+    }
+
+    /// The node's number in its cluster.
+    pub fn node_id(&self) -> u64 {
+        self.beginning.identity.node
+    }
+
+    pub(crate) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
+    pub(crate) fn location(&self) -> &Location {
+        &self.beginning.at
+    }
+
     /// The cluster that this node belongs to; None while it is alone.
     pub fn joined(&self) -> Option<&Arc<Cluster>> {
         self.cluster.get()
     }
 
     /// In a cluster, waits until everything that was acknowledged is here.
-    async fn barrier(&self) -> Result<(), StorageError> {
+    pub(crate) async fn barrier(&self) -> Result<(), StorageError> {
         match self.cluster.get() {
             Some(cluster) => cluster.barrier().await,
             None => Ok(()),

@@ -92,8 +92,18 @@ impl Identity {
 
     /// Makes the node the first and only voter of a new cluster, of what is in the database already.
     pub(crate) fn found(machine: &mut StateMachine, connection: &Connection) -> rusqlite::Result<Self> {
-        let founder = machine.applied.unwrap_or(Position { term: 1, node: 1, index: 1 });
         connection.execute_batch("BEGIN IMMEDIATE")?;
+        let identity = Self::found_within(machine, connection)?;
+        connection.execute_batch("COMMIT")?;
+        Ok(identity)
+    }
+
+    /// The same within the transaction that the connection is in.
+    pub(crate) fn found_within(
+        machine: &mut StateMachine,
+        connection: &Connection,
+    ) -> rusqlite::Result<Self> {
+        let founder = machine.applied.unwrap_or(Position { term: 1, node: 1, index: 1 });
         connection.execute(
             "UPDATE consensus SET node = ?1, cluster = lower(hex(randomblob(16)))",
             [founder.node],
@@ -105,7 +115,6 @@ impl Identity {
         machine.applied = Some(founder);
         machine.save(connection)?;
         crate::log::purge(connection, founder)?;
-        connection.execute_batch("COMMIT")?;
         Ok(Self::load(connection)?.unwrap_or(Self { node: founder.node, cluster: String::new() }))
     }
 

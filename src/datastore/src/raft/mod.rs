@@ -39,7 +39,7 @@
 //! | `upkeep` | starting again after failures, compacting the log |
 
 mod barrier;
-mod core;
+pub(crate) mod core;
 mod log_store;
 mod machine;
 mod membership;
@@ -50,11 +50,11 @@ mod plan;
 mod proposer;
 mod receive;
 mod roles;
-mod snapshot;
+pub(crate) mod snapshot;
 mod status;
 mod transfer;
 mod transport;
-mod types;
+pub(crate) mod types;
 mod upkeep;
 mod wire;
 

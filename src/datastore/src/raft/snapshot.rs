@@ -122,20 +122,23 @@ pub(crate) async fn file(source: Source, core: &Core) -> Result<Arc<SnapshotFile
 /// Copies a database that others may be writing to: what is copied is the state at one moment. Neither the log nor
 /// what the node knows for itself goes along.
 fn make(at: &Location, directory: &Path) -> Result<SnapshotFile, StorageError> {
-    let failed = |error: rusqlite::Error| storage_error("taking a snapshot", &error);
     let file = SnapshotFile::new(directory);
     let path =
         file.path.to_str().ok_or_else(|| StorageError::fatal("the data directory's name is no text"))?;
-    let connection = schema::open_checkpointer(at).map_err(failed)?;
-    connection.execute("VACUUM INTO ?1", [path]).map_err(failed)?;
-    let copy = Connection::open(path).map_err(failed)?;
+    copy(at, path).map_err(|error| storage_error("taking a snapshot", &error))?;
+    Ok(file)
+}
+
+/// The same at a path where there is no file yet.
+pub(crate) fn copy(at: &Location, path: &str) -> rusqlite::Result<()> {
+    let connection = schema::open_checkpointer(at)?;
+    connection.execute("VACUUM INTO ?1", [path])?;
+    let copy = Connection::open(path)?;
     copy.execute_batch(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
          DELETE FROM log; DELETE FROM consensus; INSERT INTO consensus (id) VALUES (0);",
-    )
-    .map_err(failed)?;
-    copy.close().map_err(|(_, error)| failed(error))?;
-    Ok(file)
+    )?;
+    copy.close().map_err(|(_, error)| error)
 }
 
 /// Replaces the state by a snapshot's, in one transaction, and brings the cache to it.

@@ -15,7 +15,11 @@ mod fixture;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod maintenance;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod offline;
 #[cfg(test)]
 mod past;
 #[cfg(test)]
