@@ -377,7 +377,12 @@ const BESIDES: &[StaticRule] = &[
     // The addresses of Services.
     on(MANAGE_PATCH, NETWORKING, "ipaddresses"),
     // What nodes ask for themselves; upstream leaves these to people.
-    named("approve", CERTIFICATES, "signers", "kubernetes.io/kubelet-serving kubernetes.io/kube-apiserver-client"),
+    named(
+        "approve",
+        CERTIFICATES,
+        "signers",
+        "kubernetes.io/kubelet-serving kubernetes.io/kube-apiserver-client",
+    ),
 ];
 
 /// The roles, and the sum of them.

@@ -118,7 +118,8 @@ async fn a_damaged_copy_is_not_founded_upon() {
     let file = f.dir.path().join("copy.db");
     f.store.copy_to(&file).await.unwrap();
     let good = std::fs::read(&file).unwrap();
-    let cases: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 3] = [
+    type Damage = Box<dyn Fn(&mut Vec<u8>)>;
+    let cases: [(&str, Damage); 3] = [
         ("empty", Box::new(Vec::clear)),
         ("cut", Box::new(|bytes| bytes.truncate(bytes.len() / 2))),
         ("scribbled", Box::new(|bytes| bytes[20_000..30_000].fill(0x55))),
