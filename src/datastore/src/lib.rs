@@ -29,7 +29,7 @@
 //! | `schema` | tables, settings, versions |
 //! | `directory` | the directory and its lock |
 //! | `writer` | the thread that commits |
-//! | `checkpointer` | keeps SQLite's write-ahead log short |
+//! | `checkpointer`, `room` | keep SQLite's write-ahead log short, and its file longer than that |
 //! | `reader` | past revisions |
 //! | `executor`, `limits` | threads or none; sizes at which it tidies up |
 //! | `bug` | known bugs, for tests that should catch them |
@@ -51,6 +51,7 @@ pub mod maintenance;
 pub mod offline;
 pub mod raft;
 mod reader;
+mod room;
 mod schema;
 mod state_machine;
 mod store;

@@ -8,6 +8,7 @@ use crate::executor::{Executor, Running, Threads};
 use crate::limits::Limits;
 use crate::raft::{Cluster, ClusterOptions, Core, Identity};
 use crate::reader::{Opener, PastEvents, Reader};
+use crate::room::Room;
 use crate::schema::{self, Location};
 use crate::state_machine::StateMachine;
 use crate::writer::{Answer, Beside, Counters, Proposal, Request, Writer};
@@ -205,6 +206,7 @@ impl Datastore {
             cache: Arc::clone(&cache),
             reader: Arc::clone(&reader),
             checkpointer: Checkpointer::start(&at, options.limits, &threads)?,
+            room: Room::new(&at),
             counters: Arc::clone(&counters),
             frames,
             doubtful: false,

@@ -15,6 +15,7 @@ use crate::error::storage_error;
 use crate::executor::Executor;
 use crate::log::Position;
 use crate::reader::Reader;
+use crate::room::Room;
 use crate::schema::BUSY_TIMEOUT;
 use crate::state_machine::{Applied, Outcome, Rejection, StateMachine};
 use rusqlite::Connection;
@@ -112,6 +113,7 @@ pub(crate) struct Writer {
     pub(crate) cache: Arc<WatchCache>,
     pub(crate) reader: Arc<Reader>,
     pub(crate) checkpointer: Checkpointer,
+    pub(crate) room: Room,
     pub(crate) counters: Arc<Counters>,
     /// Frames in the write-ahead log, as SQLite told after the last commit.
     pub(crate) frames: Arc<AtomicU32>,
@@ -363,6 +365,7 @@ impl Writer {
 
     pub(crate) fn after_commit(&mut self) {
         let frames = self.frames.load(Ordering::Relaxed);
+        self.room.committed(frames);
         if !self.checkpointer.committed(frames) {
             return;
         }
