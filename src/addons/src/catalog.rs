@@ -12,6 +12,9 @@ pub const CORE: &str = "core";
 pub struct Addon {
     /// Name, as `knarr enable` takes it.
     pub name: String,
+    /// Other names that `knarr enable` takes.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// One line for people.
     pub description: String,
     /// Version of the add-on.
@@ -35,6 +38,13 @@ pub struct Addon {
     pub texts: Vec<String>,
 }
 
+impl Addon {
+    /// All names it goes by.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
+    }
+}
+
 /// An argument of an add-on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -43,9 +53,15 @@ pub struct Argument {
     pub name: String,
     /// One line for people.
     pub help: String,
+    /// Letter of its flag.
+    #[serde(default)]
+    pub short: Option<String>,
     /// What values it takes.
     #[serde(rename = "type", default)]
     pub kind: ArgumentKind,
+    /// The only values that it takes; any of its type when empty.
+    #[serde(default)]
+    pub values: Vec<String>,
     /// Value when none is given; without one the argument is required.
     #[serde(default)]
     pub default: Option<String>,
@@ -55,15 +71,19 @@ pub struct Argument {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ArgumentKind {
-    /// Any text without quotes, braces and line ends.
+    /// Any text without quotes, brackets, `#` and line ends.
     #[default]
     Text,
     /// `IP[:PORT]`, separated by commas.
     Addresses,
+    /// `FIRST-LAST` or CIDRs, separated by commas.
+    Ranges,
     /// A whole number.
     Integer,
     /// `true` or `false`.
     Boolean,
+    /// A quantity of bytes, such as `20Gi`.
+    Size,
 }
 
 /// An object that tells when an add-on is ready.
@@ -87,13 +107,17 @@ struct Folder {
     files: &'static [(&'static str, &'static str)],
 }
 
-const FOLDERS: &[Folder] = &[Folder {
-    addon: include_str!("../../../addons/dns/addon.yaml"),
-    files: &[
-        ("rbac.yaml", include_str!("../../../addons/dns/rbac.yaml")),
-        ("dns.yaml", include_str!("../../../addons/dns/dns.yaml")),
-    ],
-}];
+macro_rules! folder {
+    ($name:literal: $($file:literal),+) => {
+        Folder {
+            addon: include_str!(concat!("../../../addons/", $name, "/addon.yaml")),
+            files: &[$(($file, include_str!(concat!("../../../addons/", $name, "/", $file)))),+],
+        }
+    };
+}
+
+const FOLDERS: &[Folder] =
+    &[folder!("dns": "rbac.yaml", "dns.yaml"), folder!("hostpath-storage": "rbac.yaml", "storage.yaml")];
 
 static ADDONS: LazyLock<Vec<Addon>> =
     LazyLock::new(|| FOLDERS.iter().filter_map(|folder| read(folder).ok()).collect());
@@ -113,9 +137,9 @@ pub fn all() -> &'static [Addon] {
     &ADDONS
 }
 
-/// One add-on of the binary.
+/// One add-on of the binary, by any of its names.
 pub fn find(name: &str) -> Option<&'static Addon> {
-    all().iter().find(|addon| addon.name == name)
+    all().iter().find(|addon| addon.names().any(|one| one == name))
 }
 
 #[cfg(test)]
@@ -134,5 +158,10 @@ mod tests {
             );
         }
         assert_eq!(all().len(), FOLDERS.len());
+        let mut names: Vec<&str> = all().iter().flat_map(Addon::names).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "two add-ons have one name");
     }
 }

@@ -4,12 +4,18 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`arguments`] | what people write after an add-on's name |
 //! | [`catalog`] | what add-ons there are, with their arguments and manifests |
 //! | [`render`] | manifests with arguments and settings put in |
 //! | [`engine`] | server-side apply with pruning, waiting for readiness, removal |
+//! | [`http`] | what the servers serve HTTP with |
 //! | [`dns`] | the server of the `dns` add-on |
+//! | [`hostpath`] | the provisioner of the `hostpath-storage` add-on |
 
+pub mod arguments;
 pub mod catalog;
 pub mod dns;
 pub mod engine;
+pub mod hostpath;
+pub mod http;
 pub mod render;

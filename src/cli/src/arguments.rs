@@ -274,8 +274,8 @@ pub struct AddonNames {
     /// Where the node keeps its things.
     #[command(flatten)]
     pub location: Location,
-    /// Add-ons, as `[REPOSITORY/]NAME[:ARGUMENT...]`
-    #[arg(required = true, value_name = "ADDON")]
+    /// Add-ons, as `[REPOSITORY/]NAME[:ARGUMENT...]`, or one with its flags
+    #[arg(required = true, value_name = "ADDON", allow_hyphen_values = true)]
     pub addons: Vec<String>,
 }
 
@@ -284,6 +284,22 @@ pub struct AddonNames {
 pub enum AddonServer {
     /// Cluster DNS
     Dns(AddonDns),
+    /// Provisioner of volumes in a directory of the node
+    Storage(AddonStorage),
+}
+
+/// Flags of `knarr addon storage`.
+#[derive(Args, Debug)]
+pub struct AddonStorage {
+    /// The node that it runs on
+    #[arg(long, env = "KNARR_NODE_NAME", value_name = "NAME")]
+    pub node_name: String,
+    /// Where volumes are, in the pod and on the node
+    #[arg(long, value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Port for /health, /ready and /metrics
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub health_port: u16,
 }
 
 /// Flags of `knarr addon dns`.

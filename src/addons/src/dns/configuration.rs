@@ -1,7 +1,7 @@
 //! Upstream servers and stub domains, read again when the file changes.
 
 use super::forward::Forwarder;
-use crate::render::address;
+use crate::arguments::address;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

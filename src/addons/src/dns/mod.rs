@@ -14,6 +14,7 @@ mod server;
 mod watch;
 mod zone;
 
+use crate::http;
 use client::SharedInformers;
 use configuration::Configuration;
 use forward::Forwarder;
@@ -80,12 +81,14 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), DnsErr
 
     let shared =
         Arc::new(server::Shared { zone: zone.clone(), forwarder: forwarder.clone(), health: health.clone() });
+    let counted = health.clone();
+    let pages = http::Pages::new(health.ready.clone(), move || counted.metrics());
     let watching = watch::watch(&config.informers, zone, health.clone());
     let reloading = configuration::reload(config.upstream.clone(), config.file.clone(), forwarder);
     tokio::select! {
         () = cancel.cancelled() => {}
         () = listeners.serve(shared) => {}
-        () = health::serve(health_listener, health) => {}
+        () = http::serve(health_listener, None, pages, cancel.clone()) => {}
         () = watching => {}
         () = reloading => {}
     }

@@ -40,7 +40,7 @@ pub async fn watch(informers: &SharedInformers, zone: Arc<RwLock<Zone>>, health:
     namespaces.synced().await;
     services.synced().await;
     slices.synced().await;
-    health.set_ready();
+    health.ready.set();
     tracing::info!("ready");
     std::future::pending().await
 }

@@ -1,16 +1,19 @@
 //! Enabling is server-side apply as field manager `knarr-addon`, pruning what is no longer there and waiting
 //! for readiness; disabling removes exactly what was applied. Both can be repeated.
 //!
-//! What is enabled is recorded in the ConfigMap `kube-system/knarr-addons`, so that every node agrees.
+//! What is enabled is recorded in `addons.knarr.io`, so that every node agrees.
 
+mod readiness;
 mod record;
 mod resources;
 
+use crate::arguments::{self, ArgumentError};
 use crate::catalog::{self, Addon, CORE, Target};
 use crate::render::{RenderError, Settings, render};
 use client::Rest;
 use client::rest::{self, Patch};
-use record::{Entry, Record, Reference};
+use readiness::readiness;
+use record::{Entry, Reference};
 use resources::Resources;
 use serde_json::Value;
 use std::time::Duration;
@@ -18,9 +21,13 @@ use tokio::time::Instant;
 
 /// Field manager of everything that add-ons apply.
 pub const FIELD_MANAGER: &str = "knarr-addon";
-
+/// Objects with this annotation are deleted and made anew when a change of them is refused: some fields of a
+/// StorageClass can never change.
+const RECREATE: &str = "addons.knarr.io/recreate";
 /// How often readiness is looked at.
 const PERIOD: Duration = Duration::from_millis(200);
+/// How long a definition may take until its resource is served: it takes milliseconds.
+const ESTABLISHED: Duration = Duration::from_secs(30);
 
 /// Why an add-on cannot be enabled or disabled.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +36,9 @@ pub enum EngineError {
     #[error("Addon {0} was not found in any repository; `knarr status` lists what there is")]
     Unknown(String),
     /// The arguments do not fit.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentError),
+    /// The manifests are damaged.
     #[error(transparent)]
     Render(#[from] RenderError),
     /// The API server refused something.
@@ -43,34 +53,39 @@ pub enum EngineError {
         source: kube::Error,
     },
     /// The add-on was applied but did not become ready.
-    #[error(
-        "{what} is not ready after {seconds} s: {state}; look at `knarr kubectl -n {namespace} describe pods`"
-    )]
+    #[error("{what} is not ready after {seconds} s: {state}; look at `knarr kubectl {look}`")]
     NotReady {
         /// What was waited for.
         what: String,
-        /// Its namespace.
-        namespace: String,
+        /// The kubectl command that tells more.
+        look: String,
         /// How long it was waited for.
         seconds: u64,
         /// What it looked like last.
         state: String,
     },
+    /// Another add-on that is enabled needs this one.
+    #[error("Addon {0} is needed by {1}; disable {1} first")]
+    Needed(String, String),
     /// The server never told what cluster this is.
     #[error("the cluster is still starting; wait for `knarr status --wait-ready` and try again")]
     NoSettings,
-    /// The record is damaged.
-    #[error("ConfigMap kube-system/knarr-addons is damaged: {0}; delete it and enable the add-ons again")]
-    Record(String),
+    /// The cluster's settings are damaged.
+    #[error("ConfigMap kube-system/knarr-cluster is damaged: {0}; delete it and start knarr again")]
+    Settings(String),
 }
 
 /// An add-on and whether it is enabled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// Its repository.
-    pub repository: &'static str,
-    /// The add-on.
-    pub addon: &'static Addon,
+    pub repository: String,
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Its version.
+    pub version: String,
     /// Whether it is enabled.
     pub enabled: bool,
 }
@@ -88,16 +103,18 @@ impl Engine {
         Self { resources: Resources::new(rest.clone()), rest }
     }
 
-    /// All add-ons with their states.
+    /// All add-ons of the binary with their states.
     ///
     /// # Errors
     /// When the record cannot be read.
     pub async fn list(&self) -> Result<Vec<State>, EngineError> {
-        let record = Record::read(&self.rest).await?;
-        let state = |addon: &'static Addon| State {
-            repository: CORE,
-            addon,
-            enabled: record.entries.get(&addon.name).is_some_and(|entry| entry.enabled),
+        let entries = record::read(&self.rest).await?;
+        let state = |addon: &Addon| State {
+            repository: CORE.to_owned(),
+            name: addon.name.clone(),
+            description: addon.description.clone(),
+            version: addon.version.clone(),
+            enabled: entries.get(&addon.name).is_some_and(|entry| entry.enabled),
         };
         Ok(catalog::all().iter().map(state).collect())
     }
@@ -109,50 +126,54 @@ impl Engine {
     /// # Errors
     /// When something cannot be applied; the next start tries again.
     pub async fn start(&self, settings: &Settings, without: &[String]) -> Result<(), EngineError> {
-        let mut record = Record::read(&self.rest).await?;
-        record.settings = Some(settings.clone());
+        self.define().await?;
+        record::write_settings(&self.rest, settings).await?;
+        let entries = record::read(&self.rest).await?;
         for addon in catalog::all() {
-            if addon.default && !record.entries.contains_key(&addon.name) {
-                let enabled = !without.contains(&addon.name);
-                record.entries.insert(addon.name.clone(), Entry { enabled, ..Entry::default() });
+            match entries.get(&addon.name) {
+                Some(entry) if entry.enabled => {
+                    self.apply(addon, entry.arguments.clone(), entry.clone(), settings).await?;
+                }
+                Some(_) => {}
+                None if !addon.default => {}
+                None if addon.names().any(|name| without.iter().any(|w| w == name)) => {
+                    record::write(&self.rest, &addon.name, &Entry::default()).await?;
+                }
+                None => self.apply(addon, Vec::new(), Entry::default(), settings).await?,
             }
-        }
-        record.write(&self.rest).await?;
-        for addon in catalog::all() {
-            let Some(entry) = record.entries.get(&addon.name).filter(|entry| entry.enabled).cloned() else {
-                continue;
-            };
-            self.apply(addon, &entry.arguments, &mut record).await?;
         }
         Ok(())
     }
 
-    /// Enables an add-on and those it depends on; `tell` hears what happens. Answers whether it was enabled
-    /// with the same arguments before.
+    /// Enables an add-on and those it depends on; `tell` hears what happens. Without arguments one that is enabled keeps
+    /// those that it has. Answers whether it was enabled with the same arguments before.
     ///
     /// # Errors
     /// When the arguments do not fit, something cannot be applied, or it is not ready within `patience`.
     pub async fn enable(
         &self,
         name: &str,
-        arguments: &[String],
+        given: &[String],
         patience: Duration,
         tell: &mut (dyn FnMut(String) + Send),
     ) -> Result<bool, EngineError> {
         let addon = catalog::find(name).ok_or_else(|| EngineError::Unknown(name.to_owned()))?;
-        let mut record = Record::read(&self.rest).await?;
+        let given = arguments::read(addon, given)?;
+        let settings = record::settings(&self.rest).await?.ok_or(EngineError::NoSettings)?;
+        let mut entries = record::read(&self.rest).await?;
         for dependency in &addon.dependencies {
-            if !record.entries.get(dependency).is_some_and(|entry| entry.enabled) {
-                tell(format!("Addon {CORE}/{name} needs {CORE}/{dependency}; enabling it first"));
+            if !entries.get(dependency).is_some_and(|entry| entry.enabled) {
+                tell(format!("Addon {CORE}/{} needs {CORE}/{dependency}; enabling it first", addon.name));
                 Box::pin(self.enable(dependency, &[], patience, tell)).await?;
-                record = Record::read(&self.rest).await?;
             }
         }
-        let before = record.entries.get(name).is_some_and(|e| e.enabled && e.arguments == arguments);
-        self.apply(addon, arguments, &mut record).await?;
+        let old = entries.remove(&addon.name).unwrap_or_default();
+        let keep = given.is_empty() && old.enabled;
+        let arguments = if keep { old.arguments.clone() } else { given };
+        let before = old.enabled && old.arguments == arguments;
+        self.apply(addon, arguments, old, &settings).await?;
         for target in &addon.readiness {
-            tell(format!("Waiting for {} {}/{}", target.kind, target.namespace, target.name));
-            self.wait_ready(target, patience).await?;
+            self.wait_ready(target, patience, tell).await?;
         }
         Ok(before)
     }
@@ -160,41 +181,61 @@ impl Engine {
     /// Removes all that an add-on applied. Answers whether it was enabled.
     ///
     /// # Errors
-    /// When something cannot be deleted; a repetition goes on where this one ended.
+    /// When an enabled add-on needs it, or something cannot be deleted; a repetition goes on where this one ended.
     pub async fn disable(&self, name: &str) -> Result<bool, EngineError> {
-        catalog::find(name).ok_or_else(|| EngineError::Unknown(name.to_owned()))?;
-        let mut record = Record::read(&self.rest).await?;
-        let entry = record.entries.remove(name).unwrap_or_default();
+        let addon = catalog::find(name).ok_or_else(|| EngineError::Unknown(name.to_owned()))?;
+        let mut entries = record::read(&self.rest).await?;
+        let needs = |other: &&Addon| {
+            other.dependencies.contains(&addon.name) && entries.get(&other.name).is_some_and(|e| e.enabled)
+        };
+        if let Some(other) = catalog::all().iter().find(needs) {
+            return Err(EngineError::Needed(addon.name.clone(), other.name.clone()));
+        }
+        let entry = entries.remove(&addon.name).unwrap_or_default();
         self.delete(&entry.applied).await?;
-        record.entries.insert(name.to_owned(), Entry::default());
-        record.write(&self.rest).await?;
+        record::write(&self.rest, &addon.name, &Entry::default()).await?;
         Ok(entry.enabled)
+    }
+
+    /// Makes the cluster serve `addons.knarr.io`.
+    async fn define(&self) -> Result<(), EngineError> {
+        let damaged = |error: serde_saphyr::Error| {
+            EngineError::Render(RenderError::Manifest {
+                addon: CORE.to_owned(),
+                file: "addons.knarr.io.yaml".to_owned(),
+                why: error.to_string(),
+            })
+        };
+        let definition: Value = serde_saphyr::from_str(record::DEFINITION).map_err(damaged)?;
+        let reference = Reference::of(&definition);
+        self.apply_object(definition, &reference).await?;
+        self.wait_for(&reference, ESTABLISHED, &mut |_| ()).await
     }
 
     async fn apply(
         &self,
         addon: &Addon,
-        arguments: &[String],
-        record: &mut Record,
+        arguments: Vec<String>,
+        old: Entry,
+        settings: &Settings,
     ) -> Result<(), EngineError> {
-        let settings = record.settings.clone().ok_or(EngineError::NoSettings)?;
-        let objects = render(addon, arguments, &settings)?;
+        let values = arguments::values(addon, &arguments)?;
+        let objects = render(addon, values, settings)?;
         let applied: Vec<Reference> = objects.iter().map(Reference::of).collect();
-        let old = record.entries.remove(&addon.name).unwrap_or_default();
         // What was there before stays on the record until it is gone, whatever happens in between.
         let mut all = applied.clone();
         let stale: Vec<Reference> = old.applied.into_iter().filter(|r| !applied.contains(r)).collect();
         all.extend(stale.iter().cloned());
-        let entry = |applied| Entry { enabled: true, arguments: arguments.to_vec(), applied };
-        record.entries.insert(addon.name.clone(), entry(all));
-        record.write(&self.rest).await?;
+        let version = addon.version.clone();
+        let mut entry = Entry { enabled: true, arguments, version, applied: all, ..Entry::default() };
+        record::write(&self.rest, &addon.name, &entry).await?;
         for (object, reference) in objects.into_iter().zip(&applied) {
             self.apply_object(object, reference).await?;
         }
         if !stale.is_empty() {
             self.delete(&stale).await?;
-            record.entries.insert(addon.name.clone(), entry(applied));
-            record.write(&self.rest).await?;
+            entry.applied = applied;
+            record::write(&self.rest, &addon.name, &entry).await?;
         }
         Ok(())
     }
@@ -202,15 +243,23 @@ impl Engine {
     async fn apply_object(&self, object: Value, reference: &Reference) -> Result<(), EngineError> {
         let failed = |source| EngineError::Api { verb: "apply", what: reference.to_string(), source };
         let path = self.resources.path(reference).await.map_err(failed)?;
+        let annotations = object.pointer("/metadata/annotations");
+        let recreate = annotations.is_some_and(|all| all.get(RECREATE).is_some());
         let patch = Patch::Apply { config: object, manager: FIELD_MANAGER.to_owned(), force: true };
-        self.rest.raw_patch(&path, &patch).await.map_err(failed)?;
+        match self.rest.raw_patch(&path, &patch).await {
+            Err(error) if recreate && rest::is_invalid(&error) => {
+                self.delete(std::slice::from_ref(reference)).await?;
+                self.rest.raw_patch(&path, &patch).await.map_err(failed)?;
+            }
+            result => drop(result.map_err(failed)?),
+        }
         Ok(())
     }
 
     async fn delete(&self, references: &[Reference]) -> Result<(), EngineError> {
         for reference in references.iter().rev() {
             let failed = |source| EngineError::Api { verb: "delete", what: reference.to_string(), source };
-            let path = self.resources.path(reference).await.map_err(failed)?;
+            let Some(path) = self.resources.find(reference).await.map_err(failed)? else { continue };
             let options = br#"{"propagationPolicy":"Background"}"#.to_vec();
             match self.rest.raw(http::Method::DELETE, &path, Some(options)).await {
                 Err(error) if !rest::is_not_found(&error) => return Err(failed(error)),
@@ -220,10 +269,32 @@ impl Engine {
         Ok(())
     }
 
-    async fn wait_ready(&self, target: &Target, patience: Duration) -> Result<(), EngineError> {
+    async fn wait_ready(
+        &self,
+        target: &Target,
+        patience: Duration,
+        tell: &mut (dyn FnMut(String) + Send),
+    ) -> Result<(), EngineError> {
         let reference = Reference::from(target);
+        tell(format!("Waiting for {reference}"));
+        let mut last = String::new();
+        let mut told = |state: &str| {
+            if state != last {
+                tell(format!("{reference}: {state}"));
+                last = state.to_owned();
+            }
+        };
+        self.wait_for(&reference, patience, &mut told).await
+    }
+
+    async fn wait_for(
+        &self,
+        reference: &Reference,
+        patience: Duration,
+        told: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), EngineError> {
         let failed = |source| EngineError::Api { verb: "look at", what: reference.to_string(), source };
-        let path = self.resources.path(&reference).await.map_err(failed)?;
+        let path = self.resources.path(reference).await.map_err(failed)?;
         let start = Instant::now();
         loop {
             let text = self.rest.raw(http::Method::GET, &path, None).await.map_err(failed)?;
@@ -232,57 +303,19 @@ impl Engine {
                 Ok(()) => return Ok(()),
                 Err(state) => state,
             };
+            told(&state);
             if start.elapsed() > patience {
-                return Err(EngineError::NotReady {
-                    what: reference.to_string(),
-                    namespace: target.namespace.clone(),
-                    seconds: patience.as_secs(),
-                    state,
-                });
+                return Err(not_ready(reference, patience, state));
             }
             tokio::time::sleep(PERIOD).await;
         }
     }
 }
 
-/// Whether a workload runs as its spec says; else what is missing.
-fn readiness(object: &Value) -> Result<(), String> {
-    let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-    let (wanted, ready, updated) = match object.get("kind").and_then(Value::as_str) {
-        Some("DaemonSet") => (
-            number("/status/desiredNumberScheduled"),
-            number("/status/numberReady"),
-            number("/status/updatedNumberScheduled"),
-        ),
-        _ => (
-            object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
-            number("/status/readyReplicas"),
-            number("/status/updatedReplicas"),
-        ),
+fn not_ready(reference: &Reference, patience: Duration, state: String) -> EngineError {
+    let look = match reference.namespace.as_str() {
+        "" => format!("describe {} {}", reference.kind.to_lowercase(), reference.name),
+        namespace => format!("-n {namespace} describe pods"),
     };
-    if number("/status/observedGeneration") < number("/metadata/generation") {
-        return Err("not looked at by its controller yet".to_owned());
-    }
-    if ready < wanted || updated < wanted {
-        return Err(format!("{ready} of {wanted} pods are ready"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_workload_is_ready_when_all_pods_of_this_generation_are() {
-        let deployment = |observed: i64, ready: i64, updated: i64| {
-            json!({"kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 2},
-                   "status": {"observedGeneration": observed, "readyReplicas": ready, "updatedReplicas": updated}})
-        };
-        assert!(readiness(&deployment(2, 2, 2)).is_ok());
-        assert!(readiness(&deployment(1, 2, 2)).is_err());
-        assert!(readiness(&deployment(2, 1, 2)).is_err());
-        assert!(readiness(&deployment(2, 2, 1)).is_err());
-    }
+    EngineError::NotReady { what: reference.to_string(), look, seconds: patience.as_secs(), state }
 }

@@ -1,21 +1,23 @@
-//! What is enabled, in the ConfigMap `kube-system/knarr-addons`: one key an add-on, and the settings.
+//! What is enabled: one `addons.knarr.io` an add-on, so that every node and `kubectl get addons` see the same. The
+//! cluster's settings are the ConfigMap `kube-system/knarr-cluster`.
 
 use super::{EngineError, FIELD_MANAGER};
-use crate::catalog::Target;
+use crate::catalog::{CORE, Target};
 use crate::render::Settings;
 use apimachinery::{gvk::Gvk, meta};
-use client::rest::Patch;
+use client::rest::{self, Patch};
 use client::{ObjectKey, Rest};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// The definition of the resource.
+pub const DEFINITION: &str = include_str!("../../../../addons/addons.knarr.io.yaml");
+const COLLECTION: &str = "/apis/knarr.io/v1/addons";
 const NAMESPACE: &str = "kube-system";
-const NAME: &str = "knarr-addons";
-/// Key of the settings; no add-on can be called so, since names have no capitals.
-const SETTINGS: &str = "SETTINGS";
+const SETTINGS: &str = "knarr-cluster";
 
 /// An applied object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,67 +68,129 @@ impl fmt::Display for Reference {
     }
 }
 
-/// One add-on's part of the record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What is written down of one add-on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Its repository.
+    pub repository: String,
     /// Whether it is enabled.
     pub enabled: bool,
-    /// With what arguments.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// With what arguments, as `NAME=VALUE`.
     pub arguments: Vec<String>,
+    /// Version that was applied last; empty when nothing is.
+    pub version: String,
     /// What was applied, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub applied: Vec<Reference>,
 }
 
-/// The whole record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// By add-on. An add-on that was never decided about has no entry.
-    pub entries: BTreeMap<String, Entry>,
-    /// The cluster's settings; none before the first server told them.
-    pub settings: Option<Settings>,
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            repository: CORE.to_owned(),
+            enabled: false,
+            arguments: Vec::new(),
+            version: String::new(),
+            applied: Vec::new(),
+        }
+    }
 }
 
-impl Record {
-    /// Reads the record; empty when there is none.
-    pub async fn read(rest: &Rest) -> Result<Self, EngineError> {
-        let key = ObjectKey::new(NAMESPACE, NAME);
-        let failed =
-            |source| EngineError::Api { verb: "read", what: format!("ConfigMap {NAMESPACE}/{NAME}"), source };
-        let Some(map) = rest.get::<ConfigMap>(&key).await.map_err(failed)? else {
-            return Ok(Self::default());
-        };
-        let mut record = Self::default();
-        for (name, text) in map.data.unwrap_or_default() {
-            let damaged = |error: serde_json::Error| EngineError::Record(format!("{name}: {error}"));
-            if name == SETTINGS {
-                record.settings = Some(serde_json::from_str(&text).map_err(damaged)?);
-            } else {
-                record.entries.insert(name.clone(), serde_json::from_str(&text).map_err(damaged)?);
-            }
-        }
-        Ok(record)
-    }
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Object>,
+}
 
-    /// Writes the record.
-    pub async fn write(&self, rest: &Rest) -> Result<(), EngineError> {
-        let mut data = Map::new();
-        for (name, entry) in &self.entries {
-            data.insert(name.clone(), json!(json!(entry).to_string()));
-        }
-        if let Some(settings) = &self.settings {
-            data.insert(SETTINGS.to_owned(), json!(json!(settings).to_string()));
-        }
-        let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": NAME, "namespace": NAMESPACE}, "data": data});
-        let patch = Patch::Apply { config, manager: FIELD_MANAGER.to_owned(), force: true };
-        let written = rest.patch::<ConfigMap>(&ObjectKey::new(NAMESPACE, NAME), "", &patch).await;
-        written.map(drop).map_err(|source| EngineError::Api {
-            verb: "write",
-            what: format!("ConfigMap {NAMESPACE}/{NAME}"),
-            source,
-        })
-    }
+#[derive(Deserialize)]
+struct Object {
+    metadata: Metadata,
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Spec {
+    repository: String,
+    enabled: bool,
+    #[serde(default)]
+    arguments: Vec<String>,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+struct Status {
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    applied: Vec<Reference>,
+}
+
+/// All entries by add-on; none while the resource is not served. An add-on that was never decided
+/// about has no entry.
+pub async fn read(rest: &Rest) -> Result<BTreeMap<String, Entry>, EngineError> {
+    let failed = |source| EngineError::Api { verb: "list", what: "addons.knarr.io".to_owned(), source };
+    let text = match rest.raw(http::Method::GET, COLLECTION, None).await {
+        Ok(text) => text,
+        Err(error) if rest::is_not_found(&error) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let list: List = serde_json::from_str(&text).map_err(|e| failed(kube::Error::SerdeError(e)))?;
+    let entry = |Object { metadata, spec, status }| {
+        let entry = Entry {
+            repository: spec.repository,
+            enabled: spec.enabled,
+            arguments: spec.arguments,
+            version: status.version,
+            applied: status.applied,
+        };
+        (metadata.name, entry)
+    };
+    Ok(list.items.into_iter().map(entry).collect())
+}
+
+/// Writes the entry of one add-on.
+pub async fn write(rest: &Rest, name: &str, entry: &Entry) -> Result<(), EngineError> {
+    let Entry { repository, enabled, arguments, version, applied } = entry.clone();
+    let config = json!({
+        "apiVersion": "knarr.io/v1",
+        "kind": "Addon",
+        "metadata": {"name": name},
+        "spec": Spec { repository, enabled, arguments },
+        "status": Status { version, applied },
+    });
+    let patch = Patch::Apply { config, manager: FIELD_MANAGER.to_owned(), force: true };
+    let written = rest.raw_patch(&rest::item_path(COLLECTION, name, ""), &patch).await;
+    written.map(drop).map_err(|source| EngineError::Api {
+        verb: "write",
+        what: format!("Addon {name}"),
+        source,
+    })
+}
+
+/// The cluster's settings; none before the first server told them.
+pub async fn settings(rest: &Rest) -> Result<Option<Settings>, EngineError> {
+    let what = || format!("ConfigMap {NAMESPACE}/{SETTINGS}");
+    let failed = |source| EngineError::Api { verb: "read", what: what(), source };
+    let Some(map) = rest.get::<ConfigMap>(&ObjectKey::new(NAMESPACE, SETTINGS)).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let settings = serde_json::from_value(json!(map.data.unwrap_or_default()));
+    settings.map(Some).map_err(|error| EngineError::Settings(error.to_string()))
+}
+
+/// Tells everybody the cluster's settings.
+pub async fn write_settings(rest: &Rest, settings: &Settings) -> Result<(), EngineError> {
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": SETTINGS, "namespace": NAMESPACE}, "data": settings});
+    let patch = Patch::Apply { config, manager: FIELD_MANAGER.to_owned(), force: true };
+    let written = rest.patch::<ConfigMap>(&ObjectKey::new(NAMESPACE, SETTINGS), "", &patch).await;
+    written.map(drop).map_err(|source| EngineError::Api {
+        verb: "write",
+        what: format!("ConfigMap {NAMESPACE}/{SETTINGS}"),
+        source,
+    })
 }

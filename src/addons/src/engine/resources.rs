@@ -36,25 +36,33 @@ impl Resources {
     /// # Errors
     /// When discovery fails or the kind is not served.
     pub async fn path(&self, reference: &Reference) -> Result<String, kube::Error> {
+        self.find(reference).await?.ok_or_else(|| {
+            let text = format!(
+                "no matches for kind \"{}\" in version \"{}\"",
+                reference.kind, reference.api_version
+            );
+            kube::Error::Service(text.into())
+        })
+    }
+
+    /// The path of an object; none when its kind is not served.
+    ///
+    /// # Errors
+    /// When discovery fails.
+    pub async fn find(&self, reference: &Reference) -> Result<Option<String>, kube::Error> {
         let root = if reference.api_version.contains('/') { "/apis" } else { "/api" };
         let base = format!("{root}/{}", reference.api_version);
-        let resources = self.resources(&base).await?;
-        // Subresources are listed too, as `pods/status`.
-        let found = resources.iter().find(|r| r.kind == reference.kind && !r.name.contains('/')).ok_or_else(
-            || {
-                let text = format!(
-                    "no matches for kind \"{}\" in version \"{}\"",
-                    reference.kind, reference.api_version
-                );
-                kube::Error::Service(text.into())
-            },
-        )?;
-        let collection = if found.namespaced {
-            format!("{base}/namespaces/{}/{}", reference.namespace, found.name)
-        } else {
-            format!("{base}/{}", found.name)
+        let resources = match self.resources(&base).await {
+            Err(error) if rest::is_not_found(&error) => return Ok(None),
+            result => result?,
         };
-        Ok(rest::item_path(&collection, &reference.name, ""))
+        // Subresources are listed too, as `pods/status`.
+        let found = resources.iter().find(|r| r.kind == reference.kind && !r.name.contains('/'));
+        let collection = found.map(|found| match found.namespaced {
+            true => format!("{base}/namespaces/{}/{}", reference.namespace, found.name),
+            false => format!("{base}/{}", found.name),
+        });
+        Ok(collection.map(|collection| rest::item_path(&collection, &reference.name, "")))
     }
 
     async fn resources(&self, base: &str) -> Result<Arc<Vec<Resource>>, kube::Error> {

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 /// What a cluster leaves below the data directory.
 const STATE: [&str; 4] = ["datastore", "kubelet", "cni/ipam", "cni/net.d"];
-/// What is kept to be quick afterwards: images.
-const STORAGE: [&str; 2] = ["containerd", "logs"];
+/// What is kept unless it is to be destroyed: images, to be quick afterwards, and the data of volumes.
+const STORAGE: [&str; 3] = ["containerd", "logs", "storage"];
 
 /// Stops everything, removes the cluster's state and starts again if it ran.
 ///

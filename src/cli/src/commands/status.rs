@@ -41,7 +41,8 @@ pub async fn run(options: &Status) -> Result<ExitCode> {
     };
     if let Some(addon) = &options.addon {
         let name = addon.rsplit('/').next().unwrap_or(addon);
-        let enabled = report.addons.iter().any(|state| state.addon.name == name && state.enabled);
+        let name = addons::catalog::find(name).map_or(name, |addon| &addon.name);
+        let enabled = report.addons.iter().any(|state| state.name == name && state.enabled);
         println!("{}", if enabled { "enabled" } else { "disabled" });
         return Ok(ExitCode::SUCCESS);
     }
@@ -116,8 +117,8 @@ fn pretty(report: &Report) -> String {
         if !rows.is_empty() {
             text.push_str(&format!("  {title}:\n"));
         }
-        for State { repository, addon, .. } in rows {
-            text.push_str(&format!("{:>3} {:<20} # ({repository}) {}\n", "", addon.name, addon.description));
+        for State { repository, name, description, .. } in rows {
+            text.push_str(&format!("{:>3} {name:<20} # ({repository}) {description}\n", ""));
         }
     }
     text
@@ -127,8 +128,8 @@ fn short(report: &Report) -> String {
     let mut text = headline(report);
     if report.ready {
         text.push_str("addons:\n");
-        for State { repository, addon, enabled } in &report.addons {
-            text.push_str(&format!("{repository}/{}: {}\n", addon.name, word(*enabled)));
+        for State { repository, name, enabled, .. } in &report.addons {
+            text.push_str(&format!("{repository}/{name}: {}\n", word(*enabled)));
         }
     }
     text
@@ -145,9 +146,9 @@ fn value(report: &Report) -> Value {
     let addons: Vec<Value> = report
         .addons
         .iter()
-        .map(|State { repository, addon, enabled }| {
-            json!({"name": addon.name, "repository": repository, "description": addon.description,
-                   "version": addon.version, "status": word(*enabled)})
+        .map(|State { repository, name, description, version, enabled }| {
+            json!({"name": name, "repository": repository, "description": description, "version": version,
+                   "status": word(*enabled)})
         })
         .collect();
     if let Some(fields) = all.as_object_mut() {
@@ -166,12 +167,18 @@ mod tests {
     use super::*;
 
     fn report(ready: bool) -> Report {
-        let addon = addons::catalog::find("dns").unwrap();
+        let dns = State {
+            repository: "core".to_owned(),
+            name: "dns".to_owned(),
+            description: "Cluster DNS".to_owned(),
+            version: "1.0.0".to_owned(),
+            enabled: true,
+        };
         Report {
             ready,
             why: if ready { String::new() } else { "node n is not Ready: x".to_owned() },
             address: "10.0.0.1:6443".to_owned(),
-            addons: vec![State { repository: "core", addon, enabled: true }],
+            addons: vec![dns],
         }
     }
 

@@ -276,6 +276,7 @@ async fn addons(settings: Settings, api: ApiServer, stop: CancellationToken) {
         image: super::agent::image(),
         cluster_dns: settings.cluster_dns.to_string(),
         cluster_domain: settings.cluster_domain.clone(),
+        data_dir: settings.data_dir.display().to_string(),
     };
     while let Err(error) = engine.start(&facts, &settings.without_addons).await {
         tracing::warn!("cannot bring the add-ons up to date, trying again: {:#}", anyhow::Error::from(error));

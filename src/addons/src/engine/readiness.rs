@@ -1,0 +1,74 @@
+//! When an object is ready. Pure.
+
+use serde_json::Value;
+
+/// Whether an object works as its spec says; else what is missing.
+pub fn readiness(object: &Value) -> Result<(), String> {
+    let number = |path: &str| object.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let (wanted, ready, updated) = match object.get("kind").and_then(Value::as_str) {
+        Some("DaemonSet") => (
+            number("/status/desiredNumberScheduled"),
+            number("/status/numberReady"),
+            number("/status/updatedNumberScheduled"),
+        ),
+        Some("Deployment" | "StatefulSet") => (
+            object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
+            number("/status/readyReplicas"),
+            number("/status/updatedReplicas"),
+        ),
+        _ => return condition(object),
+    };
+    if number("/status/observedGeneration") < number("/metadata/generation") {
+        return Err("not looked at by its controller yet".to_owned());
+    }
+    if ready < wanted || updated < wanted {
+        return Err(format!("{ready} of {wanted} pods are ready"));
+    }
+    Ok(())
+}
+
+/// Whether the condition that tells of an APIService, a definition or anything else is true.
+fn condition(object: &Value) -> Result<(), String> {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let text = |condition: &Value, field: &str| {
+        condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let found = conditions
+        .into_iter()
+        .flatten()
+        .find(|c| matches!(text(c, "type").as_str(), "Available" | "Established" | "Ready"));
+    match found {
+        None => Err("not looked at by its controller yet".to_owned()),
+        Some(condition) if text(condition, "status") == "True" => Ok(()),
+        Some(condition) => Err(format!("{}: {}", text(condition, "reason"), text(condition, "message"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_workload_is_ready_when_all_pods_of_this_generation_are() {
+        let deployment = |observed: i64, ready: i64, updated: i64| {
+            json!({"kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 2},
+                   "status": {"observedGeneration": observed, "readyReplicas": ready, "updatedReplicas": updated}})
+        };
+        assert!(readiness(&deployment(2, 2, 2)).is_ok());
+        assert!(readiness(&deployment(1, 2, 2)).is_err());
+        assert!(readiness(&deployment(2, 1, 2)).is_err());
+        assert!(readiness(&deployment(2, 2, 1)).is_err());
+    }
+
+    #[test]
+    fn anything_else_is_ready_when_its_condition_says_so() {
+        let service = |status: &str| {
+            json!({"kind": "APIService", "status": {"conditions": [
+                {"type": "Available", "status": status, "reason": "R", "message": "m"}]}})
+        };
+        assert!(readiness(&service("True")).is_ok());
+        assert_eq!(readiness(&service("False")), Err("R: m".to_owned()));
+        assert!(readiness(&json!({"kind": "APIService"})).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! Enabling, changing and disabling.
+
+use crate::{gone, object};
+use addons::engine::{Engine, EngineError};
+use addons::render::Settings;
+use serde_json::json;
+use std::time::Duration;
+use testkit::TestServer;
+
+const ADDONS: &str = "/apis/knarr.io/v1/addons";
+const CLASS: &str = "/apis/storage.k8s.io/v1/storageclasses/knarr-hostpath";
+const DAEMON_SET: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/knarr-storage";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn settings() -> Settings {
+    Settings {
+        image: "knarr.local/knarr:1".to_owned(),
+        cluster_dns: "10.152.183.10".to_owned(),
+        cluster_domain: "cluster.local".to_owned(),
+        data_dir: "/data".to_owned(),
+    }
+}
+
+/// A cluster that was told what it is; no controller runs in it.
+async fn started(without: &[&str]) -> (TestServer, Engine) {
+    let server = TestServer::start().await;
+    let engine = Engine::new(server.client());
+    let without: Vec<String> = without.iter().map(|one| (*one).to_owned()).collect();
+    engine.start(&settings(), &without).await.unwrap();
+    (server, engine)
+}
+
+/// Plays the controller: all pods of the provisioner are ready.
+async fn all_ready(server: &TestServer) {
+    let generation = server.get(DAEMON_SET).await.json()["metadata"]["generation"].clone();
+    let status = json!({"status": {"observedGeneration": generation, "desiredNumberScheduled": 1,
+        "currentNumberScheduled": 1, "numberMisscheduled": 0, "numberReady": 1, "updatedNumberScheduled": 1}});
+    assert_eq!(server.patch("merge", &format!("{DAEMON_SET}/status"), &status).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_new_cluster_has_the_default_add_ons_that_it_was_not_told_to_leave_out() {
+    let (server, engine) = started(&["storage"]).await;
+    let states = engine.list().await.unwrap();
+    let enabled = |name: &str| states.iter().find(|state| state.name == name).unwrap().enabled;
+    assert!(enabled("dns") && !enabled("hostpath-storage"));
+    let dns = server.get(&format!("{ADDONS}/dns")).await.json();
+    assert_eq!(dns["spec"], json!({"repository": "core", "enabled": true, "arguments": []}));
+    assert!(dns["status"]["applied"].as_array().unwrap().iter().any(|o| o["name"] == "kube-dns"), "{dns}");
+    assert_eq!(server.get(CLASS).await.code, 404);
+    // A restart leaves all as it is.
+    engine.start(&settings(), &[]).await.unwrap();
+    assert_eq!(server.get(CLASS).await.code, 404);
+    assert_eq!(
+        server.get(&format!("{ADDONS}/dns")).await.json()["metadata"]["resourceVersion"],
+        dns["metadata"]["resourceVersion"]
+    );
+}
+
+#[tokio::test]
+async fn an_add_on_is_enabled_changed_and_disabled() {
+    let (server, engine) = started(&["storage"]).await;
+    let arguments = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let mut told = Vec::new();
+    let mut tell = |line| told.push(line);
+    let (enabled, ()) = tokio::join!(engine.enable("storage", &[], PATIENCE, &mut tell), async {
+        object(&server, DAEMON_SET, "applied", |_| true).await;
+        all_ready(&server).await;
+    });
+    assert!(!enabled.unwrap(), "it was not enabled before");
+    assert_eq!(told.first().unwrap(), "Waiting for DaemonSet kube-system/knarr-storage");
+    let class = server.get(CLASS).await.json();
+    assert_eq!(class["reclaimPolicy"], "Delete");
+    // The policy of a class cannot change: the class is made anew.
+    let retain = arguments(&["reclaim-policy=Retain"]);
+    assert!(!engine.enable("storage", &retain, PATIENCE, &mut |_| ()).await.unwrap());
+    let class = server.get(CLASS).await.json();
+    assert_eq!(class["reclaimPolicy"], "Retain");
+    // Without arguments it stays as it was.
+    assert!(engine.enable("storage", &[], PATIENCE, &mut |_| ()).await.unwrap());
+    assert_eq!(server.get(CLASS).await.json()["metadata"]["uid"], class["metadata"]["uid"]);
+
+    assert!(engine.disable("storage").await.unwrap());
+    gone(&server, CLASS).await;
+    gone(&server, DAEMON_SET).await;
+    gone(&server, "/apis/rbac.authorization.k8s.io/v1/clusterroles/knarr:storage").await;
+    assert!(!engine.disable("storage").await.unwrap());
+    let recorded = server.get(&format!("{ADDONS}/hostpath-storage")).await.json();
+    assert_eq!(recorded["spec"]["enabled"], false);
+    assert_eq!(recorded["status"]["applied"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_not_ready_in_time_is_told_with_its_state() {
+    let (_server, engine) = started(&["storage"]).await;
+    let error = engine.enable("storage", &[], Duration::ZERO, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(error, EngineError::NotReady { .. }), "{error}");
+    assert!(error.to_string().contains("not looked at by its controller yet"), "{error}");
+}
+
+#[tokio::test]
+async fn nothing_can_be_enabled_before_a_server_told_what_cluster_this_is() {
+    let server = TestServer::start().await;
+    let engine = Engine::new(server.client());
+    assert!(engine.list().await.unwrap().iter().all(|state| !state.enabled));
+    let error = engine.enable("dns", &[], PATIENCE, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(error, EngineError::NoSettings), "{error}");
+    let error = engine.enable("nonsense", &[], PATIENCE, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(error, EngineError::Unknown(_)), "{error}");
+}
+
+#[tokio::test]
+async fn people_see_what_is_enabled_in_a_table() {
+    let (server, _engine) = started(&[]).await;
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let answer = server.request("GET", ADDONS, &table, &serde_json::Value::Null).await.json();
+    let columns: Vec<&str> =
+        answer["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(columns, ["Name", "Enabled", "Repository", "Version", "Arguments", "Age"]);
+    assert_eq!(answer["rows"][0]["cells"][0], "dns");
+    assert_eq!(answer["rows"][0]["cells"][1], true);
+}
