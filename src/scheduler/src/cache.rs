@@ -70,6 +70,11 @@ impl Cache {
         self.nodes.values().filter(|info| info.node.is_some())
     }
 
+    /// A node.
+    pub fn node(&self, name: &str) -> Option<&NodeInfo> {
+        self.nodes.get(name).filter(|info| info.node.is_some())
+    }
+
     /// All pods that are on nodes.
     pub fn pods(&self) -> impl Iterator<Item = (&NodeInfo, &Arc<Pod>)> {
         self.nodes().flat_map(|info| info.pods.values().map(move |pod| (info, pod)))

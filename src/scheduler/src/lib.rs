@@ -14,13 +14,17 @@
 //! | [`framework`] | what a plugin is, and the plugins |
 //! | [`volumes`] | claims, volumes and classes; `bind_volumes` has their choice carried out before a pod is bound |
 //! | [`schedule_one`] | the decision for one pod: pure over the cache |
+//! | [`preemption`] | which less important pods have to go for one that fits nowhere |
+//! | [`nominations`] | the pods that wait for others to go |
 //!
-//! It has no preemption, no extenders and one profile (`default-scheduler`).
+//! It has no extenders and one profile (`default-scheduler`).
 
 mod bind_volumes;
 pub mod cache;
 pub mod framework;
 mod host_ports;
+pub mod nominations;
+pub mod preemption;
 pub mod queue;
 pub mod resources;
 mod run;
@@ -30,3 +34,8 @@ mod testing;
 pub mod volumes;
 
 pub use run::{Config, run};
+
+/// How important a pod is (KEP-268); admission writes the number of its class into it.
+pub(crate) fn priority(pod: &k8s_openapi::api::core::v1::Pod) -> i32 {
+    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)
+}

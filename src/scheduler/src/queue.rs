@@ -193,8 +193,7 @@ impl Queue {
 }
 
 fn order(queued: &Queued) -> (Reverse<i32>, u64) {
-    let priority = queued.pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
-    (Reverse(priority), queued.sequence)
+    (Reverse(crate::priority(&queued.pod)), queued.sequence)
 }
 
 fn back_off(attempts: u32) -> Duration {

@@ -4,13 +4,16 @@ use crate::bind_volumes;
 use crate::cache::{Cache, uid};
 use crate::framework::plugins::Choice;
 use crate::framework::{ClusterEvent, Namespaces, Plugin, Snapshot, plugins};
+use crate::nominations::Nominations;
+use crate::preemption::{DISRUPTED, Preemption, World, preempt};
 use crate::queue::{Queue, Taken};
 use crate::schedule_one::{Decision, decide};
 use crate::volumes::Volumes;
-use client::rest::{self, Patch};
+use client::rest::{self, DeleteOptions, Patch};
 use client::{Event, EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::{CSIDriver, CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -43,11 +46,23 @@ impl Namespaces for NamespaceLabels {
     }
 }
 
+/// What became of a pod that fits nowhere.
+#[derive(Default)]
+struct Outcome {
+    message: String,
+    preemption: Option<Preemption>,
+    /// Pods that waited for the node and do not any more.
+    displaced: Vec<Arc<Pod>>,
+    /// Whether it waited for a node and does not any more.
+    gave_up: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     queue: Queue,
     pub(crate) cache: Cache,
     pub(crate) volumes: Volumes,
+    nominations: Nominations,
 }
 
 pub(crate) struct Scheduler {
@@ -55,6 +70,7 @@ pub(crate) struct Scheduler {
     recorder: EventRecorder,
     plugins: Vec<Box<dyn Plugin>>,
     namespaces: NamespaceLabels,
+    budgets: Informer<PodDisruptionBudget>,
     pub(crate) state: Mutex<State>,
     /// For pods that wait for their volumes.
     pub(crate) volumes_changed: watch::Sender<()>,
@@ -77,6 +93,7 @@ async fn lead(config: &Config, cancel: CancellationToken) {
         recorder: EventRecorder::new(config.client.clone(), SCHEDULER_NAME, ""),
         plugins: plugins::all(),
         namespaces: NamespaceLabels(informers.get::<Namespace>()),
+        budgets: informers.get::<PodDisruptionBudget>(),
         state: Mutex::default(),
         volumes_changed: watch::Sender::new(()),
         wake: Notify::new(),
@@ -93,6 +110,11 @@ async fn lead(config: &Config, cancel: CancellationToken) {
     let _volumes = volumes.add_handler(move |event| s.on_volume(event));
     let s = scheduler.clone();
     let _classes = classes.add_handler(move |event| s.on_class(event));
+    let (drivers, capacities) = (informers.get::<CSIDriver>(), informers.get::<CSIStorageCapacity>());
+    let s = scheduler.clone();
+    let _drivers = drivers.add_handler(move |event| s.on_driver(event));
+    let s = scheduler.clone();
+    let _capacities = capacities.add_handler(move |event| s.on_capacity(event));
     let s = scheduler.clone();
     let _pods = pods.add_handler(move |event| s.on_pod(event));
     tokio::select! {
@@ -103,6 +125,9 @@ async fn lead(config: &Config, cancel: CancellationToken) {
             classes.synced().await;
             claims.synced().await;
             volumes.synced().await;
+            scheduler.budgets.synced().await;
+            drivers.synced().await;
+            capacities.synced().await;
             pods.synced().await;
         } => {}
     }
@@ -165,23 +190,28 @@ impl Scheduler {
                     pod.spec.as_ref().is_some_and(|s| s.node_name.as_deref().is_some_and(|n| !n.is_empty()));
                 if ended(pod) {
                     state.queue.remove(uid(pod));
+                    state.nominations.remove(uid(pod));
                     if state.cache.remove_pod(uid(pod)) {
                         state.queue.happened(ClusterEvent::PodDeleted, now);
                     }
                 } else if placed {
                     state.queue.remove(uid(pod));
+                    state.nominations.remove(uid(pod));
                     state.cache.apply_pod(pod.clone());
                     let labels = |p: &Pod| p.metadata.labels.clone();
                     if old.as_ref().is_none_or(|old| labels(old) != labels(pod) || old.spec != pod.spec) {
                         state.queue.happened(ClusterEvent::PodAdded, now);
                     }
                 } else if is_ours(pod) {
+                    state.nominations.observe(pod, old.as_deref());
                     state.queue.apply(pod.clone(), now);
                 }
             }
             Event::Deleted(pod) => {
                 state.queue.remove(uid(pod));
-                if state.cache.remove_pod(uid(pod)) {
+                // Those who kept off its place may have it, as if it had been there.
+                let waited = state.nominations.remove(uid(pod));
+                if state.cache.remove_pod(uid(pod)) || waited {
                     state.queue.happened(ClusterEvent::PodDeleted, now);
                 }
             }
@@ -211,6 +241,20 @@ impl Scheduler {
         });
     }
 
+    fn on_driver(&self, event: &Event<CSIDriver>) {
+        self.on_volumes(|volumes| match event {
+            Event::Applied(driver, _) => volumes.apply_driver(driver.clone()),
+            Event::Deleted(driver) => volumes.remove_driver(driver),
+        });
+    }
+
+    fn on_capacity(&self, event: &Event<CSIStorageCapacity>) {
+        self.on_volumes(|volumes| match event {
+            Event::Applied(capacity, _) => volumes.apply_capacity(capacity.clone()),
+            Event::Deleted(capacity) => volumes.remove_capacity(capacity),
+        });
+    }
+
     fn on_volumes(&self, change: impl FnOnce(&mut Volumes)) {
         let mut state = self.state.lock();
         change(&mut state.volumes);
@@ -226,7 +270,8 @@ impl Scheduler {
         let Some(taken) = state.queue.take(Instant::now()) else { return false };
         let snapshot =
             Snapshot { cache: &state.cache, volumes: &state.volumes, namespaces: &self.namespaces };
-        match decide(&self.plugins, &taken.pod, &snapshot, rand::random_range(0..usize::MAX)) {
+        let tie = rand::random_range(0..usize::MAX);
+        match decide(&self.plugins, &taken.pod, &snapshot, &state.nominations, tie) {
             Decision::Node(node) => {
                 // Reserve: from now on the next decision counts this pod in.
                 let choice = state.choose_volumes(&taken.pod, &node);
@@ -236,14 +281,79 @@ impl Scheduler {
                 let scheduler = self.clone();
                 tokio::spawn(async move { scheduler.bind(taken, node, choice).await });
             }
-            Decision::Unschedulable { message, wakes } => {
-                state.queue.unschedulable(uid(&taken.pod), wakes, Instant::now());
+            Decision::Unschedulable(mut refusal) => {
+                let budgets = self.budgets.list();
+                let world = World {
+                    plugins: &self.plugins,
+                    snapshot,
+                    nominations: &state.nominations,
+                    budgets: &budgets,
+                };
+                let helped = preempt(&world, &taken.pod, &refusal);
+                let mut outcome = Outcome { message: refusal.message, ..Outcome::default() };
+                match helped {
+                    Ok(preemption) => {
+                        refusal.wakes.insert(ClusterEvent::PodDeleted);
+                        outcome.displaced = state.nominations.below(&taken.pod, &preemption.node);
+                        for other in &outcome.displaced {
+                            state.nominations.remove(uid(other));
+                        }
+                        state.nominations.set(taken.pod.clone(), &preemption.node);
+                        outcome.preemption = Some(preemption);
+                    }
+                    Err(unhelped) => {
+                        let message = format!("{} {}", outcome.message, unhelped.message);
+                        message.trim_end().clone_into(&mut outcome.message);
+                        outcome.gave_up =
+                            !unhelped.keeps_waiting && state.nominations.remove(uid(&taken.pod));
+                    }
+                }
+                state.queue.unschedulable(uid(&taken.pod), refusal.wakes, Instant::now());
                 drop(state);
                 let scheduler = self.clone();
-                tokio::spawn(async move { scheduler.tell(&taken.pod, &message).await });
+                tokio::spawn(async move { scheduler.report(&taken, outcome).await });
             }
         }
         true
+    }
+
+    /// Tells that a pod fits nowhere, and removes whoever is to go for it.
+    async fn report(&self, taken: &Taken, outcome: Outcome) {
+        let pod = &taken.pod;
+        let node = match &outcome.preemption {
+            Some(preemption) => Some(json!(preemption.node)),
+            None => outcome.gave_up.then_some(serde_json::Value::Null),
+        };
+        self.tell(pod, &outcome.message, node).await;
+        for other in &outcome.displaced {
+            self.patch_status(other, json!({"nominatedNodeName": null})).await;
+        }
+        let Some(preemption) = outcome.preemption else { return };
+        for victim in &preemption.victims {
+            if let Err(error) = self.remove(pod, victim, &preemption.node).await {
+                tracing::warn!(pod = %ObjectKey::of(victim.as_ref()), "cannot remove it for another: {error}");
+                return self.put_back(taken);
+            }
+        }
+    }
+
+    /// Removes a pod for a more important one.
+    async fn remove(&self, pod: &Pod, victim: &Pod, node: &str) -> Result<(), kube::Error> {
+        let (condition, reason) = DISRUPTED;
+        let status = json!({"conditions": [{
+            "type": condition, "status": "True", "reason": reason,
+            "message": format!("{SCHEDULER_NAME}: preempting to accommodate a higher priority pod"),
+            "lastTransitionTime": apimachinery::time::rfc3339(jiff::Timestamp::now()),
+        }]});
+        self.patch_status(victim, status).await;
+        match self.rest.delete::<Pod>(&ObjectKey::of(victim), &DeleteOptions::uid(uid(victim))).await {
+            // Gone, or another with its name.
+            Err(error) if rest::is_not_found(&error) || rest::is_conflict(&error) => {}
+            result => result?,
+        }
+        let message = format!("Preempted by pod {} on node {node}", uid(pod));
+        self.recorder.about(victim, EventType::Normal, "Preempted", message);
+        Ok(())
     }
 
     async fn bind(&self, taken: Taken, node: String, choice: Choice) {
@@ -286,23 +396,33 @@ impl Scheduler {
     }
 
     /// Tells the person why a pod waits: an event, and the pod's condition where it changed.
-    async fn tell(&self, pod: &Pod, message: &str) {
+    ///
+    /// `nominated` is the node that it waits for from now on, null for none, `None` where that stays as it is.
+    async fn tell(&self, pod: &Pod, message: &str, nominated: Option<serde_json::Value>) {
         self.recorder.about(pod, EventType::Warning, "FailedScheduling", message);
         let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
         let told = conditions.into_iter().flatten().any(|c| {
             c.type_ == "PodScheduled" && c.status == "False" && c.message.as_deref() == Some(message)
         });
-        if told {
+        if told && nominated.is_none() {
             return;
         }
-        let patch = Patch::Strategic(json!({"metadata": {"uid": uid(pod)}, "status": {"conditions": [{
+        let mut status = json!({"conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
             "lastTransitionTime": apimachinery::time::rfc3339(jiff::Timestamp::now()),
-        }]}}));
+        }]});
+        if let (Some(status), Some(node)) = (status.as_object_mut(), nominated) {
+            status.insert("nominatedNodeName".to_owned(), node);
+        }
+        self.patch_status(pod, status).await;
+    }
+
+    async fn patch_status(&self, pod: &Pod, status: serde_json::Value) {
+        let patch = Patch::Strategic(json!({"metadata": {"uid": uid(pod)}, "status": status}));
         if let Err(error) = self.rest.patch::<Pod>(&ObjectKey::of(pod), "status", &patch).await
             && !rest::is_not_found(&error)
         {
-            tracing::warn!(pod = %ObjectKey::of(pod), "cannot tell why it waits: {error}");
+            tracing::warn!(pod = %ObjectKey::of(pod), "cannot write its status: {error}");
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The decision for one pod: which node, or why none.
 
-use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Plugin, Snapshot};
+use crate::cache::{Cache, NodeInfo};
+use crate::framework::{ClusterEvent, Plugin, Snapshot, Unfit};
+use crate::nominations::Nominations;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,36 +13,61 @@ pub enum Decision {
     /// The node.
     Node(String),
     /// No node fits.
-    Unschedulable {
-        /// For the event and the pod's condition, in upstream's words.
-        message: String,
-        /// What may change that.
-        wakes: BTreeSet<ClusterEvent>,
-    },
+    Unschedulable(Refusal),
+}
+
+/// Why no node fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// For the event and the pod's condition, in upstream's words.
+    pub message: String,
+    /// What may change that.
+    pub wakes: BTreeSet<ClusterEvent>,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// The nodes that might fit if other pods left them.
+    pub hopeful: Vec<String>,
 }
 
 /// Decides. `tie` chooses among equally good nodes: any number, such as a random one.
-pub fn decide(plugins: &[Box<dyn Plugin>], pod: &Pod, snapshot: &Snapshot<'_>, tie: usize) -> Decision {
-    let total = snapshot.cache.nodes().count();
-    if total == 0 {
-        let message = "no nodes available to schedule pods".to_owned();
-        return Decision::Unschedulable { message, wakes: BTreeSet::from([ClusterEvent::NodeAdded]) };
+pub fn decide(
+    plugins: &[Box<dyn Plugin>],
+    pod: &Pod,
+    snapshot: &Snapshot<'_>,
+    nominations: &Nominations,
+    tie: usize,
+) -> Decision {
+    let mut refusal = Refusal { nodes: snapshot.cache.nodes().count(), ..Refusal::default() };
+    if refusal.nodes == 0 {
+        refusal.message = "no nodes available to schedule pods".to_owned();
+        refusal.wakes.insert(ClusterEvent::NodeAdded);
+        return Decision::Unschedulable(refusal);
     }
-    let mut wakes = BTreeSet::new();
     for plugin in plugins {
         if let Err(unfit) = plugin.pre_filter(pod, snapshot) {
-            let message = format!("0/{total} nodes are available: {}.", unfit.reasons.join(", "));
-            wakes.extend(plugin.events_to_register());
-            return Decision::Unschedulable { message, wakes };
+            refusal.message =
+                format!("0/{} nodes are available: {}.", refusal.nodes, unfit.reasons.join(", "));
+            refusal.wakes.extend(plugin.events_to_register());
+            return Decision::Unschedulable(refusal);
         }
+    }
+    // Whoever had others removed goes where that was done.
+    let nominated = nominations.node_of(pod).and_then(|name| snapshot.cache.node(name));
+    if let Some(node) = nominated
+        && fits(plugins, pod, node, snapshot, nominations).is_ok()
+    {
+        return Decision::Node(node.name().to_owned());
     }
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut fitting: Vec<&NodeInfo> = Vec::new();
     for node in snapshot.cache.nodes() {
-        match plugins.iter().find_map(|p| Some((p, p.filter(pod, node, snapshot).err()?))) {
-            None => fitting.push(node),
-            Some((plugin, unfit)) => {
-                wakes.extend(plugin.events_to_register());
+        match fits(plugins, pod, node, snapshot, nominations) {
+            Ok(()) => fitting.push(node),
+            Err((plugin, unfit)) => {
+                refusal.wakes.extend(plugin.events_to_register());
+                if !unfit.lasting {
+                    refusal.hopeful.push(node.name().to_owned());
+                }
                 for reason in unfit.reasons {
                     *reasons.entry(reason).or_insert(0) += 1;
                 }
@@ -50,13 +77,53 @@ pub fn decide(plugins: &[Box<dyn Plugin>], pod: &Pod, snapshot: &Snapshot<'_>, t
     match best(plugins, pod, &fitting, snapshot, tie) {
         Some(node) => Decision::Node(node.name().to_owned()),
         None => {
-            let mut texts: Vec<String> =
-                reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            texts.sort();
-            let message = format!("0/{total} nodes are available: {}.", texts.join(", "));
-            Decision::Unschedulable { message, wakes }
+            refusal.message = counted(refusal.nodes, &reasons);
+            Decision::Unschedulable(refusal)
         }
     }
+}
+
+/// How many nodes there are for which reasons not.
+pub(crate) fn counted(nodes: usize, reasons: &BTreeMap<String, usize>) -> String {
+    let counts = reasons.iter().filter(|(_, count)| **count > 0);
+    let mut texts: Vec<String> = counts.map(|(reason, count)| format!("{count} {reason}")).collect();
+    texts.sort();
+    format!("0/{nodes} nodes are available: {}.", texts.join(", "))
+}
+
+/// Whether a pod fits a node, also beside the pods that wait for it.
+pub(crate) fn fits<'p>(
+    plugins: &'p [Box<dyn Plugin>],
+    pod: &Pod,
+    node: &NodeInfo,
+    snapshot: &Snapshot<'_>,
+    nominations: &Nominations,
+) -> Result<(), (&'p dyn Plugin, Unfit)> {
+    let mut beside = nominations.beside(pod, node.name()).peekable();
+    if beside.peek().is_some() {
+        let mut cache: Cache = snapshot.cache.clone();
+        for other in beside {
+            cache.assume(Arc::clone(other), node.name());
+        }
+        let crowded = Snapshot { cache: &cache, ..*snapshot };
+        if let Some(node) = cache.node(node.name()) {
+            passes(plugins, pod, node, &crowded)?;
+        }
+    }
+    // Also without them: they may never come, and it may need one of them.
+    passes(plugins, pod, node, snapshot)
+}
+
+fn passes<'p>(
+    plugins: &'p [Box<dyn Plugin>],
+    pod: &Pod,
+    node: &NodeInfo,
+    snapshot: &Snapshot<'_>,
+) -> Result<(), (&'p dyn Plugin, Unfit)> {
+    for plugin in plugins {
+        plugin.filter(pod, node, snapshot).map_err(|unfit| (plugin.as_ref(), unfit))?;
+    }
+    Ok(())
 }
 
 fn best<'a>(
@@ -86,8 +153,7 @@ fn best<'a>(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::cache::Cache;
-    use crate::framework::{Namespaces, Unfit, plugins};
+    use crate::framework::{Namespaces, plugins};
     use crate::testing::{named_pod, node};
     use crate::volumes::Volumes;
     use k8s_openapi::api::core::v1::Node;
@@ -118,7 +184,7 @@ pub(crate) mod tests {
 
     fn decide_in(cache: &Cache, pod: &Pod) -> Decision {
         let snapshot = Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere };
-        decide(&plugins::all(), pod, &snapshot, 0)
+        decide(&plugins::all(), pod, &snapshot, &Nominations::default(), 0)
     }
 
     fn asking(cpu: &str) -> Pod {
@@ -142,9 +208,12 @@ pub(crate) mod tests {
             cache.apply_node(Arc::new(node(name, json!({}))));
         }
         cache.apply_node(Arc::new(node("c", json!({"spec": {"unschedulable": true}}))));
-        let Decision::Unschedulable { message, wakes } = decide_in(&cache, &asking("5")) else {
+        let Decision::Unschedulable(Refusal { message, wakes, hopeful, .. }) =
+            decide_in(&cache, &asking("5"))
+        else {
             panic!("it fits")
         };
+        assert!(hopeful.is_empty(), "no node is as large");
         assert_eq!(message, "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.");
         assert!(wakes.contains(&ClusterEvent::NodeAdded) && wakes.contains(&ClusterEvent::PodDeleted));
     }
@@ -152,10 +221,8 @@ pub(crate) mod tests {
     #[test]
     fn without_nodes_a_pod_waits_for_one() {
         let decision = decide_in(&Cache::default(), &asking("1"));
-        let expected = "no nodes available to schedule pods".to_owned();
-        assert_eq!(
-            decision,
-            Decision::Unschedulable { message: expected, wakes: BTreeSet::from([ClusterEvent::NodeAdded]) }
-        );
+        let message = "no nodes available to schedule pods".to_owned();
+        let wakes = BTreeSet::from([ClusterEvent::NodeAdded]);
+        assert_eq!(decision, Decision::Unschedulable(Refusal { message, wakes, ..Refusal::default() }));
     }
 }

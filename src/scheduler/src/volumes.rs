@@ -1,8 +1,9 @@
-//! Claims, volumes and storage classes, with what was decided but is not written yet.
+//! Claims, volumes, storage classes and what drivers tell of their storage, with what was decided but is not written yet.
 
 use crate::framework::plugins::Choice;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSIDriver, CSIStorageCapacity, StorageClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Volumes {
     claims: BTreeMap<ClaimKey, Arc<PersistentVolumeClaim>>,
     volumes: BTreeMap<String, Arc<PersistentVolume>>,
     classes: BTreeMap<String, Arc<StorageClass>>,
+    drivers: BTreeMap<String, Arc<CSIDriver>>,
+    capacities: BTreeMap<ClaimKey, Arc<CSIStorageCapacity>>,
     /// Volumes that are being bound, to which claim.
     assumed: HashMap<String, ClaimKey>,
 }
@@ -33,6 +36,16 @@ impl Volumes {
     /// A class.
     pub fn class(&self, name: &str) -> Option<&StorageClass> {
         self.classes.get(name).map(Arc::as_ref)
+    }
+
+    /// Whether a driver tells of the storage that it has.
+    pub fn tells_capacity(&self, driver: &str) -> bool {
+        self.drivers.get(driver).is_some_and(|driver| driver.spec.storage_capacity == Some(true))
+    }
+
+    /// What drivers tell of the storage that they have.
+    pub fn capacities(&self) -> impl Iterator<Item = &CSIStorageCapacity> {
+        self.capacities.values().map(Arc::as_ref)
     }
 
     /// The volumes that were not just given to other claims.
@@ -84,6 +97,26 @@ impl Volumes {
         self.classes.insert(class.metadata.name.clone().unwrap_or_default(), class);
     }
 
+    /// A new or changed driver.
+    pub fn apply_driver(&mut self, driver: Arc<CSIDriver>) {
+        self.drivers.insert(driver.metadata.name.clone().unwrap_or_default(), driver);
+    }
+
+    /// A driver is gone.
+    pub fn remove_driver(&mut self, driver: &CSIDriver) {
+        self.drivers.remove(driver.metadata.name.as_deref().unwrap_or(""));
+    }
+
+    /// New or changed storage.
+    pub fn apply_capacity(&mut self, capacity: Arc<CSIStorageCapacity>) {
+        self.capacities.insert(key(&capacity.metadata), capacity);
+    }
+
+    /// Storage is gone.
+    pub fn remove_capacity(&mut self, capacity: &CSIStorageCapacity) {
+        self.capacities.remove(&key(&capacity.metadata));
+    }
+
     /// A class is gone.
     pub fn remove_class(&mut self, class: &StorageClass) {
         self.classes.remove(class.metadata.name.as_deref().unwrap_or(""));
@@ -91,6 +124,9 @@ impl Volumes {
 }
 
 fn claim_key(claim: &PersistentVolumeClaim) -> ClaimKey {
-    let meta = &claim.metadata;
+    key(&claim.metadata)
+}
+
+fn key(meta: &ObjectMeta) -> ClaimKey {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }

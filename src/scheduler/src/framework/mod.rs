@@ -26,12 +26,19 @@ pub enum ClusterEvent {
 pub struct Unfit {
     /// In upstream's words; several where several things are short.
     pub reasons: Vec<String>,
+    /// Whether it would not fit either if other pods left the node (`UnschedulableAndUnresolvable`).
+    pub lasting: bool,
 }
 
 impl Unfit {
-    /// One reason.
+    /// One reason, which other pods' leaving may take away.
     pub fn because(reason: impl Into<String>) -> Self {
-        Self { reasons: vec![reason.into()] }
+        Self { reasons: vec![reason.into()], lasting: false }
+    }
+
+    /// One reason, whoever leaves.
+    pub fn for_good(reason: impl Into<String>) -> Self {
+        Self { lasting: true, ..Self::because(reason) }
     }
 }
 

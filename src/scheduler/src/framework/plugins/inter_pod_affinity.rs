@@ -1,10 +1,9 @@
-//! `affinity.podAffinity` and `podAntiAffinity`, the required terms: of the pod, and the anti-affinity of the
-//! pods that are there already.
+//! `affinity.podAffinity` and `podAntiAffinity`: of the pod, and of the pods that are there already.
 
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Plugin, Snapshot, Unfit};
+use crate::framework::{ClusterEvent, MAX_SCORE, Plugin, Snapshot, Unfit};
 use client::Selector;
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm};
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, WeightedPodAffinityTerm};
 
 /// See the module.
 pub struct InterPodAffinity;
@@ -45,7 +44,7 @@ impl Plugin for InterPodAffinity {
         }
         for term in affinity(pod) {
             if node.label(&term.topology_key).is_none() {
-                return Err(Unfit::because(AFFINITY));
+                return Err(Unfit::for_good(AFFINITY));
             }
             let mut anywhere = false;
             let here = snapshot.cache.pods().any(|(there, other)| {
@@ -56,11 +55,61 @@ impl Plugin for InterPodAffinity {
             // The first pod of a group that wants to be together may go anywhere.
             let first = !anywhere && matches(term, pod, pod, snapshot);
             if !here && !first {
-                return Err(Unfit::because(AFFINITY));
+                return Err(Unfit::for_good(AFFINITY));
             }
         }
         Ok(())
     }
+
+    /// What the pod prefers of those that are there, and they of it; that they require it counts a little too.
+    fn score(&self, pod: &Pod, node: &NodeInfo, snapshot: &Snapshot<'_>) -> i64 {
+        let own: Vec<_> = preferred(pod).collect();
+        let mut sum = 0_i64;
+        for (there, other) in snapshot.cache.pods() {
+            let mut count = |term: &PodAffinityTerm, owner: &Pod, candidate: &Pod, weight: i64| {
+                if same_domain(&term.topology_key, there, node) && matches(term, owner, candidate, snapshot) {
+                    sum += weight;
+                }
+            };
+            own.iter().for_each(|(term, weight)| count(term, pod, other, *weight));
+            preferred(other).for_each(|(term, weight)| count(term, other, pod, weight));
+            affinity(other).iter().for_each(|term| count(term, other, pod, REQUIRED_WEIGHT));
+        }
+        sum
+    }
+
+    fn normalize(&self, scores: &mut [i64]) {
+        let (Some(least), Some(most)) = (scores.iter().min().copied(), scores.iter().max().copied()) else {
+            return;
+        };
+        for score in scores {
+            *score = MAX_SCORE.saturating_mul(*score - least).checked_div(most - least).unwrap_or(0);
+        }
+    }
+
+    fn weight(&self) -> i64 {
+        2
+    }
+}
+
+/// What a required term of a pod that is there counts, on the scale of the weights (upstream's
+/// `hardPodAffinityWeight`).
+const REQUIRED_WEIGHT: i64 = 1;
+
+/// The preferred terms with what they count: less than nothing for those of anti-affinity.
+fn preferred(pod: &Pod) -> impl Iterator<Item = (&PodAffinityTerm, i64)> {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let near = affinity
+        .and_then(|a| a.pod_affinity.as_ref()?.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let far = affinity.and_then(|a| {
+        a.pod_anti_affinity.as_ref()?.preferred_during_scheduling_ignored_during_execution.as_ref()
+    });
+    let weighted = |sign: i64| move |one: &'_ WeightedPodAffinityTerm| sign * i64::from(one.weight);
+    let (plus, minus) = (weighted(1), weighted(-1));
+    near.into_iter()
+        .flatten()
+        .map(move |one| (&one.pod_affinity_term, plus(one)))
+        .chain(far.into_iter().flatten().map(move |one| (&one.pod_affinity_term, minus(one))))
 }
 
 fn affinity(pod: &Pod) -> &[PodAffinityTerm] {
@@ -142,7 +191,44 @@ mod tests {
     #[test]
     fn pods_that_keep_together_share_a_node() {
         let [m, n] = check(&labelled("1", "podAffinity"), &labelled("2", "podAffinity"));
-        assert_eq!((m, n), (Ok(()), Err(Unfit::because(AFFINITY))));
+        assert_eq!((m, n), (Ok(()), Err(Unfit::for_good(AFFINITY))));
+    }
+
+    /// A pod of an app that prefers those of another, or to be away from them.
+    fn preferring(name: &str, app: &str, kind: &str, other: &str) -> Pod {
+        let mut pod = named_pod(
+            name,
+            json!({"containers": [], "affinity": {kind: {"preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 10, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": {"app": other}}}}]}}}),
+        );
+        pod.metadata.labels = Some(BTreeMap::from([("app".to_owned(), app.to_owned())]));
+        pod
+    }
+
+    fn scores(existing: Pod, pod: &Pod) -> Vec<i64> {
+        let mut cache = Cache::default();
+        for name in ["m", "n"] {
+            cache.apply_node(Arc::new(node(name, json!({}))));
+        }
+        cache.assume(Arc::new(existing), "m");
+        let snapshot = Snapshot { cache: &cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+        let mut scores: Vec<i64> =
+            cache.nodes().map(|node| InterPodAffinity.score(pod, node, &snapshot)).collect();
+        InterPodAffinity.normalize(&mut scores);
+        scores
+    }
+
+    #[test]
+    fn preferences_of_both_sides_count() {
+        let web = |kind: &str| preferring("w", "web", kind, "db");
+        let plain = |app: &str| preferring("o", app, "podAffinity", "nobody");
+        assert_eq!(scores(plain("db"), &web("podAffinity")), [100, 0]);
+        assert_eq!(scores(plain("db"), &web("podAntiAffinity")), [0, 100]);
+        assert_eq!(scores(web("podAffinity"), &plain("db")), [100, 0], "they prefer it");
+        assert_eq!(scores(web("podAntiAffinity"), &plain("db")), [0, 100], "they would rather not");
+        assert_eq!(scores(labelled("1", "podAffinity"), &preferring("p", "a", "podAffinity", "x")), [100, 0]);
+        assert_eq!(scores(plain("x"), &plain("db")), [0, 0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The plugins in the order in which they filter: the cheap and the telling ones first.
 
+mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
@@ -10,6 +11,7 @@ mod node_unschedulable;
 mod pod_topology_spread;
 mod taint_toleration;
 mod volume_binding;
+mod volume_restrictions;
 
 use super::Plugin;
 pub use node_affinity::matches_node_selector;
@@ -25,8 +27,10 @@ pub fn all() -> Vec<Box<dyn Plugin>> {
         Box::new(node_ports::NodePorts),
         Box::new(node_resources_fit::NodeResourcesFit),
         Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
+        Box::new(volume_restrictions::VolumeRestrictions),
         Box::new(volume_binding::VolumeBinding),
         Box::new(pod_topology_spread::PodTopologySpread),
         Box::new(inter_pod_affinity::InterPodAffinity),
+        Box::new(image_locality::ImageLocality),
     ]
 }

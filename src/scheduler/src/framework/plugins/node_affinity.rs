@@ -21,7 +21,7 @@ impl Plugin for NodeAffinity {
     }
 
     fn filter(&self, pod: &Pod, node: &NodeInfo, _: &Snapshot<'_>) -> Result<(), Unfit> {
-        if wanted_by(pod, node) { Ok(()) } else { Err(Unfit::because(REASON)) }
+        if wanted_by(pod, node) { Ok(()) } else { Err(Unfit::for_good(REASON)) }
     }
 
     fn score(&self, pod: &Pod, node: &NodeInfo, _: &Snapshot<'_>) -> i64 {

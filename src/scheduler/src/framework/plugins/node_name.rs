@@ -20,7 +20,7 @@ impl Plugin for NodeName {
 
     fn filter(&self, pod: &Pod, node: &NodeInfo, _: &Snapshot<'_>) -> Result<(), Unfit> {
         match pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) {
-            Some(name) if !name.is_empty() && name != node.name() => Err(Unfit::because(REASON)),
+            Some(name) if !name.is_empty() && name != node.name() => Err(Unfit::for_good(REASON)),
             _ => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ impl Plugin for NodeResourcesFit {
     }
 
     fn filter(&self, pod: &Pod, node: &NodeInfo, _: &Snapshot<'_>) -> Result<(), Unfit> {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut lasting) = (Vec::new(), false);
         let pods = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
         if pods + 1 > node.allocatable.get("pods") {
             reasons.push("Too many pods".to_owned());
@@ -27,9 +27,10 @@ impl Plugin for NodeResourcesFit {
             let free = node.allocatable.get(name) - node.requested.get(name);
             if *wanted > 0 && *wanted > free {
                 reasons.push(format!("Insufficient {name}"));
+                lasting |= *wanted > node.allocatable.get(name);
             }
         }
-        if reasons.is_empty() { Ok(()) } else { Err(Unfit { reasons }) }
+        if reasons.is_empty() { Ok(()) } else { Err(Unfit { reasons, lasting }) }
     }
 
     /// LeastAllocated: the mean over CPU and memory of what would be left free.
@@ -77,7 +78,8 @@ mod tests {
                 &cache
             ),
             Err(Unfit {
-                reasons: ["cpu", "memory", "x/y"].iter().map(|r| format!("Insufficient {r}")).collect()
+                reasons: ["cpu", "memory", "x/y"].iter().map(|r| format!("Insufficient {r}")).collect(),
+                lasting: true,
             })
         );
         cache.assume(Arc::new(asking("b", json!({}))), "n");

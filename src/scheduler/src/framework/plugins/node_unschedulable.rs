@@ -29,7 +29,7 @@ impl Plugin for NodeUnschedulable {
             effect: "NoSchedule".to_owned(),
             ..Taint::default()
         };
-        if tolerates(pod, &taint) { Ok(()) } else { Err(Unfit::because(REASON)) }
+        if tolerates(pod, &taint) { Ok(()) } else { Err(Unfit::for_good(REASON)) }
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
         let cordoned = node("n", json!({"spec": {"unschedulable": true}}));
         assert_eq!(
             fits(&NodeUnschedulable, &pod(json!({"containers": []})), &cordoned),
-            Err(Unfit::because(REASON))
+            Err(Unfit::for_good(REASON))
         );
         let daemon = pod(json!({"containers": [], "tolerations": [{"operator": "Exists"}]}));
         assert_eq!(fits(&NodeUnschedulable, &daemon, &cordoned), Ok(()));

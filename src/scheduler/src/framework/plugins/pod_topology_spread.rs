@@ -31,7 +31,7 @@ impl Plugin for PodTopologySpread {
     fn filter(&self, pod: &Pod, node: &NodeInfo, snapshot: &Snapshot<'_>) -> Result<(), Unfit> {
         for constraint in constraints(pod, "DoNotSchedule") {
             let Some(domain) = node.label(&constraint.topology_key) else {
-                return Err(Unfit::because(NO_LABEL));
+                return Err(Unfit::for_good(NO_LABEL));
             };
             let counts = counts(pod, constraint, snapshot);
             let here = counts.get(domain).copied().unwrap_or(0);

@@ -7,6 +7,7 @@ use super::matches_node_selector;
 use crate::cache::NodeInfo;
 use crate::framework::{ClusterEvent, Plugin, Snapshot, Unfit};
 use crate::volumes::Volumes;
+use client::Selector;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, TopologySelectorTerm};
 use k8s_openapi::api::storage::v1::StorageClass;
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ pub struct VolumeBinding;
 const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
 const CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
 const NO_VOLUME: &str = "node(s) didn't find available persistent volumes to bind";
+const NO_SPACE: &str = "node(s) did not have enough free storage";
 const GONE: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 /// What is to be written before a pod can be bound to a node.
@@ -51,7 +53,7 @@ impl Plugin for VolumeBinding {
     fn pre_filter(&self, pod: &Pod, snapshot: &Snapshot<'_>) -> Result<(), Unfit> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("");
         for (name, is_ephemeral) in claims(pod) {
-            let unfit = |why: String| Err(Unfit::because(why));
+            let unfit = |why: String| Err(Unfit::for_good(why));
             let Some(claim) = snapshot.volumes.claim(namespace, &name) else {
                 return unfit(if is_ephemeral {
                     format!(
@@ -101,9 +103,9 @@ pub fn choose(pod: &Pod, node: &NodeInfo, volumes: &Volumes) -> Result<Choice, U
             continue;
         }
         let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or("");
-        let Some(volume) = volumes.volume(volume) else { return Err(Unfit::because(GONE)) };
+        let Some(volume) = volumes.volume(volume) else { return Err(Unfit::for_good(GONE)) };
         if !reaches(node, volume) {
-            return Err(Unfit::because(CONFLICT));
+            return Err(Unfit::for_good(CONFLICT));
         }
     }
     // The smallest first: a large claim leaves no volume that only a small one could have had.
@@ -113,7 +115,7 @@ pub fn choose(pod: &Pod, node: &NodeInfo, volumes: &Volumes) -> Result<Choice, U
         let selected = annotation(&claim.metadata, SELECTED_NODE).filter(|selected| !selected.is_empty());
         if let Some(selected) = selected {
             if node.metadata.name.as_deref() != Some(selected) {
-                return Err(Unfit::because(NO_VOLUME));
+                return Err(Unfit::for_good(NO_VOLUME));
             }
             choice.provision.push(Arc::clone(claim));
             continue;
@@ -125,10 +127,13 @@ pub fn choose(pod: &Pod, node: &NodeInfo, volumes: &Volumes) -> Result<Choice, U
         if let Some(volume) = found {
             picked.insert(volume.metadata.name.clone());
             choice.bind.push((Arc::clone(claim), Arc::clone(volume)));
-        } else if volumes.class(claim_class(claim)).is_some_and(|class| makes_volumes_for(class, node)) {
-            choice.provision.push(Arc::clone(claim));
         } else {
-            return Err(Unfit::because(NO_VOLUME));
+            let class = volumes.class(claim_class(claim)).filter(|class| makes_volumes_for(class, node));
+            let Some(class) = class else { return Err(Unfit::for_good(NO_VOLUME)) };
+            if !has_space(volumes, class, claim, node) {
+                return Err(Unfit::for_good(NO_SPACE));
+            }
+            choice.provision.push(Arc::clone(claim));
         }
     }
     Ok(choice)
@@ -149,6 +154,23 @@ fn makes_volumes_for(class: &StorageClass, node: &Node) -> bool {
     topologies.is_empty() || topologies.iter().any(|term| in_topology(term, node))
 }
 
+/// Whether the driver that makes volumes of a class has told of enough storage that the node reaches, if it tells at all
+/// (KEP-1472).
+fn has_space(volumes: &Volumes, class: &StorageClass, claim: &PersistentVolumeClaim, node: &Node) -> bool {
+    if !volumes.tells_capacity(&class.provisioner) {
+        return true;
+    }
+    let Some(wanted) = requested(claim) else { return true };
+    volumes.capacities().any(|capacity| {
+        let limit = capacity.maximum_volume_size.as_ref().or(capacity.capacity.as_ref());
+        let limit: Option<apimachinery::quantity::Quantity> = limit.and_then(|limit| limit.0.parse().ok());
+        Some(&capacity.storage_class_name) == class.metadata.name.as_ref()
+            && limit.is_some_and(|limit| limit.value() >= wanted.value())
+            && capacity.node_topology.is_some()
+            && Selector::new(capacity.node_topology.as_ref()).matches(node.metadata.labels.as_ref())
+    })
+}
+
 fn in_topology(term: &TopologySelectorTerm, node: &Node) -> bool {
     let label = |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key));
     let requirements = term.match_label_expressions.as_deref().unwrap_or_default();
@@ -166,7 +188,7 @@ fn is_owned_by(claim: &PersistentVolumeClaim, pod: &Pod) -> bool {
 }
 
 /// Names of the claims that a pod uses, and whether they are for generic ephemeral volumes (KEP-1698).
-fn claims(pod: &Pod) -> Vec<(String, bool)> {
+pub(super) fn claims(pod: &Pod) -> Vec<(String, bool)> {
     let volumes = pod.spec.as_ref().and_then(|s| s.volumes.as_ref());
     volumes
         .into_iter()

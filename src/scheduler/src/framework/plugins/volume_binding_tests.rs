@@ -57,7 +57,7 @@ fn volumes(
 #[test]
 fn bound_claims_have_to_be_reachable() {
     let immediate = || class("example.com/disk", "Immediate", Value::Null);
-    let unfit = |why: &str| Err(Unfit::because(why));
+    let unfit = |why: &str| Err(Unfit::for_good(why));
     assert_eq!(check(&volumes(None, None, immediate())), unfit("persistentvolumeclaim \"c\" not found"));
     let unbound = claim("c", json!({}), json!({}));
     assert_eq!(check(&volumes(Some(unbound), None, immediate())), unfit(UNBOUND));
@@ -75,7 +75,7 @@ fn a_claim_that_waits_gets_a_volume_of_the_node_or_has_one_made() {
     let made = |topologies: Value| class("example.com/disk", "WaitForFirstConsumer", topologies);
     let here = check(&volumes(Some(fresh()), Some(volume("pv", "n")), by_hand())).unwrap();
     assert_eq!(here.bind[0].1.metadata.name.as_deref(), Some("pv"));
-    let unfit = Err(Unfit::because(NO_VOLUME));
+    let unfit = Err(Unfit::for_good(NO_VOLUME));
     assert_eq!(check(&volumes(Some(fresh()), Some(volume("pv", "other")), by_hand())), unfit);
     let provisioned = check(&volumes(Some(fresh()), Some(volume("pv", "other")), made(Value::Null))).unwrap();
     assert_eq!(provisioned.provision.len(), 1);
@@ -94,7 +94,41 @@ fn a_volume_that_was_just_given_away_is_not_given_again() {
         provision: Vec::new(),
     };
     volumes.assume(&other);
-    assert_eq!(check(&volumes), Err(Unfit::because(NO_VOLUME)));
+    assert_eq!(check(&volumes), Err(Unfit::for_good(NO_VOLUME)));
     volumes.forget(&other);
     assert!(check(&volumes).is_ok());
+}
+
+#[test]
+fn a_driver_that_tells_of_its_storage_has_to_have_enough_where_the_node_is() {
+    let delayed = class("example.com/disk", "WaitForFirstConsumer", Value::Null);
+    let mut volumes = volumes(Some(claim("c", json!({}), json!({}))), None, delayed);
+    let driver = |tells: bool| {
+        let driver = json!({"metadata": {"name": "example.com/disk"}, "spec": {"storageCapacity": tells}});
+        Arc::new(serde_json::from_value(driver).unwrap())
+    };
+    let capacity = |class: &str, on: &str, more: Value| {
+        let mut capacity = json!({"metadata": {"name": "x", "namespace": "kube-system"}, "storageClassName": class,
+            "nodeTopology": {"matchLabels": {"kubernetes.io/hostname": on}}});
+        for (key, value) in more.as_object().unwrap() {
+            capacity[key] = value.clone();
+        }
+        Arc::new(serde_json::from_value(capacity).unwrap())
+    };
+    volumes.apply_driver(driver(false));
+    assert_eq!(check(&volumes).unwrap().provision.len(), 1, "it does not tell");
+    volumes.apply_driver(driver(true));
+    let full = Err(Unfit::for_good(NO_SPACE));
+    assert_eq!(check(&volumes), full);
+    for (class, on, more, fits) in [
+        ("s", "n", json!({"capacity": "1Gi"}), true),
+        ("s", "n", json!({"capacity": "1023Mi"}), false),
+        ("s", "n", json!({"capacity": "9Gi", "maximumVolumeSize": "1023Mi"}), false),
+        ("s", "m", json!({"capacity": "9Gi"}), false),
+        ("t", "n", json!({"capacity": "9Gi"}), false),
+        ("s", "n", json!({}), false),
+    ] {
+        volumes.apply_capacity(capacity(class, on, more.clone()));
+        assert_eq!(check(&volumes).is_ok(), fits, "{class} {on} {more}");
+    }
 }

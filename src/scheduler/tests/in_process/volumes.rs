@@ -1,50 +1,14 @@
 //! A pod whose claim waits for it, with the binder and a real API server.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
-use apiserver::authentication::UserInfo;
-use client::SharedInformers;
 use serde_json::json;
-use testkit::{TestServer, eventually};
-use tokio_util::sync::CancellationToken;
+use testkit::eventually;
+
+use crate::support::Cluster;
 
 #[tokio::test]
 async fn a_pod_goes_where_the_volume_for_its_claim_is() {
-    let server = TestServer::start().await;
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
-    let client = |user: &str| client::in_process(server.server.in_process(UserInfo::new(user, &[])), "test");
-    let informers = SharedInformers::new(server.client());
-    let controllers = controllers::Config {
-        client: client("system:kube-controller-manager"),
-        informers: informers.clone(),
-        identity: None,
-        cluster_cidrs: Vec::new(),
-        service_cidrs: Vec::new(),
-        pki: None,
-        root_ca_pem: "x".to_owned(),
-        storage_version_migrator: false,
-    };
-    tokio::spawn(controllers::run(controllers, stop.clone()));
-    let scheduler = scheduler::Config {
-        client: client("system:kube-scheduler"),
-        informers,
-        identity: "test".to_owned(),
-        leader_elect: false,
-    };
-    tokio::spawn(scheduler::run(scheduler, stop));
-
-    for name in ["n1", "n2"] {
-        let node = json!({"apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
-        server.post("/api/v1/nodes", &node).await.expect(201);
-        let now = jiff::Timestamp::now().to_string();
-        let status = json!({"status": {
-            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
-            "conditions": [{"type": "Ready", "status": "True", "reason": "Test", "message": "",
-                "lastHeartbeatTime": now, "lastTransitionTime": now}]}});
-        server.patch("strategic-merge", &format!("/api/v1/nodes/{name}/status"), &status).await.expect(200);
-    }
+    let cluster = Cluster::start(&["n1", "n2"]).await;
+    let server = &cluster.server;
     let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local"},
         "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"});
     server.post("/apis/storage.k8s.io/v1/storageclasses", &class).await.expect(201);
