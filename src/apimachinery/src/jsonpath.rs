@@ -176,13 +176,7 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn eat(&mut self, token: &str) -> bool {
-        match self.rest.strip_prefix(token) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
+        crate::scan::eat(&mut self.rest, token)
     }
 
     fn expect(&mut self, token: &str) -> Result<(), String> {

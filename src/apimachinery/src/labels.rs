@@ -1,7 +1,7 @@
 //! Label selectors: the query syntax of `labelSelector=` and the `LabelSelector` object
 //! (Kubernetes documentation, "Labels and Selectors").
 
-use crate::validation;
+use crate::{scan, validation};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -334,13 +334,7 @@ impl<'a> Parser<'a> {
     }
 
     fn eat(&mut self, token: &str) -> bool {
-        match self.rest.strip_prefix(token) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
+        scan::eat(&mut self.rest, token)
     }
 
     fn skip_space(&mut self) {

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
+mod scan;
 pub mod schema;
 pub mod status;
 pub mod table;

@@ -57,7 +57,7 @@ mod lexer;
 mod macros;
 mod meter;
 mod parser;
-mod pattern;
+pub mod pattern;
 mod plan;
 mod program;
 mod source;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use apimachinery::labels::{self, Operator, Requirement};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Labels as typed objects have them.
@@ -11,74 +12,55 @@ pub type Labels = BTreeMap<String, String>;
 ///
 /// `metav1.LabelSelector` semantics: requirements are joined by and; an empty selector matches everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selector {
-    requirements: Vec<Requirement>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Requirement {
-    Equals(String, String),
-    In(String, Vec<String>),
-    NotIn(String, Vec<String>),
-    Exists(String),
-    DoesNotExist(String),
-    // An operator that does not exist: matches nothing, so that nothing is adopted or deleted by mistake.
-    Never,
-}
+pub struct Selector(labels::Selector);
 
 impl Selector {
     /// Matches everything.
     pub fn everything() -> Self {
-        Self { requirements: Vec::new() }
+        Self(labels::Selector::everything())
     }
 
     /// Matches nothing.
     pub fn nothing() -> Self {
-        Self { requirements: vec![Requirement::Never] }
+        Self(labels::Selector::nothing())
     }
 
-    /// Compiles a selector; a missing one matches nothing, as in all workload APIs.
+    /// Compiles a selector; a missing one matches nothing, as in all workload APIs, and so does one that is not valid,
+    /// so that nothing is adopted or deleted by mistake.
     pub fn new(selector: Option<&LabelSelector>) -> Self {
         let Some(selector) = selector else { return Self::nothing() };
-        let mut compiled = Self::exactly(selector.match_labels.as_ref());
+        let Self(mut compiled) = Self::exactly(selector.match_labels.as_ref());
         for expression in selector.match_expressions.iter().flatten() {
-            let key = expression.key.clone();
+            let operator = match expression.operator.as_str() {
+                "In" => Operator::In,
+                "NotIn" => Operator::NotIn,
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::DoesNotExist,
+                _ => return Self::nothing(),
+            };
             let values = expression.values.clone().unwrap_or_default();
-            compiled.requirements.push(match expression.operator.as_str() {
-                "In" => Requirement::In(key, values),
-                "NotIn" => Requirement::NotIn(key, values),
-                "Exists" => Requirement::Exists(key),
-                "DoesNotExist" => Requirement::DoesNotExist(key),
-                _ => Requirement::Never,
-            });
+            match Requirement::new(&expression.key, operator, values) {
+                Ok(requirement) => compiled.requirements.push(requirement),
+                Err(_) => return Self::nothing(),
+            }
         }
-        compiled
+        Self(compiled)
     }
 
     /// Matches labels that have all of these; the selector form of Services and ReplicationControllers.
     pub fn exactly(labels: Option<&Labels>) -> Self {
         let pairs = labels.into_iter().flatten();
-        Self {
-            requirements: pairs.map(|(key, value)| Requirement::Equals(key.clone(), value.clone())).collect(),
-        }
+        Self(labels::Selector::from_map(pairs.map(|(key, value)| (key.as_str(), value.as_str()))))
     }
 
     /// Whether it matches everything.
     pub fn is_empty(&self) -> bool {
-        self.requirements.is_empty()
+        self.0.is_everything()
     }
 
     /// Whether these labels are selected.
     pub fn matches(&self, labels: Option<&Labels>) -> bool {
-        let get = |key: &String| labels.and_then(|labels| labels.get(key));
-        self.requirements.iter().all(|requirement| match requirement {
-            Requirement::Equals(key, value) => get(key) == Some(value),
-            Requirement::In(key, values) => get(key).is_some_and(|value| values.contains(value)),
-            Requirement::NotIn(key, values) => get(key).is_none_or(|value| !values.contains(value)),
-            Requirement::Exists(key) => get(key).is_some(),
-            Requirement::DoesNotExist(key) => get(key).is_none(),
-            Requirement::Never => false,
-        })
+        self.0.matches(&labels)
     }
 }
 

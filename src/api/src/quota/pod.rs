@@ -3,6 +3,7 @@
 use super::scopes::Scope;
 use super::{Amounts, amounts, one};
 use crate::core::pod::resources::{aggregate, is_pod_level, quality_of_service};
+use crate::core::pod::validation::is_extended;
 use crate::value::{at, field, has, int, int_at, list, list_at, list_mut, set, text, text_at};
 use apimachinery::{meta, time};
 use jiff::{SignedDuration, Timestamp};
@@ -31,11 +32,6 @@ pub(super) fn is_name(name: &str) -> bool {
     NAMES.contains(&name)
         || name.starts_with(HUGE_PAGES)
         || name.strip_prefix(REQUESTS).is_some_and(|of| of.starts_with(HUGE_PAGES) || is_extended(of))
-}
-
-/// Whether a resource is nobody's but its vendor's.
-fn is_extended(name: &str) -> bool {
-    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with(REQUESTS)
 }
 
 /// Whether a pod still counts for more than its existence: it has not ended, and is not stuck in its end.

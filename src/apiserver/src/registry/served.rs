@@ -157,10 +157,6 @@ impl Served {
         if from == to {
             return Ok(());
         }
-        if event::converts(from, to) {
-            event::convert(object, to);
-            return Ok(());
-        }
         self.hub.kind.convert(object, from, to)
     }
 
