@@ -18,7 +18,7 @@ use apimachinery::table::Column;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock, OnceLock};
-use storage::{Encoded, Object};
+use storage::{Attrs, Encoded, Object};
 use tokio_util::sync::CancellationToken;
 
 const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -290,6 +290,11 @@ impl CustomVersion {
         self.all.is_clean(object) && object.value.starts_with(&self.beginning)
     }
 
+    /// Whether a webhook makes of stored objects what clients of this version see.
+    pub(crate) fn asks_webhook(&self) -> bool {
+        self.all.converter.asks_webhook()
+    }
+
     /// A stored object in its own version.
     fn stored(&self, object: &Object) -> Result<Value, Status> {
         let mut tree = crate::registry::decode(object)?;
@@ -506,7 +511,12 @@ pub(crate) fn keep_metadata(object: &mut Value, old: &Value) {
 fn as_object(stored: &Object, tree: &Value) -> Result<Arc<Object>, Status> {
     let encoded = crate::registry::encode(tree)?;
     let value = encoded.spliced(stored.revision);
-    Ok(Arc::new(Object { value, splice_at: encoded.splice_at(), ..stored.clone() }))
+    let mut attrs = Attrs::builder();
+    for (key, label) in apimachinery::meta::labels(tree).into_iter().flatten() {
+        attrs = attrs.label(key, label.as_str().unwrap_or(""));
+    }
+    let attrs = stored.attrs.fields().fold(attrs, |attrs, (path, value)| attrs.field(path, value)).build();
+    Ok(Arc::new(Object { value, splice_at: encoded.splice_at(), attrs, ..stored.clone() }))
 }
 
 fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {

@@ -56,12 +56,13 @@ pub(crate) async fn select(
     let selection = Selection::new(options, served)?;
     let prefix = scope(context, served, &selection);
     let place = continued(options, &prefix)?;
-    let (inside, limit) = (selection.looks_into_objects(), limit(options));
+    let shown = served.is_selected_when_shown() && !selection.is_everything();
+    let (inside, limit) = (shown || selection.looks_into_objects(), limit(options));
     let request = storage::ListOptions {
         revision: revision(options, place.as_ref()),
         limit: if inside { 0 } else { limit },
         start_after: place.as_ref().map(|p| p.after.clone()),
-        filter: selection.filter(),
+        filter: selection.filter().filter(|_| !shown),
     };
     let mut list = match server.registry().storage().list(&prefix, request).await {
         Ok(list) => list,
@@ -73,6 +74,9 @@ pub(crate) async fn select(
         }
         Err(e) => return Err(registry::status_of(e, served.stored_as(), "")),
     };
+    if shown {
+        list.items = served.show(std::mem::take(&mut list.items)).await?;
+    }
     if inside {
         selection.pick(&mut list, limit);
     }

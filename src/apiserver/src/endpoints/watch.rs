@@ -97,16 +97,21 @@ async fn start(
             (Some(_), None) => ListRevision::Any,
             (None, None) => ListRevision::MostRecent,
         };
+        let shown = served.is_selected_when_shown() && !selection.is_everything();
         let request = storage::ListOptions {
             revision: recent,
-            filter: selection.filter(),
+            filter: selection.filter().filter(|_| !shown),
             ..storage::ListOptions::default()
         };
         let mut list = storage.list(scope, request).await?;
-        if selection.looks_into_objects() {
+        if shown {
+            list.items = served.show(std::mem::take(&mut list.items)).await?;
+        }
+        if shown || selection.looks_into_objects() {
             selection.pick(&mut list, 0);
         }
-        (served.show(list.items).await?, WatchFrom::Revision(list.revision))
+        let items = if shown { list.items } else { served.show(list.items).await? };
+        (items, WatchFrom::Revision(list.revision))
     } else {
         (Vec::new(), revision.filter(|_| ahead.is_none()).map_or(WatchFrom::Now, WatchFrom::Revision))
     };

@@ -84,6 +84,11 @@ impl Served {
         }
     }
 
+    /// Whether selectors can only be applied to what clients see: what is stored may say something else.
+    pub(crate) fn is_selected_when_shown(&self) -> bool {
+        self.custom.as_ref().is_some_and(|version| version.asks_webhook())
+    }
+
     /// One stored object as presenters take it.
     ///
     /// # Errors

@@ -348,7 +348,7 @@ async fn openapi_tells_of_custom_resources() {
     assert_eq!(v2["definitions"]["com.example.v1.Widget"]["type"], "object");
 }
 
-/// Converts by renaming `spec.size` of v1 to `spec.weight` of v2 and back; refuses objects of the name `stubborn`.
+/// Converts by renaming `spec.size` of v1 to `spec.weight` of v2 and back, and labels with the form; refuses objects of the name `stubborn`.
 async fn converter() -> HttpsServer {
     HttpsServer::start(&[], |request| {
         async move {
@@ -366,6 +366,7 @@ async fn converter() -> HttpsServer {
                 spec.insert(new.to_owned(), value);
                 object["apiVersion"] = to.clone();
                 object["metadata"]["generation"] = json!(99);
+                object["metadata"]["labels"]["form"] = if new == "weight" { json!("v2") } else { json!("v1") };
             }
             json_response(&json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
                 "response": {"uid": review["request"]["uid"], "result": result, "convertedObjects": objects}}))
@@ -409,6 +410,50 @@ async fn a_webhook_converts_reads_writes_lists_and_watches() {
     let weights: Vec<&Value> =
         list["items"].as_array().unwrap().iter().map(|o| &o["spec"]["weight"]).collect();
     assert_eq!(weights, [&json!(5), &json!(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_converted_is_selected_as_it_is_shown() {
+    let (server, converter) = (TestServer::start().await, converter().await);
+    let mut definition = converted_definition(&converter);
+    definition["spec"]["versions"][1]["selectableFields"] = json!([{"jsonPath": ".spec.weight"}]);
+    define(&server, &definition).await;
+    let v2 = "/apis/example.com/v2/namespaces/default/widgets";
+    for (name, size) in [("a", 1), ("b", 2), ("c", 2)] {
+        let mut one = widget(name, json!({"size": size}));
+        one["metadata"]["labels"] = json!({"form": "stored"});
+        server.post(WIDGETS, &one).await.expect(201);
+    }
+    let names = |list: Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (uri, expected) in [
+        (format!("{v2}?fieldSelector=spec.weight%3D2"), &["b", "c"][..]),
+        (format!("{v2}?labelSelector=form%3Dv2"), &["a", "b", "c"]),
+        (format!("{v2}?labelSelector=form%3Dstored"), &[]),
+        (format!("{WIDGETS}?labelSelector=form%3Dstored"), &["a", "b", "c"]),
+    ] {
+        assert_eq!(names(server.get(&uri).await.expect(200)), expected, "{uri}");
+    }
+    let page = server.get(&format!("{v2}?fieldSelector=spec.weight%3D2&limit=1")).await.expect(200);
+    let token = page["metadata"]["continue"].as_str().unwrap().to_owned();
+    assert_eq!(names(page), ["b"]);
+    let rest = format!("{v2}?fieldSelector=spec.weight%3D2&limit=1&continue={token}");
+    assert_eq!(names(server.get(&rest).await.expect(200)), ["c"]);
+    let mut events = Events::open(
+        &server,
+        &format!("{v2}?watch=1&fieldSelector=spec.weight%3D1&labelSelector=form%3Dv2"),
+        &[],
+    )
+    .await;
+    assert_eq!(events.next().await.unwrap()["object"]["metadata"]["name"], "a");
+    let grown = json!({"spec": {"size": 3}});
+    server.patch("merge", &format!("{WIDGETS}/a"), &grown).await.expect(200);
+    assert_eq!(events.next().await.unwrap()["type"], "DELETED");
+    server.patch("merge", &format!("{WIDGETS}/b"), &json!({"spec": {"size": 1}})).await.expect(200);
+    let seen = events.next().await.unwrap();
+    assert_eq!((&seen["type"], &seen["object"]["spec"]), (&json!("ADDED"), &json!({"weight": 1})));
 }
 
 #[tokio::test(flavor = "multi_thread")]
