@@ -1,7 +1,7 @@
 //! One audit event as JSON (`audit.k8s.io/v1` Event).
 
 use super::annotations::Noted;
-use crate::authentication::UserInfo;
+use crate::authentication::{Impersonated, UserInfo};
 use crate::endpoints::RequestInfo;
 use apimachinery::status::Status;
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub(super) struct Event {
     pub(super) about: Arc<About>,
     pub(super) stage: &'static str,
     pub(super) at: jiff::Timestamp,
-    pub(super) impersonated: Option<UserInfo>,
+    pub(super) impersonated: Option<Impersonated>,
     pub(super) status: Option<ResponseStatus>,
     pub(super) request: Option<Arc<Value>>,
     pub(super) response: Option<Value>,
@@ -59,6 +59,8 @@ struct Written<'a> {
     user: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     impersonated_user: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authentication_metadata: Option<AuthenticationMetadata>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "<[String]>::is_empty")]
     source_ips: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -75,6 +77,12 @@ struct Written<'a> {
     stage_timestamp: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthenticationMetadata {
+    impersonation_constraint: &'static str,
 }
 
 #[derive(Serialize)]
@@ -111,7 +119,13 @@ impl Event {
             request_uri: &about.request_uri,
             verb: &about.info.verb,
             user: about.user.to_value(),
-            impersonated_user: self.impersonated.as_ref().map(UserInfo::to_value),
+            impersonated_user: self.impersonated.as_ref().map(|impersonated| impersonated.user.to_value()),
+            authentication_metadata: self
+                .impersonated
+                .as_ref()
+                .map(|impersonated| impersonated.constraint)
+                .filter(|constraint| !constraint.is_empty())
+                .map(|impersonation_constraint| AuthenticationMetadata { impersonation_constraint }),
             source_ips: &about.source_ips,
             user_agent: &about.user_agent,
             object_ref: self.object_ref(),

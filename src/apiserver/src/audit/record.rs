@@ -4,7 +4,7 @@ use super::annotations::Annotations;
 use super::auditor::Auditor;
 use super::event::{About, Event, ResponseStatus};
 use super::policy::{Level, Stage, Verdict};
-use crate::authentication::UserInfo;
+use crate::authentication::Impersonated;
 use apimachinery::status::Status;
 use http::Response;
 use parking_lot::Mutex;
@@ -27,7 +27,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    impersonated: Option<UserInfo>,
+    impersonated: Option<Impersonated>,
     request: Option<Arc<Value>>,
 }
 
@@ -59,8 +59,8 @@ impl Record {
     }
 
     /// The request is made in somebody else's name.
-    pub(crate) fn impersonates(&self, user: &UserInfo) {
-        self.inner.state.lock().impersonated = Some(user.clone());
+    pub(crate) fn impersonates(&self, impersonated: &Impersonated) {
+        self.inner.state.lock().impersonated = Some(impersonated.clone());
     }
 
     /// The request's object.

@@ -220,7 +220,7 @@ async fn answer(
         Ok(None) => user,
         Ok(Some(other)) => {
             if let Some(record) = record {
-                record.impersonates(&other.user);
+                record.impersonates(&other);
             }
             other.user
         }

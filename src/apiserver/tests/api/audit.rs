@@ -138,6 +138,7 @@ async fn who_acts_as_somebody_else_is_told_with_them() {
     let event = &audited.events().await[0];
     assert_eq!(event["user"]["username"], "admin");
     assert_eq!(event["impersonatedUser"]["username"], "jane");
+    assert_eq!(event["authenticationMetadata"], json!({"impersonationConstraint": "impersonate:user-info"}));
 }
 
 #[tokio::test]
