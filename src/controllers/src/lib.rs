@@ -40,6 +40,7 @@ mod endpointslice_mirroring;
 mod ephemeral_volume;
 mod garbage_collector;
 mod job;
+mod legacy_token_cleaner;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;

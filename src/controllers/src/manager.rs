@@ -86,6 +86,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let ephemeral_volume = crate::ephemeral_volume::EphemeralVolume::new(context);
     let garbage_collector = crate::garbage_collector::GarbageCollector::new(context);
     let job = crate::job::JobController::new(context);
+    let legacy_token_cleaner = crate::legacy_token_cleaner::LegacyTokenCleaner::new(context);
     let namespace = crate::namespace::NamespaceController::new(context);
     let node_ipam = crate::node_ipam::NodeIpam::new(context, config);
     let node_lifecycle = crate::node_lifecycle::NodeLifecycle::new(context);
@@ -125,6 +126,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(ephemeral_volume),
         Arc::new(garbage_collector),
         Arc::new(job),
+        Arc::new(legacy_token_cleaner),
         Arc::new(namespace),
         Arc::new(node_ipam),
         Arc::new(node_lifecycle),

@@ -25,10 +25,10 @@ use crate::{
 
 const NAME: &str = "serviceaccount-token-controller";
 /// The type of such Secrets.
-const TYPE: &str = "kubernetes.io/service-account-token";
+pub(crate) const TYPE: &str = "kubernetes.io/service-account-token";
 /// Annotations that say whose token is wanted.
-const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
-const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+pub(crate) const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+pub(crate) const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 /// The `iss` claim; the API server knows these tokens by it.
 const ISSUER: &str = "kubernetes/serviceaccount";
 

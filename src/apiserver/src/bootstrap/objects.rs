@@ -1,5 +1,7 @@
 //! Objects that are simply there: namespaces, priority classes, authentication of aggregated API servers.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::authentication::RequestHeaderConfig;
@@ -43,6 +45,16 @@ pub(super) fn priority_classes() -> Vec<Value> {
             "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
         ),
     ]
+}
+
+/// Since when it is noted on which day tokens in Secrets are used (KEP-2799).
+pub(super) fn token_tracking(now: Timestamp) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"},
+        "data": {"since": now.to_zoned(TimeZone::UTC).date().to_string()},
+    })
 }
 
 /// What the ConfigMap `kube-system/extension-apiserver-authentication` says, from which aggregated API

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-use super::objects::{ExtensionAuthentication, namespaces, priority_classes};
+use super::objects::{ExtensionAuthentication, namespaces, priority_classes, token_tracking};
 use super::table::{StaticBinding, StaticRole};
 use super::{bindings, cluster_roles, controller_roles, flow_control, namespace_roles};
 use crate::authorization::{Rule, covers};
@@ -69,6 +69,7 @@ pub async fn reconcile(registry: &Registry, extension: &ExtensionAuthentication)
         ),
         (GroupResource::new(FLOW, "flowschemas"), Policy::FlowControl, flow_control::flow_schemas()),
         (GroupResource::new("", "configmaps"), Policy::Data, vec![extension.to_object()]),
+        (GroupResource::new("", "configmaps"), Policy::Keep, vec![token_tracking(jiff::Timestamp::now())]),
     ];
     let mut writes = FuturesUnordered::new();
     for (resource, policy, objects) in &wanted {

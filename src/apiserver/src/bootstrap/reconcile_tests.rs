@@ -21,6 +21,7 @@ async fn everything_is_there_at_first_and_nothing_is_written_again() {
     for (group, plural, namespace, name) in [
         ("", "namespaces", "", "kube-node-lease"),
         ("", "configmaps", "kube-system", "extension-apiserver-authentication"),
+        ("", "configmaps", "kube-system", "kube-apiserver-legacy-service-account-token-tracking"),
         ("scheduling.k8s.io", "priorityclasses", "", "system-node-critical"),
         ("flowcontrol.apiserver.k8s.io", "flowschemas", "", "catch-all"),
         (RBAC, "clusterroles", "", "cluster-admin"),
@@ -81,6 +82,22 @@ async fn protected_defaults_are_left_alone_and_wrong_references_are_put_right() 
     assert_eq!(get(&registry, "clusterroles", "system:kube-dns").await["rules"], json!([]));
     let binding = get(&registry, "clusterrolebindings", "system:basic-user").await;
     assert_eq!(binding["roleRef"]["name"], "system:basic-user");
+}
+
+#[tokio::test]
+async fn the_use_of_tokens_is_noted_since_the_first_start() {
+    let registry = cluster().await;
+    let tracking = crate::bootstrap::objects::token_tracking("2020-02-29T23:00:00Z".parse().unwrap());
+    assert_eq!(tracking["data"]["since"], "2020-02-29");
+    let config_maps = GroupResource::new("", "configmaps");
+    let stored = || async {
+        registry.get_value(&config_maps, "kube-system", meta::name(&tracking)).await.unwrap().unwrap()
+    };
+    let mut earlier = stored().await;
+    earlier["data"] = tracking["data"].clone();
+    registry.update(&config_maps, &earlier).await.unwrap();
+    reconcile(&registry, &ExtensionAuthentication::default()).await.unwrap();
+    assert_eq!(stored().await["data"]["since"], "2020-02-29");
 }
 
 #[tokio::test]
