@@ -184,21 +184,31 @@ impl ApiServer {
                 registry,
             }),
         };
-        server.bootstrap(&extension).await?;
+        server.bootstrap(&extension, &pem(&config.serving_authorities)).await?;
         Ok(server)
     }
 
     async fn bootstrap(
         &self,
         extension: &bootstrap::ExtensionAuthentication,
+        authorities_pem: &str,
     ) -> std::result::Result<(), NewError> {
         let failed = |what| move |status| NewError::Bootstrap { what, status: Box::new(status) };
         // Both write much at once: the store commits it together.
         let resources = self.resources();
-        let (objects, services) = tokio::join!(
+        let (address, port) = self.inner.advertise;
+        let url = format!("https://{}", authority(address, port));
+        let (objects, info, services) = tokio::join!(
             bootstrap::reconcile(self.registry(), extension),
+            async {
+                if authorities_pem.is_empty() {
+                    return Ok(());
+                }
+                bootstrap::cluster_info::publish(self.registry(), &url, authorities_pem).await
+            },
             self.aggregator().register(&resources)
         );
+        info.map_err(failed("the information of the cluster"))?;
         objects.map_err(failed("what a new cluster holds"))?;
         services.map_err(failed("APIServices"))?;
         self.aggregator().run(self.ended());

@@ -45,6 +45,9 @@ pub struct Config {
     pub hostname: String,
     /// Authorities of client certificates.
     pub client_authorities: Vec<CertificateDer<'static>>,
+    /// Authorities of the certificates that this server shows: told to everybody in `kube-public/cluster-info`. Nothing
+    /// is told when there are none.
+    pub serving_authorities: Vec<CertificateDer<'static>>,
     /// Front proxies, and how they name users; none are believed when absent.
     pub request_header: Option<RequestHeaderConfig>,
     /// As what this server shows itself to aggregated servers.
@@ -92,6 +95,7 @@ impl Config {
             https_port: 6443,
             hostname: hostname(),
             client_authorities: Vec::new(),
+            serving_authorities: Vec::new(),
             request_header: None,
             front_proxy_client: None,
             service_account_keys,

@@ -10,6 +10,7 @@
 //! Upstream counterpart: `plugin/pkg/auth/authorizer/rbac/bootstrappolicy`, `pkg/registry/*/rest`.
 
 mod bindings;
+pub(crate) mod cluster_info;
 mod cluster_roles;
 mod controller_roles;
 mod flow_control;

@@ -212,3 +212,34 @@ async fn anonymous_requests_can_be_kept_to_some_paths() {
     server.request_as(None, "GET", "/readyz", &[], "").await.expect(401);
     server.request_as(Some(UserInfo::new("jane", &[])), "GET", "/readyz", &[], "").await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_learns_where_the_cluster_is() {
+    const INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    fn tell(port: u16) -> impl FnOnce(&mut apiserver::Config) {
+        move |config| {
+            config.serving_authorities = config.client_authorities.clone();
+            config.https_port = port;
+        }
+    }
+    let server = TestServer::start_with(tell(6443)).await;
+    let info = server.request_as(None, "GET", INFO, &[], Vec::new()).await.expect(200);
+    let kubeconfig = info["data"]["kubeconfig"].as_str().unwrap();
+    assert!(kubeconfig.contains("\n    server: https://192.0.2.1:6443\n"), "{kubeconfig}");
+    assert!(kubeconfig.contains("certificate-authority-data: LS0tLS1CRUdJ"), "{kubeconfig}");
+    server
+        .request_as(None, "GET", "/api/v1/namespaces/kube-public/configmaps", &[], Vec::new())
+        .await
+        .expect(403);
+
+    let signed = json!({"data": {"jws-kubeconfig-abcdef": "x"}});
+    server.patch("merge", INFO, &signed).await.expect(200);
+    let server = TestServer::start_in(server.stop().await, tell(6443)).await;
+    let data = server.get(INFO).await.expect(200)["data"].clone();
+    assert_eq!(data["jws-kubeconfig-abcdef"], "x", "the same words keep their signatures");
+    let server = TestServer::start_in(server.stop().await, tell(7443)).await;
+    let data = server.get(INFO).await.expect(200)["data"].clone();
+    assert!(data["kubeconfig"].as_str().unwrap().contains(":7443"), "{data}");
+    assert_eq!(data.as_object().unwrap().len(), 1, "other words lose theirs");
+    TestServer::start().await.get(INFO).await.expect(404);
+}

@@ -70,6 +70,7 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
         https_port: settings.port,
         hostname: settings.node_name.clone(),
         client_authorities: authority.clone(),
+        serving_authorities: authority.clone(),
         request_header: Some(RequestHeaderConfig::new(pki.front_proxy_ca().bundle()?, front_proxy_name)),
         front_proxy_client: Some(front_proxy.certified_key()?),
         tokens: TokenSettings::for_domain(&settings.cluster_domain),
