@@ -12,7 +12,7 @@ use crate::settings_file::{self, ConfigurationError, GoDuration};
 
 /// Kind of the object in the file.
 const KIND: &str = "AuthorizationConfiguration";
-/// Authorizers there are; those of upstream but ABAC.
+/// Authorizers that a file may name.
 const TYPES: [&str; 5] = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
 /// Webhooks may take no longer.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,13 +24,16 @@ pub struct AuthorizationConfiguration {
     /// The authorizers.
     #[serde(default)]
     pub authorizers: Vec<AuthorizerConfiguration>,
+    /// Where the policies of ABAC are, which only flags can name.
+    #[serde(skip)]
+    pub abac_policy: Option<PathBuf>,
 }
 
 /// One authorizer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizerConfiguration {
-    /// `Node`, `RBAC`, `Webhook`, `AlwaysAllow`, `AlwaysDeny`.
+    /// `Node`, `RBAC`, `Webhook`, `AlwaysAllow`, `AlwaysDeny`; from flags also `ABAC`.
     #[serde(rename = "type")]
     pub kind: String,
     /// A name for metrics and messages.
@@ -86,6 +89,8 @@ pub struct MatchCondition {
 pub(super) enum Checked {
     /// One of ours, by its type.
     Own(String),
+    /// ABAC, with its policies.
+    Abac(PathBuf),
     /// A webhook.
     Webhook {
         /// The kubeconfig file.
@@ -115,7 +120,7 @@ impl AuthorizationConfiguration {
             name: mode.to_lowercase(),
             webhook: webhook.clone().filter(|_| mode == "Webhook"),
         });
-        Self { authorizers: authorizers.collect() }
+        Self { authorizers: authorizers.collect(), abac_policy: None }
     }
 
     /// Checks it, in upstream's words.
@@ -132,7 +137,9 @@ impl AuthorizationConfiguration {
         for (index, authorizer) in self.authorizers.iter().enumerate() {
             let at = root.index(index);
             let earlier = self.authorizers.get(..index).unwrap_or_default();
-            if let Some(one) = check(authorizer, earlier, &at, &mut errors) {
+            if let ("ABAC", Some(path)) = (authorizer.kind.as_str(), &self.abac_policy) {
+                checked.push(Checked::Abac(path.clone()));
+            } else if let Some(one) = check(authorizer, earlier, &at, &mut errors) {
                 checked.push(one);
             }
         }

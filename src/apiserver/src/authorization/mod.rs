@@ -8,6 +8,7 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/authorization`, `plugin/pkg/auth/authorizer`.
 
+mod abac;
 mod always;
 mod attributes;
 mod conditions;

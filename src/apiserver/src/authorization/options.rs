@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::abac::Abac;
 use super::always::{AlwaysAllow, AlwaysDeny};
 use super::attributes::Authorizer;
 use super::configuration::{AuthorizationConfiguration, Checked};
@@ -87,6 +88,7 @@ fn build(
                 "AlwaysAllow" => Arc::new(AlwaysAllow),
                 _ => Arc::new(AlwaysDeny),
             },
+            Checked::Abac(path) => Arc::new(Abac::load(&path)?),
             Checked::Webhook { kubeconfig, timeout, settings, conditions } => {
                 let remote = Remote::load(&builtin.outbound, &kubeconfig, timeout);
                 let remote = remote.map_err(ConfigurationError::Unusable)?;

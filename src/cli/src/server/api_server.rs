@@ -121,9 +121,12 @@ pub struct ApiServerFlags {
     /// How long its answers are remembered [default: 2m]
     #[arg(long, env = "KNARR_AUTHENTICATION_TOKEN_WEBHOOK_CACHE_TTL", value_name = "DURATION")]
     pub authentication_token_webhook_cache_ttl: Option<GoDuration>,
-    /// Authorizers in order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
+    /// Authorizers in order: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
     #[arg(long, env = "KNARR_AUTHORIZATION_MODE", value_name = "MODE", value_delimiter = ',')]
     pub authorization_mode: Vec<String>,
+    /// File with the policies of ABAC, one in a line
+    #[arg(long, env = "KNARR_AUTHORIZATION_POLICY_FILE", value_name = "FILE")]
+    pub authorization_policy_file: Option<PathBuf>,
     /// File with an AuthorizationConfiguration
     #[arg(long, env = "KNARR_AUTHORIZATION_CONFIG", value_name = "FILE")]
     pub authorization_config: Option<PathBuf>,
@@ -336,10 +339,14 @@ impl ApiServerFlags {
             if self.authorization_webhook_config_file.is_some() {
                 bail!("--authorization-webhook-config-file needs --authorization-mode with Webhook in it");
             }
+            if self.authorization_policy_file.is_some() {
+                bail!("--authorization-policy-file needs --authorization-mode with ABAC in it");
+            }
             return Ok(());
         }
-        if self.authorization_mode.iter().any(|mode| mode == "ABAC") {
-            bail!("--authorization-mode ABAC is not supported; use RBAC");
+        let abac = self.authorization_mode.iter().any(|mode| mode == "ABAC");
+        if abac != self.authorization_policy_file.is_some() {
+            bail!("--authorization-mode ABAC and --authorization-policy-file need each other");
         }
         let webhook = match &self.authorization_webhook_config_file {
             None if self.authorization_mode.iter().any(|mode| mode == "Webhook") => {
@@ -348,7 +355,8 @@ impl ApiServerFlags {
             None => None,
             Some(path) => Some(self.authorization_webhook(std::path::absolute(path)?)),
         };
-        let modes = AuthorizationConfiguration::from_modes(&self.authorization_mode, webhook);
+        let mut modes = AuthorizationConfiguration::from_modes(&self.authorization_mode, webhook);
+        modes.abac_policy.clone_from(&self.authorization_policy_file);
         config.authorization = AuthorizationOptions::Given(modes);
         Ok(())
     }
@@ -434,7 +442,8 @@ mod tests {
     #[test]
     fn what_excludes_each_other_is_refused() {
         for (arguments, told) in [
-            (&["authorization-mode=ABAC"][..], "not supported"),
+            (&["authorization-mode=ABAC"][..], "need each other"),
+            (&["authorization-mode=RBAC", "authorization-policy-file=/a"], "need each other"),
             (&["authorization-mode=Webhook"], "needs --authorization-webhook-config-file"),
             (&["authorization-config=/a", "authorization-mode=RBAC"], "exclude each other"),
             (&["authorization-webhook-config-file=/a"], "needs --authorization-mode"),
