@@ -26,6 +26,10 @@ impl PodSource for Kubelet {
         self.workers().pods().into_iter().map(|(pod, _)| with_status(pod)).collect()
     }
 
+    fn cgroup(&self, pod: &Pod) -> String {
+        self.workers().syncer().parts().cgroups.pod_path(pod)
+    }
+
     async fn running_pods(&self) -> Vec<Pod> {
         let pods = observed_pods(self.runtime().as_ref()).await.unwrap_or_default();
         pods.into_values().filter(ObservedPod::anything_running).map(running_pod).collect()

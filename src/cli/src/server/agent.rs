@@ -13,10 +13,10 @@ use cri::containerd::{self, Supervisor};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kubelet::Kubelet;
-use kubelet::server::{Server, ServerConfig};
+use kubelet::server::{PodSource, Server, ServerConfig, health};
 use pki::{Component, Pki, ServingCertificate};
 use serde_json::json;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 const FOREIGN_NETWORKS: &str = "/etc/cni/net.d";
 /// Label of nodes that run the control plane.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+/// Where the kubelet tells this machine whether it is well (the kubelet's default).
+const KUBELET_HEALTH_PORT: u16 = 10248;
 /// Wait between attempts to give it: the node registers within a second.
 const LABEL_RETRY: Duration = Duration::from_millis(250);
 
@@ -148,6 +150,21 @@ impl Agent {
         Ok(())
     }
 
+    /// Answers to this machine whether the kubelet is well; nothing else depends on it.
+    async fn health_port(&self, source: Arc<dyn PodSource>, tasks: &mut JoinSet<Result<()>>) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, KUBELET_HEALTH_PORT));
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let stop = self.stop.clone();
+                tasks.spawn(async move {
+                    health::serve(listener, source, stop).await;
+                    Ok(())
+                });
+            }
+            Err(error) => tracing::warn!(%error, "nobody is told of the kubelet's health on {address}"),
+        }
+    }
+
     /// Starts the kubelet and its server.
     async fn kubelet(&self, socket: &Path, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
         let settings = &self.settings;
@@ -181,6 +198,7 @@ impl Agent {
             &addresses::all(),
             Timestamp::now(),
         )?);
+        self.health_port(Arc::new(kubelet.clone()), tasks).await;
         let server = ServerConfig {
             certificate: certificate.resolver(),
             client_cas: self.pki.cluster_ca().bundle()?,

@@ -12,7 +12,7 @@ const MIN_SHARES: i64 = 2;
 /// The kernel's most.
 const MAX_SHARES: i64 = 262_144;
 /// Microseconds: the kernel's default CFS period.
-const QUOTA_PERIOD_MICROSECONDS: i64 = 100_000;
+pub const QUOTA_PERIOD_MICROSECONDS: i64 = 100_000;
 /// Microseconds: the kernel refuses smaller quotas.
 const MIN_QUOTA_MICROSECONDS: i64 = 1000;
 

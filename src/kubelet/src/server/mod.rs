@@ -12,12 +12,14 @@
 //! | [`serve`] | TLS, connections, shutdown |
 //! | `auth` | who asks (client certificate, or TokenReview), and may they (SubjectAccessReview) |
 //! | `route` | paths to handlers |
+//! | [`health`] | the port for this machine's own questions |
 //! | [`pod_source`] | [`PodSource`]: what the server asks of the kubelet |
 //! | [`stats`] | usage of node, pods and containers: collection, Summary API and resource metrics |
 //! | [`logs`] | container logs out of CRI log files |
 //! | `remote` | exec, attach and port-forward |
 
 mod auth;
+pub mod health;
 pub mod logs;
 pub mod pod_source;
 pub mod remote;

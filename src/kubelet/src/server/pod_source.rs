@@ -22,7 +22,12 @@ pub trait PodSource: Send + Sync + 'static {
     /// Looks a pod up. With `uid`, a pod of that name but another uid is not found.
     async fn lookup(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<PodHandle>;
 
-    /// Usage of the node and its pods, for `/stats/summary` and `/metrics/resource`.
+    /// The control group of a pod, such as `/kubepods/burstable/podUID`; empty where it is not known.
+    fn cgroup(&self, _pod: &Pod) -> String {
+        String::new()
+    }
+
+    /// Usage of the node and its pods, for `/stats/summary`, `/metrics/cadvisor` and `/metrics/resource`.
     /// [`super::stats::Collector`] gathers it from the runtime and the kernel.
     async fn statistics(&self) -> NodeStatistics;
 

@@ -8,9 +8,10 @@ use percent_encoding::percent_decode_str;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 
+use super::pod_source::PodSource;
 use super::respond::{self, Body};
 use super::serve::State;
-use super::stats::{resource_metrics, summary};
+use super::stats::{cadvisor, resource_metrics, summary};
 use super::{logs, remote};
 
 /// Answers a request.
@@ -49,7 +50,7 @@ async fn dispatch(state: &Arc<State>, request: Request<Incoming>, words: &[&str]
         return respond::error(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
     }
     match words {
-        ["healthz" | "healthz/", ..] => health(state),
+        ["healthz" | "healthz/", ..] => health(state.source.as_ref()),
         ["pods"] => pods(state),
         ["runningpods"] => running_pods(state).await,
         ["configz"] => respond::json(&json!({"kubeletconfig": state.source.configuration()})),
@@ -61,6 +62,10 @@ async fn dispatch(state: &Arc<State>, request: Request<Incoming>, words: &[&str]
         ["metrics"] => respond::metrics(state.source.metrics()),
         ["metrics", "resource"] => {
             respond::metrics(resource_metrics::render(&state.source.statistics().await))
+        }
+        ["metrics", "cadvisor"] => {
+            let (source, statistics) = (&state.source, state.source.statistics().await);
+            respond::metrics(cadvisor::render(&statistics, &source.pods(), |pod| source.cgroup(pod)))
         }
         ["containerLogs", namespace, pod, container] => {
             logs::serve(state, namespace, pod, container, &Query::of(&request)).await
@@ -100,8 +105,9 @@ pub(super) struct Target<'a> {
     pub container: &'a str,
 }
 
-fn health(state: &State) -> Response<Body> {
-    match state.source.healthy() {
+/// Whether the kubelet is well.
+pub(super) fn health(source: &dyn PodSource) -> Response<Body> {
+    match source.healthy() {
         Ok(()) => respond::text(StatusCode::OK, "ok"),
         Err(reason) => {
             respond::error(StatusCode::INTERNAL_SERVER_ERROR, format!("healthz check failed: {reason}"))

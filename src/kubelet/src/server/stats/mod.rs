@@ -1,7 +1,9 @@
 //! Usage of the node, its pods and their containers.
 
+pub mod cadvisor;
 pub mod collector;
 mod disk;
+mod exposition;
 mod host;
 pub mod resource_metrics;
 pub mod summary;

@@ -1,130 +1,62 @@
 //! `/metrics/resource`: CPU and memory in the Prometheus text format, which metrics-server scrapes.
 
-use std::fmt::Write;
-
-use jiff::Timestamp;
-
+use super::exposition::{self, counter, gauge, number, seconds};
 use super::types::NodeStatistics;
-
-/// One metric family with its samples (labels, value, time).
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    kind: &'static str,
-    samples: Vec<(String, f64, Option<Timestamp>)>,
-}
 
 /// Renders the statistics with upstream's metric names.
 pub fn render(statistics: &NodeStatistics) -> String {
-    let mut container_cpu = family(
+    let mut container_cpu = counter(
         "container_cpu_usage_seconds_total",
         "Cumulative cpu time consumed by the container in core-seconds",
-        "counter",
     );
-    let mut container_memory = family(
-        "container_memory_working_set_bytes",
-        "Current working set of the container in bytes",
-        "gauge",
-    );
-    let mut container_start = family(
-        "container_start_time_seconds",
-        "Start time of the container since unix epoch in seconds",
-        "gauge",
-    );
-    let mut node_cpu = family(
-        "node_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed by the node in core-seconds",
-        "counter",
-    );
-    let mut node_memory =
-        family("node_memory_working_set_bytes", "Current working set of the node in bytes", "gauge");
-    let mut pod_cpu = family(
-        "pod_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed by the pod in core-seconds",
-        "counter",
-    );
-    let mut pod_memory =
-        family("pod_memory_working_set_bytes", "Current working set of the pod in bytes", "gauge");
-    let mut error = family(
+    let mut container_memory =
+        gauge("container_memory_working_set_bytes", "Current working set of the container in bytes");
+    let mut container_start =
+        gauge("container_start_time_seconds", "Start time of the container since unix epoch in seconds");
+    let mut node_cpu =
+        counter("node_cpu_usage_seconds_total", "Cumulative cpu time consumed by the node in core-seconds");
+    let mut node_memory = gauge("node_memory_working_set_bytes", "Current working set of the node in bytes");
+    let mut pod_cpu =
+        counter("pod_cpu_usage_seconds_total", "Cumulative cpu time consumed by the pod in core-seconds");
+    let mut pod_memory = gauge("pod_memory_working_set_bytes", "Current working set of the pod in bytes");
+    let mut error = gauge(
         "resource_scrape_error",
         "1 if there was an error while getting container metrics, 0 otherwise",
-        "gauge",
     );
 
-    push(&mut node_cpu, String::new(), seconds(statistics.cpu.usage_core_nano_seconds), statistics.cpu.time);
-    push(&mut node_memory, String::new(), bytes(statistics.memory.working_set_bytes), statistics.memory.time);
+    let (cpu, memory) = (&statistics.cpu, &statistics.memory);
+    node_cpu.push("", seconds(cpu.usage_core_nano_seconds), cpu.time);
+    node_memory.push("", number(memory.working_set_bytes), memory.time);
     for pod in &statistics.pods {
         let pod_labels = format!("namespace=\"{}\",pod=\"{}\"", pod.namespace, pod.name);
         for container in &pod.containers {
             let labels = format!("container=\"{}\",{pod_labels}", container.name);
             if let Some(cpu) = &container.cpu {
-                push(&mut container_cpu, labels.clone(), seconds(cpu.usage_core_nano_seconds), cpu.time);
+                container_cpu.push(&labels, seconds(cpu.usage_core_nano_seconds), cpu.time);
             }
             if let Some(memory) = &container.memory {
-                push(&mut container_memory, labels.clone(), bytes(memory.working_set_bytes), memory.time);
+                container_memory.push(&labels, number(memory.working_set_bytes), memory.time);
             }
-            container_start.samples.push((labels, container.start_time.as_second() as f64, None));
+            container_start.push_now(&labels, container.start_time.as_second() as f64);
         }
         if let Some(cpu) = &pod.cpu {
-            push(&mut pod_cpu, pod_labels.clone(), seconds(cpu.usage_core_nano_seconds), cpu.time);
+            pod_cpu.push(&pod_labels, seconds(cpu.usage_core_nano_seconds), cpu.time);
         }
         if let Some(memory) = &pod.memory {
-            push(&mut pod_memory, pod_labels, bytes(memory.working_set_bytes), memory.time);
+            pod_memory.push(&pod_labels, number(memory.working_set_bytes), memory.time);
         }
     }
-    error.samples.push((String::new(), 0.0, None));
-
-    let mut text = String::new();
-    for family in
-        [container_cpu, container_memory, container_start, node_cpu, node_memory, pod_cpu, pod_memory, error]
-    {
-        write_family(&mut text, &family);
-    }
-    text
-}
-
-fn family(name: &'static str, help: &'static str, kind: &'static str) -> Family {
-    Family { name, help, kind, samples: Vec::new() }
-}
-
-fn push(family: &mut Family, labels: String, value: Option<f64>, time: Timestamp) {
-    if let Some(value) = value {
-        family.samples.push((labels, value, Some(time)));
-    }
-}
-
-fn seconds(nanos: Option<u64>) -> Option<f64> {
-    nanos.map(|nanos| nanos as f64 / 1e9)
-}
-
-fn bytes(bytes: Option<u64>) -> Option<f64> {
-    bytes.map(|bytes| bytes as f64)
-}
-
-fn write_family(text: &mut String, family: &Family) {
-    if family.samples.is_empty() {
-        return;
-    }
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "# HELP {} [STABLE] {}", family.name, family.help);
-    let _ = writeln!(text, "# TYPE {} {}", family.name, family.kind);
-    for (labels, value, time) in &family.samples {
-        let _ = write!(text, "{}", family.name);
-        if !labels.is_empty() {
-            let _ = write!(text, "{{{labels}}}");
-        }
-        let _ = write!(text, " {value}");
-        if let Some(time) = time {
-            let _ = write!(text, " {}", time.as_millisecond());
-        }
-        text.push('\n');
-    }
+    error.push_now("", 0.0);
+    let families =
+        [container_cpu, container_memory, container_start, node_cpu, node_memory, pod_cpu, pod_memory, error];
+    exposition::write(&families, "[STABLE] ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::types::{ContainerStatistics, CpuStatistics, PodStatistics};
     use super::*;
+    use jiff::Timestamp;
 
     #[test]
     fn containers_are_labelled_and_times_are_milliseconds() {

@@ -22,10 +22,12 @@ async fn clients_are_authenticated_and_authorized() {
         (Identity::ApiServer, "/configz", StatusCode::OK),
         (Identity::ApiServer, "/stats/summary", StatusCode::OK),
         (Identity::ApiServer, "/metrics/resource", StatusCode::OK),
+        (Identity::ApiServer, "/metrics/cadvisor", StatusCode::OK),
         (Identity::ApiServer, "/nothing", StatusCode::NOT_FOUND),
         // A node's certificate is of the right authority, but permits nothing here.
         (Identity::Node, "/pods", StatusCode::FORBIDDEN),
         (Identity::Token("metrics"), "/metrics/resource", StatusCode::OK),
+        (Identity::Token("metrics"), "/metrics/cadvisor", StatusCode::OK),
         (Identity::Token("metrics"), "/pods", StatusCode::FORBIDDEN),
         (Identity::Token("wrong"), "/healthz", StatusCode::UNAUTHORIZED),
     ] {
@@ -37,6 +39,24 @@ async fn clients_are_authenticated_and_authorized() {
         body,
         "Forbidden (user=system:node:n1, verb=get, resource=nodes, subresource(s)=[pods proxy])\n"
     );
+}
+
+#[tokio::test]
+async fn this_machine_learns_of_its_health_without_credentials() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new().await;
+    for (path, expected) in [
+        ("/healthz", ("HTTP/1.1 200 OK", "ok")),
+        ("/pods", ("HTTP/1.1 404 Not Found", "404 page not found\n")),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(world.health).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!((head.lines().next().unwrap(), body), expected, "{path}");
+    }
 }
 
 #[tokio::test]

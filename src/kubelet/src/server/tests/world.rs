@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::stats::NodeStatistics;
-use super::super::{ContainerHandle, ContainerInstance, PodHandle, PodSource, Server, ServerConfig};
+use super::super::{ContainerHandle, ContainerInstance, PodHandle, PodSource, Server, ServerConfig, health};
 use super::runtime;
 use crate::testing::FakeRuntime;
 
@@ -30,6 +30,8 @@ pub enum Identity {
 
 pub struct World {
     pub address: std::net::SocketAddr,
+    /// Where it answers without credentials.
+    pub health: std::net::SocketAddr,
     pub pki: Pki,
     _folder: tempfile::TempDir,
     _running: DropGuard,
@@ -53,19 +55,23 @@ impl World {
         std::fs::write(&log, [line("one"), line("two")].concat()).unwrap();
         let runtime = FakeRuntime::default();
         runtime.stream_at(&runtime::start().await);
+        let source: Arc<dyn PodSource> = Arc::new(Pods { log });
         let config = ServerConfig {
             certificate: Arc::new(ServingCertResolver::new(&leaf).unwrap()),
             client_cas: pki.cluster_ca().bundle().unwrap(),
             client: client::in_process(tower::service_fn(review), "test"),
             node_name: "n1".into(),
             runtime: Arc::new(runtime),
-            source: Arc::new(Pods { log }),
+            source: Arc::clone(&source),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         tokio::spawn(Server::new(config, shutdown.clone()).unwrap().serve(listener));
-        Self { address, pki, _folder: folder, _running: shutdown.drop_guard() }
+        let for_machine = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let health = for_machine.local_addr().unwrap();
+        tokio::spawn(health::serve(for_machine, source, shutdown.clone()));
+        Self { address, health, pki, _folder: folder, _running: shutdown.drop_guard() }
     }
 }
 
