@@ -11,6 +11,7 @@ fn pods_run_as_they_are_told_and_can_be_looked_into() -> Result<()> {
     let node = Node::start("pods")?;
     shared_volume(&node)?;
     logs(&node)?;
+    streams(&node)?;
     exec(&node)?;
     configuration(&node)?;
     resources(&node)?;
@@ -81,6 +82,23 @@ fn logs(node: &Node) -> Result<()> {
     ensure!(follow.lines().count() == 3, "{follow}");
     let which = node.kubectl_fails("logs pair -c nobody")?;
     ensure!(which.contains("container nobody is not valid for pod pair"), "{which}");
+    Ok(())
+}
+
+/// What comes out of a container, and files that go in and out.
+fn streams(node: &Node) -> Result<()> {
+    let kubectl =
+        format!("{} --kubeconfig={}", e2e::node::tool("kubectl").display(), node.kubeconfig().display());
+    let attached = node.machine.shell(&format!("timeout 30 {kubectl} attach pair -c writer | head -n 2"))?;
+    ensure!(attached.lines().filter(|line| line.starts_with("line ")).count() == 2, "{attached}");
+
+    let (sent, fetched) = (node.data_dir().join("sent"), node.data_dir().join("fetched"));
+    let content: String = (0..10_000).map(|i| format!("{i}\n")).collect();
+    std::fs::write(&sent, &content)?;
+    node.kubectl(&format!("cp {} pair:/shared/copied -c writer", sent.display()))?;
+    ensure!(node.kubectl("exec pair -c reader -- cat /shared/copied")? == content);
+    node.kubectl(&format!("cp pair:/shared/copied {} -c reader", fetched.display()))?;
+    ensure!(std::fs::read_to_string(&fetched)? == content);
     Ok(())
 }
 

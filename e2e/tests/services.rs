@@ -34,6 +34,9 @@ fn nginx_answers_through_a_service_while_it_changes() -> Result<()> {
     ensure!(node.kubectl("exec client -- curl -sf --max-time 2 http://nginx/")?.contains("nginx-"));
 
     names(&node, &cluster_ip)?;
+    affinity(&node, &cluster_ip)?;
+    external_address(&node)?;
+    forwarded_port(&node)?;
     replacement(&node)?;
     rolling_update(&node, &cluster_ip)?;
     history(&node)
@@ -66,6 +69,42 @@ fn names(node: &Node, cluster_ip: &str) -> Result<()> {
     ensure!(look_up(cluster_ip)?.contains("nginx.default.svc.cluster.local"));
     ensure!(look_up("nobody.default.svc.cluster.local").is_err());
     Ok(())
+}
+
+/// Who has been answered by a pod is answered by it again.
+fn affinity(node: &Node, cluster_ip: &str) -> Result<()> {
+    let patch = |affinity: &str| {
+        let patch = format!(r#"{{"spec":{{"sessionAffinity":"{affinity}"}}}}"#);
+        node.kubectl_args(&["patch", "service", "nginx", "-p", &patch])
+    };
+    let ask = || node.kubectl(&format!("exec client -- curl -sf --max-time 2 http://{cluster_ip}/"));
+    patch("ClientIP")?;
+    node.eventually("one pod answers all the time", || {
+        let answers: BTreeSet<String> = (0..8).map(|_| ask()).collect::<Result<_>>()?;
+        ensure!(answers.len() == 1, "{answers:?}");
+        Ok(())
+    })?;
+    patch("None")?;
+    spread(node, |_| ask())
+}
+
+/// An address that somebody else routes to the node (RFC 5737: it is nobody's).
+fn external_address(node: &Node) -> Result<()> {
+    node.kubectl_args(&["patch", "service", "nginx", "-p", r#"{"spec":{"externalIPs":["192.0.2.10"]}}"#])?;
+    spread(node, |node| node.kubectl("exec client -- curl -sf --max-time 2 http://192.0.2.10/"))
+}
+
+fn forwarded_port(node: &Node) -> Result<()> {
+    let mut forward =
+        node.kubectl_command(&["port-forward", "service/nginx", "18080:80"]).spawn().context("kubectl")?;
+    let answered = node.eventually("an answer through the forwarded port", || {
+        let answer = node.machine.shell("curl -sf --max-time 2 http://127.0.0.1:18080/")?;
+        ensure!(answer.contains("nginx-"), "{answer}");
+        Ok(())
+    });
+    forward.kill()?;
+    forward.wait()?;
+    answered
 }
 
 /// A pod that is deleted is replaced.
