@@ -481,3 +481,58 @@ fn schemas_of_custom_resources() {
         true
     });
 }
+
+#[test]
+fn regular_expressions() {
+    let corpus: [&[u8]; 4] = [
+        br"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        br"(?i)\Qa.b\E\d{2,3}\x41\101",
+        br"[[:alpha:]\s&&~^]+",
+        br"\pL|\b\B\z",
+    ];
+    let words =
+        ["\\Q", "\\E", "[^]", "[[:", ":]]", "{2,}", "{1000}", "(?i:", "(?P<n>", "\\1", "\\x{10FFFF}", "&&"];
+    fuzz(&corpus, &words, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        match cel::pattern::compile(text) {
+            Ok(compiled) => {
+                compiled.is_match("a.b12A&~é\n");
+                true
+            }
+            Err(why) => {
+                assert!(why.starts_with("error parsing regexp: ") && !why.contains("\n\n"), "{why}");
+                false
+            }
+        }
+    });
+}
+
+#[test]
+fn secrets_of_servers() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let kind = &api::registry().by_gvk(&Gvk::new("", "v1", "Secret")).unwrap().kind;
+    let der = |name: &str| {
+        let text = std::fs::read_to_string(format!("../api/src/core/testdata/{name}.pem")).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('-'));
+        STANDARD.decode(lines.collect::<String>()).unwrap()
+    };
+    let pem = |label: &str, der: &[u8]| {
+        STANDARD.encode(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)))
+    };
+    for names in [
+        ["ec-certificate", "ec-key"],
+        ["rsa-certificate", "rsa-pkcs1-key"],
+        ["ed25519-certificate", "ed25519-key"],
+    ] {
+        let [certificate, key] = names.map(der);
+        // The one as it is, the other mutated.
+        fuzz(&[&certificate, &key], &["\x30\u{82}", "\x02\x01\x00", "\x03\x02\x00"], |bytes| {
+            let told = [(bytes, key.as_slice()), (certificate.as_slice(), bytes)].map(|(certificate, key)| {
+                let data = json!({"tls.crt": pem("CERTIFICATE", certificate), "tls.key": pem("PRIVATE KEY", key)});
+                kind.warnings(&json!({"type": "kubernetes.io/tls", "data": data}))
+            });
+            told.iter().any(Vec::is_empty)
+        });
+    }
+}
