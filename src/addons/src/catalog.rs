@@ -116,8 +116,14 @@ macro_rules! folder {
     };
 }
 
-const FOLDERS: &[Folder] =
-    &[folder!("dns": "rbac.yaml", "dns.yaml"), folder!("hostpath-storage": "rbac.yaml", "storage.yaml")];
+const FOLDERS: &[Folder] = &[
+    folder!("dns": "rbac.yaml", "dns.yaml"),
+    folder!("hostpath-storage": "rbac.yaml", "storage.yaml"),
+    folder!("ingress": "rbac.yaml", "ingress.yaml"),
+    folder!("loadbalancer": "rbac.yaml", "loadbalancer.yaml"),
+    folder!("metrics-server": "rbac.yaml", "metrics-server.yaml"),
+    folder!("registry": "registry.yaml"),
+];
 
 static ADDONS: LazyLock<Vec<Addon>> =
     LazyLock::new(|| FOLDERS.iter().filter_map(|folder| read(folder).ok()).collect());

@@ -11,6 +11,10 @@
 //! | [`http`] | what the servers serve HTTP with |
 //! | [`dns`] | the server of the `dns` add-on |
 //! | [`hostpath`] | the provisioner of the `hostpath-storage` add-on |
+//! | [`ingress`] | the proxy of the `ingress` add-on |
+//! | [`loadbalancer`] | the servers of the `loadbalancer` add-on |
+//! | [`metrics_server`] | the server of the `metrics-server` add-on |
+//! | [`registry`] | the server of the `registry` add-on |
 
 pub mod arguments;
 pub mod catalog;
@@ -18,4 +22,8 @@ pub mod dns;
 pub mod engine;
 pub mod hostpath;
 pub mod http;
+pub mod ingress;
+pub mod loadbalancer;
+pub mod metrics_server;
+pub mod registry;
 pub mod render;

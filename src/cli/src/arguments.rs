@@ -286,6 +286,67 @@ pub enum AddonServer {
     Dns(AddonDns),
     /// Provisioner of volumes in a directory of the node
     Storage(AddonStorage),
+    /// What nodes and pods use
+    MetricsServer(AddonPorts),
+    /// Registry of images
+    Registry(AddonRegistry),
+    /// Reverse proxy
+    Ingress(AddonIngress),
+    /// Addresses for Services of type LoadBalancer
+    Loadbalancer(AddonLoadbalancer),
+}
+
+/// Flags of `knarr addon loadbalancer`.
+#[derive(Args, Debug)]
+pub struct AddonLoadbalancer {
+    /// The node that it runs on
+    #[arg(long, env = "KNARR_NODE_NAME", value_name = "NAME")]
+    pub node_name: String,
+    /// Addresses that may be given, FIRST-LAST or CIDRs; the nodes' own when there are none
+    #[arg(long, default_value = "", value_name = "RANGES")]
+    pub ranges: String,
+    /// Port for /health, /ready and /metrics
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub health_port: u16,
+}
+
+/// Flags of `knarr addon ingress`.
+#[derive(Args, Debug)]
+pub struct AddonIngress {
+    /// Ports; the first is that of HTTP.
+    #[command(flatten)]
+    pub ports: AddonPorts,
+    /// Port of HTTPS
+    #[arg(long, value_name = "PORT")]
+    pub https_port: u16,
+    /// Secret with the certificate for hosts that have none
+    #[arg(long, default_value = "", value_name = "NAMESPACE/NAME")]
+    pub default_ssl_certificate: String,
+}
+
+/// Flags of `knarr addon registry`.
+#[derive(Args, Debug)]
+pub struct AddonRegistry {
+    /// Ports.
+    #[command(flatten)]
+    pub ports: AddonPorts,
+    /// Where images are
+    #[arg(long, value_name = "DIR")]
+    pub directory: PathBuf,
+    /// How large it may become, such as 20Gi
+    #[arg(long, value_name = "SIZE")]
+    pub size: String,
+}
+
+/// Flags of an add-on's server that has ports and nothing else.
+#[derive(Args, Debug)]
+pub struct AddonPorts {
+    /// Port to listen on
+    #[arg(long, value_name = "PORT")]
+    pub port: u16,
+    /// Port for /health, /ready and /metrics
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub health_port: u16,
 }
 
 /// Flags of `knarr addon storage`.

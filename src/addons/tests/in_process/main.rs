@@ -4,6 +4,11 @@
 
 mod engine;
 mod hostpath;
+mod ingress;
+mod loadbalancer;
+mod metrics_server;
+mod registry;
+mod wire;
 
 use serde_json::Value;
 use testkit::{TestServer, eventually};

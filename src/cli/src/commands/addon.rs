@@ -1,17 +1,25 @@
 //! `knarr addon NAME`: the servers that add-on pods run.
 
-use crate::arguments::{AddonDns, AddonServer, AddonStorage};
+use crate::arguments::{
+    AddonDns, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry, AddonServer, AddonStorage,
+};
 use crate::logging;
 use addons::arguments::address;
 use addons::http::{self, Pages, Ready};
-use addons::{dns, hostpath};
+use addons::metrics_server::{self, KubeletClient};
+use addons::{dns, hostpath, ingress, loadbalancer, registry};
 use anyhow::{Context, Result, bail};
+use apimachinery::quantity::Quantity;
 use client::SharedInformers;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Where a pod finds its credentials.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Serves until the pod ends.
 ///
@@ -30,6 +38,10 @@ pub async fn serve(which: AddonServer) -> Result<ExitCode> {
     match which {
         AddonServer::Dns(options) => serve_dns(options, cancel).await?,
         AddonServer::Storage(options) => serve_storage(options, cancel).await?,
+        AddonServer::MetricsServer(options) => serve_metrics(options, cancel).await?,
+        AddonServer::Registry(options) => serve_registry(options, cancel).await?,
+        AddonServer::Ingress(options) => serve_ingress(options, cancel).await?,
+        AddonServer::Loadbalancer(options) => serve_loadbalancer(options, cancel).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -65,6 +77,72 @@ async fn serve_storage(options: AddonStorage, cancel: CancellationToken) -> Resu
         ready,
     };
     hostpath::run(config, cancel).await;
+    Ok(())
+}
+
+async fn serve_metrics(options: AddonPorts, cancel: CancellationToken) -> Result<()> {
+    let ready = Ready::default();
+    health(options.health_port, ready.clone(), metrics_text, &cancel).await?;
+    let informers = informers("knarr-metrics-server")?;
+    let (authority, changed) = metrics_server::watch_front_proxy(&informers).await?;
+    let tls = metrics_server::front_proxy(&authority, "knarr-metrics-server.kube-system.svc")?;
+    let kubelets =
+        Arc::new(KubeletClient::new(format!("{SERVICE_ACCOUNT}/ca.crt"), format!("{SERVICE_ACCOUNT}/token")));
+    let config = metrics_server::Config { informers, kubelets, period: metrics_server::PERIOD, ready };
+    let metrics = metrics_server::start(config, cancel.clone()).await;
+    let listener = listen(options.port).await?;
+    tokio::select! {
+        () = http::serve(listener, Some(tls.acceptor), metrics, cancel) => Ok(()),
+        // The kubelet starts the container again.
+        () = changed => bail!("the front proxy has another authority now"),
+    }
+}
+
+async fn serve_registry(options: AddonRegistry, cancel: CancellationToken) -> Result<()> {
+    let limit: Quantity = options.size.parse().context("--size is no size")?;
+    let limit = u64::try_from(limit.value()).context("--size is no size")?;
+    let directory = &options.directory;
+    let registry = registry::open(directory, limit, cancel.clone())
+        .with_context(|| format!("cannot use {}", directory.display()))?;
+    let ready = Ready::default();
+    let counted = registry.clone();
+    health(options.ports.health_port, ready.clone(), move || counted.metrics(), &cancel).await?;
+    let listener = listen(options.ports.port).await?;
+    ready.set();
+    http::serve(listener, None, registry, cancel).await;
+    Ok(())
+}
+
+async fn serve_ingress(options: AddonIngress, cancel: CancellationToken) -> Result<()> {
+    let ready = Ready::default();
+    let config = ingress::Config {
+        informers: informers("knarr-ingress")?,
+        default_certificate: options.default_ssl_certificate,
+        ready: ready.clone(),
+        access_log: Some(|line| println!("{line}")),
+    };
+    let served = ingress::start(config, cancel.clone())?;
+    let counted = served.plain.clone();
+    health(options.ports.health_port, ready, move || counted.metrics(), &cancel).await?;
+    let (plain, secure) = (listen(options.ports.port).await?, listen(options.https_port).await?);
+    tokio::join!(
+        http::serve(plain, None, served.plain, cancel.clone()),
+        http::serve(secure, Some(served.acceptor), served.secure, cancel),
+    );
+    Ok(())
+}
+
+async fn serve_loadbalancer(options: AddonLoadbalancer, cancel: CancellationToken) -> Result<()> {
+    let ready = Ready::default();
+    health(options.health_port, ready.clone(), metrics_text, &cancel).await?;
+    let config = loadbalancer::Config {
+        node_name: options.node_name,
+        informers: informers("knarr-loadbalancer")?,
+        ranges: loadbalancer::Ranges::read(&options.ranges).map_err(anyhow::Error::msg)?,
+        links: Arc::new(loadbalancer::Kernel),
+        ready,
+    };
+    loadbalancer::run(config, cancel).await;
     Ok(())
 }
 

@@ -1,0 +1,118 @@
+//! The server of the `ingress` add-on: a reverse proxy for networking.k8s.io/v1 Ingress on every node's ports 80 and 443.
+//!
+//! ```text
+//!  Ingresses, Services, EndpointSlices, Secrets ─> watch ─> Snapshot (table, endpoints, certificates, users)
+//!                                                             │ replaced whole; requests keep the one they began with
+//!  clients ─> http, TLS by name ─> proxy: find, check, choose, rewrite ─> endpoints
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `options` | annotations, those of ingress-nginx: pure |
+//! | `table` | hosts and paths to backends: pure |
+//! | `snapshot` | endpoints, certificates and users beside the table: pure |
+//! | `watch` | makes snapshots of what the cluster says, and tells Ingresses their addresses |
+//! | `limits` | requests of one client in a time |
+//! | `upstream` | connections to endpoints |
+//! | `proxy` | one request |
+//!
+//! Upstream counterpart: `kubernetes/ingress-nginx`.
+
+mod limits;
+mod options;
+mod proxy;
+#[cfg(test)]
+mod proxy_tests;
+mod snapshot;
+mod table;
+mod upstream;
+mod watch;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the crate's tests, which use more of it")]
+#[path = "../../tests/in_process/wire.rs"]
+mod wire;
+
+use client::SharedInformers;
+use parking_lot::RwLock;
+use proxy::Side;
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use snapshot::Snapshot;
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::Ready;
+pub use proxy::Proxy;
+pub use snapshot::CertificateError;
+
+/// The controller that IngressClasses of this proxy name.
+pub const CONTROLLER: &str = "knarr.io/ingress";
+
+/// What the proxy needs.
+pub struct Config {
+    /// Informers over the cluster.
+    pub informers: SharedInformers,
+    /// `NAMESPACE/NAME` of the Secret with the certificate for hosts that have none; one of its own making when empty.
+    pub default_certificate: String,
+    /// Set when everything has been seen.
+    pub ready: Ready,
+    /// Where requests are logged; nowhere when none.
+    pub access_log: Option<fn(&str)>,
+}
+
+/// What serves plain HTTP, what serves HTTPS, and the TLS for that.
+pub struct Served {
+    /// For port 80.
+    pub plain: Arc<Proxy>,
+    /// For port 443.
+    pub secure: Arc<Proxy>,
+    /// Takes connections of port 443.
+    pub acceptor: TlsAcceptor,
+}
+
+/// Follows the cluster until `stop`.
+///
+/// # Errors
+/// When no certificate can be made.
+pub fn start(config: Config, stop: CancellationToken) -> Result<Served, CertificateError> {
+    let current = Arc::new(RwLock::new(Arc::new(Snapshot::default())));
+    let own = snapshot::self_signed()?;
+    let shared = Arc::new(proxy::Shared::new(current.clone(), config.access_log));
+    let resolver = Arc::new(Resolver { current: current.clone(), own });
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| CertificateError::Unusable(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let watching = watch::watch(config.informers, current, config.default_certificate, config.ready);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = watching => {}
+        }
+    });
+    Ok(Served {
+        plain: Proxy::new(shared.clone(), Side::Plain),
+        secure: Proxy::new(shared, Side::Secure),
+        acceptor: TlsAcceptor::from(Arc::new(tls)),
+    })
+}
+
+/// Shows each host its certificate.
+#[derive(Debug)]
+struct Resolver {
+    current: Arc<RwLock<Arc<Snapshot>>>,
+    own: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let found =
+            self.current.read().certificate(&hello.server_name().unwrap_or_default().to_ascii_lowercase());
+        Some(found.unwrap_or_else(|| self.own.clone()))
+    }
+}

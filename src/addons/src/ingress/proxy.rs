@@ -1,0 +1,424 @@
+//! One request: where it goes, whether it may, and what comes back.
+
+use super::limits::Limits;
+use super::options::Options;
+use super::snapshot::{Snapshot, authenticates, cookie_of};
+use super::table::{Backend, Route};
+use super::upstream::{Upstream, upstream};
+use crate::http::{self as web, Body, BoxError, Handler};
+use ::http::uri::PathAndQuery;
+use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+};
+use async_trait::async_trait;
+use base64::Engine as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::TokioIo;
+use parking_lot::RwLock;
+use rand::Rng;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
+
+/// Which port a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// 80.
+    Plain,
+    /// 443.
+    Secure,
+}
+
+/// What both sides share.
+pub struct Shared {
+    current: Arc<RwLock<Arc<Snapshot>>>,
+    limits: Limits,
+    http1: Upstream,
+    http2: Upstream,
+    access_log: Option<fn(&str)>,
+    /// Requests by the first digit of their status.
+    counted: [AtomicU64; 5],
+}
+
+impl Shared {
+    /// A proxy by what `current` says.
+    pub fn new(current: Arc<RwLock<Arc<Snapshot>>>, access_log: Option<fn(&str)>) -> Self {
+        Self {
+            current,
+            limits: Limits::default(),
+            http1: upstream(false),
+            http2: upstream(true),
+            access_log,
+            counted: Default::default(),
+        }
+    }
+}
+
+/// Answers the requests of one port.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    side: Side,
+}
+
+/// A request without its body.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    host: String,
+    client: IpAddr,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> Option<String> {
+        Some(self.headers.get(name)?.to_str().ok()?.to_owned())
+    }
+
+    fn cookie(&self, name: &str) -> Option<String> {
+        let cookies = self.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));
+        pairs.find_map(|pair| {
+            let (key, value) = pair.trim().split_once('=')?;
+            (key == name).then(|| value.to_owned())
+        })
+    }
+}
+
+impl Proxy {
+    /// The proxy of one port.
+    pub fn new(shared: Arc<Shared>, side: Side) -> Arc<Self> {
+        Arc::new(Self { shared, side })
+    }
+
+    /// The text of `/metrics`; names are ingress-nginx's.
+    pub fn metrics(&self) -> String {
+        let mut text = "# HELP nginx_ingress_controller_requests Requests that were answered.\n\
+                        # TYPE nginx_ingress_controller_requests counter\n"
+            .to_owned();
+        for (at, count) in self.shared.counted.iter().enumerate() {
+            let count = count.load(Ordering::Relaxed);
+            text.push_str(&format!("nginx_ingress_controller_requests{{status=\"{}xx\"}} {count}\n", at + 1));
+        }
+        text
+    }
+
+    async fn answer(&self, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+        let snapshot = self.shared.current.read().clone();
+        let (parts, body) = request.into_parts();
+        let authority = parts.uri.host().map(str::to_owned);
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port);
+        let asked = Asked {
+            host: authority.or(host).unwrap_or_default().to_ascii_lowercase(),
+            method: parts.method,
+            uri: parts.uri,
+            version: parts.version,
+            headers: parts.headers,
+            client: client.ip(),
+        };
+        let Some(route) = snapshot.table.find(&asked.host, asked.uri.path()) else {
+            return web::text(StatusCode::NOT_FOUND, "default backend - 404");
+        };
+        let (backend, options) = chosen(route, &asked);
+        if let Some(refused) = self.refusal(&snapshot, &asked, options) {
+            return refused;
+        }
+        let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
+        self.forward(&snapshot, route, backend, options, asked, body, upgrade).await
+    }
+
+    /// The answer to a request that goes no further.
+    fn refusal(&self, snapshot: &Snapshot, asked: &Asked, options: &Options) -> Option<Response<Body>> {
+        let refuse =
+            |status: StatusCode| Some(web::text(status, status.canonical_reason().unwrap_or_default()));
+        if !options.allowed.is_empty() && !options.allowed.iter().any(|net| net.contains(&asked.client)) {
+            return refuse(StatusCode::FORBIDDEN);
+        }
+        let rest = asked.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let has_certificate = snapshot.table.certificate(&asked.host).is_some();
+        let to_https = options.force_ssl_redirect || (options.ssl_redirect && has_certificate);
+        if self.side == Side::Plain && to_https {
+            return redirect(308, &format!("https://{}{rest}", asked.host));
+        }
+        if let Some((status, to)) = &options.redirect {
+            return redirect(*status, to);
+        }
+        if let Some(root) = options.app_root.as_deref().filter(|_| asked.uri.path() == "/") {
+            return redirect(302, root);
+        }
+        if let Some((secret, realm)) = &options.basic_auth
+            && !is_user(snapshot.users.get(secret).map_or("", String::as_str), asked)
+        {
+            let mut response = web::text(StatusCode::UNAUTHORIZED, "401 Authorization Required");
+            let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+            set(response.headers_mut(), header::WWW_AUTHENTICATE, &format!("Basic realm=\"{realm}\""));
+            return Some(response);
+        }
+        if let Some(rate) = options.rate
+            && !self.shared.limits.allows(asked.client, &asked.host, rate, Instant::now())
+        {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let length =
+            asked.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+        if options.body_size.is_some_and(|limit| length.is_some_and(|length| length > limit)) {
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        None
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn forward(
+        &self,
+        snapshot: &Snapshot,
+        route: &Route,
+        backend: &Backend,
+        options: &Options,
+        asked: Asked,
+        body: Incoming,
+        upgrade: Option<hyper::upgrade::OnUpgrade>,
+    ) -> Response<Body> {
+        let Some(pool) = snapshot.pools.get(backend).filter(|pool| pool.len() > 0) else {
+            return web::text(StatusCode::SERVICE_UNAVAILABLE, "503 Service Temporarily Unavailable");
+        };
+        let cookie = options.sticky.as_deref().map(|name| (name, asked.cookie(name)));
+        let mut endpoint =
+            cookie.as_ref().and_then(|(_, value)| pool.sticky(value.as_deref()?)).or_else(|| pool.next());
+        let kept = cookie.as_ref().and_then(|(_, value)| value.clone());
+        // What has no body can be sent again.
+        let repeatable = body.is_end_stream();
+        let mut body = Some(body);
+        let websocket =
+            asked.headers.get(header::UPGRADE).cloned().filter(|_| asked.version == Version::HTTP_11);
+        let path = route.rewritten(asked.uri.path());
+        let mut tries = options.tries.min(pool.len());
+        loop {
+            let Some(to) = endpoint else {
+                return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
+            };
+            let Ok(mut request) = self.request(&asked, to, path.as_deref(), options, websocket.as_ref())
+            else {
+                return web::text(StatusCode::BAD_REQUEST, "400 Bad Request");
+            };
+            *request.body_mut() = match (body.take(), options.body_size) {
+                (Some(body), Some(limit)) => {
+                    Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).boxed_unsync()
+                }
+                (Some(body), None) => body.map_err(|error| Box::new(error) as BoxError).boxed_unsync(),
+                (None, _) => web::full(""),
+            };
+            let client = if options.http2 { &self.shared.http2 } else { &self.shared.http1 };
+            let answer = match tokio::time::timeout(options.read_timeout, client.request(request)).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) if repeatable && error.is_connect() && tries > 1 => {
+                    tries -= 1;
+                    endpoint = pool.next();
+                    continue;
+                }
+                Ok(Err(error)) if is_too_large(&error) => {
+                    return web::text(StatusCode::PAYLOAD_TOO_LARGE, "413 Request Entity Too Large");
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%to, "no answer: {error}");
+                    return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
+                }
+                Err(_) => return web::text(StatusCode::GATEWAY_TIMEOUT, "504 Gateway Time-out"),
+            };
+            let mut response = answered(answer, upgrade);
+            if let Some((name, _)) = cookie
+                && kept.as_deref() != Some(cookie_of(&to).as_str())
+            {
+                let secure = if self.side == Side::Secure { "; Secure" } else { "" };
+                let value = format!("{name}={}; Path=/; HttpOnly{secure}", cookie_of(&to));
+                if let Ok(value) = HeaderValue::from_str(&value) {
+                    response.headers_mut().append(header::SET_COOKIE, value);
+                }
+            }
+            return response;
+        }
+    }
+
+    /// The request as an endpoint sees it.
+    fn request(
+        &self,
+        asked: &Asked,
+        to: SocketAddr,
+        path: Option<&str>,
+        options: &Options,
+        websocket: Option<&HeaderValue>,
+    ) -> Result<Request<Body>, ::http::Error> {
+        let given = asked.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let path_and_query = match (path, asked.uri.query()) {
+            (None, _) => given.to_owned(),
+            (Some(path), None) => path.to_owned(),
+            (Some(path), Some(query)) => format!("{path}?{query}"),
+        };
+        let uri =
+            Uri::builder().scheme("http").authority(to.to_string()).path_and_query(path_and_query).build()?;
+        let mut request = Request::builder().method(asked.method.clone()).uri(uri).body(web::full(""))?;
+        let headers = request.headers_mut();
+        *headers = asked.headers.clone();
+        without_hops(headers);
+        let host = options.upstream_host.as_deref().unwrap_or(&asked.host);
+        if options.http2 {
+            headers.remove(header::HOST);
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        } else if options.upstream_host.is_some() || !headers.contains_key(header::HOST) {
+            set(headers, header::HOST, host);
+        }
+        let (scheme, port) = match self.side {
+            Side::Plain => ("http", "80"),
+            Side::Secure => ("https", "443"),
+        };
+        // What a client says of itself here is not believed.
+        let client = asked.client.to_canonical().to_string();
+        set(headers, HeaderName::from_static("x-real-ip"), &client);
+        set(headers, HeaderName::from_static("x-forwarded-for"), &client);
+        set(headers, HeaderName::from_static("x-forwarded-host"), &asked.host);
+        set(headers, HeaderName::from_static("x-forwarded-port"), port);
+        set(headers, HeaderName::from_static("x-forwarded-proto"), scheme);
+        set(headers, HeaderName::from_static("x-forwarded-scheme"), scheme);
+        if !headers.contains_key("x-request-id") {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            set(headers, HeaderName::from_static("x-request-id"), &id);
+        }
+        if let Some(protocol) = websocket {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, protocol.clone());
+        }
+        *request.version_mut() = if options.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        Ok(request)
+    }
+}
+
+#[async_trait]
+impl Handler for Proxy {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+        let start = Instant::now();
+        let line = self.shared.access_log.map(|log| {
+            let host = request.uri().host().map(str::to_owned);
+            let host = host.or_else(|| request.headers().get(header::HOST)?.to_str().ok().map(str::to_owned));
+            let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+            let agent = agent.unwrap_or("-").replace('"', "'");
+            let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+            let host = host.unwrap_or_default();
+            let line =
+                format!("\"{} {path} {:?}\" {host:?} \"{agent}\"", request.method(), request.version());
+            (log, line)
+        });
+        let response = self.answer(request, client).await;
+        let status = response.status().as_u16();
+        if let Some(count) =
+            usize::from(status / 100).checked_sub(1).and_then(|at| self.shared.counted.get(at))
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some((log, line)) = line {
+            let time = jiff::Timestamp::now();
+            log(&format!(
+                "{} - - [{time:.0}] {line} {status} {:.3}",
+                client.ip(),
+                start.elapsed().as_secs_f64()
+            ));
+        }
+        response
+    }
+}
+
+/// The backend of a request, or an alternative.
+fn chosen<'a>(route: &'a Route, asked: &Asked) -> (&'a Backend, &'a Options) {
+    for (canary, backend, options) in &route.canaries {
+        let chance = rand::rng().random_range(0..100);
+        if canary.takes(|name| asked.header(name), |name| asked.cookie(name), chance) {
+            return (backend, options);
+        }
+    }
+    (&route.backend, &route.options)
+}
+
+/// What an endpoint answered, as the client gets it. After a change of protocols both sides speak to one another.
+fn answered(mut answer: Response<Incoming>, upgrade: Option<hyper::upgrade::OnUpgrade>) -> Response<Body> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(client) = upgrade {
+            let endpoint = hyper::upgrade::on(&mut answer);
+            tokio::spawn(async move {
+                if let (Ok(client), Ok(endpoint)) = tokio::join!(client, endpoint) {
+                    let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
+                    // Either side may leave as it likes.
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut endpoint).await;
+                }
+            });
+        }
+    } else {
+        without_hops(answer.headers_mut());
+    }
+    let (mut parts, body) = answer.into_parts();
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Response::from_parts(parts, body.map_err(|error| Box::new(error) as BoxError).boxed_unsync())
+}
+
+/// Takes away what is meant for one connection (RFC 9110, 7.6.1).
+fn without_hops(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let always = [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    for name in named.iter().chain(&always) {
+        headers.remove(name);
+    }
+}
+
+fn is_user(lines: &str, asked: &Asked) -> bool {
+    let credentials = asked.header("authorization").and_then(|value| {
+        let (scheme, encoded) = value.split_once(' ')?;
+        let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+        scheme.eq_ignore_ascii_case("basic").then(|| String::from_utf8(decoded).ok()).flatten()
+    });
+    let credentials = credentials.unwrap_or_default();
+    credentials.split_once(':').is_some_and(|(user, password)| authenticates(lines, user, password))
+}
+
+fn is_too_large(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn redirect(status: u16, to: &str) -> Option<Response<Body>> {
+    let mut response = web::text(StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND), "");
+    set(response.headers_mut(), header::LOCATION, to);
+    Some(response)
+}
+
+fn without_port(host: &str) -> String {
+    let end = if host.ends_with(']') { None } else { host.rfind(':') };
+    end.and_then(|end| host.get(..end)).unwrap_or(host).to_owned()
+}
+
+/// Sets a header, unless the value cannot be one.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

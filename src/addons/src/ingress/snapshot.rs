@@ -1,0 +1,215 @@
+//! What requests are answered by: the table, and what it refers to. Pure.
+
+use super::table::{Backend, Port, Table};
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The Secret has no certificate or no key.
+    #[error("there is no {0}")]
+    Missing(&'static str),
+    /// One of them is damaged, or they do not belong together.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// The state of the cluster that requests see.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Hosts and paths.
+    pub table: Table,
+    /// Endpoints by backend.
+    pub pools: HashMap<Backend, Pool>,
+    /// Certificates by `NAMESPACE/NAME` of their Secrets.
+    pub certificates: HashMap<String, Arc<CertifiedKey>>,
+    /// For hosts that have none.
+    pub default_certificate: Option<Arc<CertifiedKey>>,
+    /// Lines of htpasswd by `NAMESPACE/NAME` of their Secrets.
+    pub users: HashMap<String, String>,
+}
+
+/// Endpoints that take turns.
+#[derive(Debug, Default)]
+pub struct Pool {
+    endpoints: Vec<SocketAddr>,
+    turn: AtomicUsize,
+}
+
+impl Pool {
+    /// These endpoints.
+    pub fn new(mut endpoints: Vec<SocketAddr>) -> Self {
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        Self { endpoints, turn: AtomicUsize::new(0) }
+    }
+
+    /// The endpoint whose turn it is.
+    pub fn next(&self) -> Option<SocketAddr> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.endpoints.get(turn.checked_rem(self.endpoints.len())?).copied()
+    }
+
+    /// The endpoint that a cookie names, while it is there.
+    pub fn sticky(&self, cookie: &str) -> Option<SocketAddr> {
+        self.endpoints.iter().find(|endpoint| cookie_of(endpoint) == cookie).copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+}
+
+/// What a cookie says of an endpoint: the same everywhere, and not its address.
+pub fn cookie_of(endpoint: &SocketAddr) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, endpoint.to_string().as_bytes());
+    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Snapshot {
+    /// The certificate for a host.
+    pub fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        let own = self.table.certificate(host).and_then(|secret| self.certificates.get(secret));
+        own.or(self.default_certificate.as_ref()).cloned()
+    }
+}
+
+/// The ready endpoints of a backend.
+pub fn endpoints(backend: &Backend, service: &Service, slices: &[Arc<EndpointSlice>]) -> Vec<SocketAddr> {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let port = ports.into_iter().find(|port| match &backend.port {
+        Port::Number(number) => port.port == i32::from(*number),
+        Port::Name(name) => port.name.as_deref() == Some(name),
+    });
+    let Some(port) = port else { return Vec::new() };
+    let name = port.name.as_deref().unwrap_or("");
+    let mut all = Vec::new();
+    for slice in slices {
+        let of = slice.ports.iter().flatten().find(|p| p.name.as_deref().unwrap_or("") == name);
+        let Some(number) = of.and_then(|p| u16::try_from(p.port?).ok()) else { continue };
+        for endpoint in slice.endpoints.iter().flatten() {
+            if endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true) {
+                let addresses = endpoint.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok());
+                all.extend(addresses.map(|address| SocketAddr::new(address, number)));
+            }
+        }
+    }
+    all
+}
+
+/// The certificate of a Secret of type `kubernetes.io/tls`.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn certificate(secret: &Secret) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let data = |key: &'static str| {
+        let found = secret.data.as_ref().and_then(|data| data.get(key));
+        found.map(|bytes| bytes.0.as_slice()).ok_or(CertificateError::Missing(key))
+    };
+    let unusable = |error: &dyn std::fmt::Display| CertificateError::Unusable(error.to_string());
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(data("tls.crt")?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(data("tls.key")?).map_err(|error| unusable(&error))?;
+    certified(chain, key)
+}
+
+/// A certificate that nobody knows, for hosts that have none.
+///
+/// # Errors
+/// When none can be made.
+pub fn self_signed() -> Result<Arc<CertifiedKey>, CertificateError> {
+    let made = rcgen::generate_simple_self_signed(vec!["ingress.local".to_owned()])
+        .map_err(|error| CertificateError::Unusable(error.to_string()))?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    certified(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
+}
+
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let provider = rustls::crypto::ring::default_provider();
+    let certified = CertifiedKey::from_der(chain, key, &provider);
+    certified.map(Arc::new).map_err(|error| CertificateError::Unusable(error.to_string()))
+}
+
+/// Whether a user of a htpasswd file has this password. Understands `{SHA}` (`htpasswd -s`); a line of another form lets
+/// nobody in.
+pub fn authenticates(lines: &str, user: &str, password: &str) -> bool {
+    use base64::Engine as _;
+    let hashes = lines.lines().filter_map(|line| line.trim().split_once(':'));
+    let mut of_user = hashes.filter(|(name, _)| *name == user).map(|(_, hash)| hash);
+    of_user.any(|hash| {
+        let Some(expected) = hash.strip_prefix("{SHA}") else { return false };
+        let Ok(expected) = base64::engine::general_purpose::STANDARD.decode(expected) else { return false };
+        let found = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+        let different = found.as_ref().iter().zip(&expected).fold(0, |all, (a, b)| all | (a ^ b));
+        expected.len() == found.as_ref().len() && different == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn backends_are_the_ready_endpoints_of_their_port() {
+        let service: Service = serde_json::from_value(json!({"spec": {"ports": [
+            {"name": "web", "port": 80, "targetPort": 8080}, {"name": "other", "port": 81}]}}))
+        .unwrap();
+        let slice: EndpointSlice = serde_json::from_value(json!({"addressType": "IPv4", "endpoints": [
+            {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
+            {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+            {"addresses": ["10.0.0.3"], "conditions": {}}],
+            "ports": [{"name": "web", "port": 8080}, {"name": "other", "port": 9090}]}))
+        .unwrap();
+        let slices = [Arc::new(slice)];
+        let of = |port: Port| {
+            let backend = Backend { namespace: "n".to_owned(), service: "s".to_owned(), port };
+            endpoints(&backend, &service, &slices).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Port::Number(80)), ["10.0.0.1:8080", "10.0.0.3:8080"]);
+        assert_eq!(of(Port::Name("other".to_owned())), ["10.0.0.1:9090", "10.0.0.3:9090"]);
+        assert!(of(Port::Number(8080)).is_empty());
+    }
+
+    #[test]
+    fn endpoints_take_turns_unless_a_cookie_names_one() {
+        let pool = Pool::new(vec!["10.0.0.2:1".parse().unwrap(), "10.0.0.1:1".parse().unwrap()]);
+        let turns: Vec<_> = (0..3).map(|_| pool.next().unwrap().to_string()).collect();
+        assert_eq!(turns, ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.1:1"]);
+        let cookie = cookie_of(&"10.0.0.2:1".parse().unwrap());
+        assert_eq!(pool.sticky(&cookie).unwrap().to_string(), "10.0.0.2:1");
+        assert_eq!(pool.sticky("nonsense"), None);
+        assert_eq!(Pool::default().next(), None);
+    }
+
+    #[test]
+    fn passwords_are_compared_with_their_hashes() {
+        // `htpasswd -nbs user password`
+        let lines = "user:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\nother:$apr1$x$y\nplain:plain\n";
+        assert!(authenticates(lines, "user", "password"));
+        assert!(!authenticates(lines, "user", "Password"));
+        assert!(!authenticates(lines, "other", ""));
+        assert!(!authenticates(lines, "plain", "plain"));
+        assert!(!authenticates("x:{SHA}", "x", ""));
+    }
+
+    #[test]
+    fn a_certificate_needs_both_parts() {
+        assert!(self_signed().is_ok());
+        let secret: Secret = serde_json::from_value(json!({"data": {"tls.crt": "eA=="}})).unwrap();
+        assert!(certificate(&secret).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! Snapshots of what the cluster says, and the addresses that Ingresses are told.
+
+use super::CONTROLLER;
+use super::snapshot::{self, Pool, Snapshot};
+use super::table::Table;
+use crate::http::Ready;
+use client::rest::Patch;
+use client::{Informer, ObjectKey, Rest, Scope, SharedInformers};
+use k8s_openapi::api::core::v1::{Node, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use parking_lot::RwLock;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+const CLASS: &str = "kubernetes.io/ingress.class";
+/// The label that names an EndpointSlice's Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Index of EndpointSlices by Service, `NAMESPACE/NAME`.
+const BY_SERVICE: &str = "service";
+/// What comes within this time makes one snapshot: a rollout changes a slice many times a second.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// How often users are read again: their Secrets are not watched, since that would be watching all Secrets.
+const USERS: Duration = Duration::from_secs(30);
+
+struct Cluster {
+    ingresses: Informer<Ingress>,
+    classes: Informer<IngressClass>,
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    secrets: Informer<Secret>,
+    nodes: Informer<Node>,
+    rest: Rest,
+    default_certificate: String,
+}
+
+/// Keeps `current` as the cluster is, for ever.
+pub async fn watch(
+    informers: SharedInformers,
+    current: Arc<RwLock<Arc<Snapshot>>>,
+    default_certificate: String,
+    ready: Ready,
+) {
+    let cluster = Cluster {
+        ingresses: informers.get(),
+        classes: informers.get(),
+        services: informers.get(),
+        slices: informers.get(),
+        secrets: informers.scoped(&Scope::fields("type=kubernetes.io/tls")),
+        nodes: informers.get(),
+        rest: Rest::new(informers.client().clone()),
+        default_certificate,
+    };
+    cluster.slices.add_index(BY_SERVICE, |slice| {
+        let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
+        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+        service.map(|service| format!("{namespace}/{service}")).into_iter().collect()
+    });
+    let changed = Arc::new(Notify::new());
+    let notify = || {
+        let changed = changed.clone();
+        move || changed.notify_one()
+    };
+    let (a, b, c, d, e, f) = (notify(), notify(), notify(), notify(), notify(), notify());
+    let _guards = (
+        cluster.ingresses.add_handler(move |_| a()),
+        cluster.classes.add_handler(move |_| b()),
+        cluster.services.add_handler(move |_| c()),
+        cluster.slices.add_handler(move |_| d()),
+        cluster.secrets.add_handler(move |_| e()),
+        cluster.nodes.add_handler(move |_| f()),
+    );
+    cluster.ingresses.synced().await;
+    cluster.classes.synced().await;
+    cluster.services.synced().await;
+    cluster.slices.synced().await;
+    cluster.secrets.synced().await;
+    cluster.nodes.synced().await;
+    let mut told = Vec::new();
+    loop {
+        let snapshot = cluster.snapshot().await;
+        if snapshot.table.wrong != told {
+            for why in &snapshot.table.wrong {
+                tracing::warn!("{why}");
+            }
+            told.clone_from(&snapshot.table.wrong);
+        }
+        let has_users = !snapshot.users.is_empty();
+        *current.write() = Arc::new(snapshot);
+        ready.set();
+        cluster.tell_addresses().await;
+        tokio::select! {
+            () = changed.notified() => tokio::time::sleep(TOGETHER).await,
+            () = tokio::time::sleep(USERS), if has_users => {}
+        }
+    }
+}
+
+impl Cluster {
+    /// The Ingresses that are this proxy's: of a class that names it, or of none.
+    fn mine(&self) -> Vec<Arc<Ingress>> {
+        let mut all = self.ingresses.list();
+        all.retain(|ingress| {
+            let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(CLASS));
+            let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
+            let Some(class) = class.or(annotation) else { return true };
+            let class = self.classes.get(&ObjectKey::cluster(class.as_str()));
+            let controller = class.as_ref().and_then(|class| class.spec.as_ref()?.controller.as_deref());
+            controller == Some(CONTROLLER)
+        });
+        all
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let mut table = Table::compile(&self.mine());
+        let mut pools = HashMap::new();
+        for backend in table.backends() {
+            let Some(service) = self.services.find(&backend.namespace, &backend.service) else { continue };
+            let key = format!("{}/{}", backend.namespace, backend.service);
+            let endpoints = snapshot::endpoints(&backend, &service, &self.slices.by_index(BY_SERVICE, &key));
+            pools.insert(backend, Pool::new(endpoints));
+        }
+        let mut certificates = HashMap::new();
+        let named: Vec<String> = table.certificates.values().cloned().collect();
+        for name in named.iter().chain(Some(&self.default_certificate).filter(|name| !name.is_empty())) {
+            let (namespace, secret) = name.split_once('/').unwrap_or_default();
+            match self.secrets.find(namespace, secret).map(|secret| snapshot::certificate(&secret)) {
+                Some(Ok(certificate)) => drop(certificates.insert(name.clone(), certificate)),
+                Some(Err(why)) => table.wrong.push(format!("certificate of Secret {name}: {why}")),
+                None => table.wrong.push(format!("there is no Secret {name} of type kubernetes.io/tls")),
+            }
+        }
+        let mut users = HashMap::new();
+        for name in table.user_secrets() {
+            let (namespace, secret) = name.split_once('/').unwrap_or_default();
+            let found = self.rest.get::<Secret>(&ObjectKey::new(namespace, secret)).await.ok().flatten();
+            let lines = found.and_then(|secret| String::from_utf8(secret.data?.remove("auth")?.0).ok());
+            // Without users nobody gets in.
+            users.insert(name, lines.unwrap_or_default());
+        }
+        let default_certificate = certificates.get(&self.default_certificate).cloned();
+        Snapshot { table, pools, certificates, default_certificate, users }
+    }
+
+    /// Every proxy finds the same addresses; the first one writes them.
+    async fn tell_addresses(&self) {
+        let nodes = self.nodes.list();
+        let addresses =
+            nodes.iter().flat_map(|node| node.status.iter().flat_map(|s| s.addresses.iter().flatten()));
+        let internal = addresses.filter(|address| address.type_ == "InternalIP");
+        let mut ips: Vec<&str> = internal.map(|address| address.address.as_str()).collect();
+        ips.sort_unstable();
+        let wanted: Vec<Value> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        for ingress in self.mine() {
+            let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+            let told = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
+            let mut told: Vec<&str> = told.iter().filter_map(|one| one.ip.as_deref()).collect();
+            told.sort_unstable();
+            if told == ips {
+                continue;
+            }
+            let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": wanted}}}));
+            let written = self.rest.patch::<Ingress>(&ObjectKey::of(&*ingress), "status", &patch).await;
+            if let Err(error) = written {
+                tracing::debug!("an Ingress does not learn its addresses: {error}");
+            }
+        }
+    }
+}
