@@ -39,6 +39,7 @@ mod endpointslice;
 mod endpointslice_mirroring;
 mod ephemeral_volume;
 mod garbage_collector;
+mod horizontal_pod_autoscaler;
 mod job;
 mod legacy_token_cleaner;
 mod namespace;

@@ -85,6 +85,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let endpointslice_mirroring = crate::endpointslice_mirroring::EndpointSliceMirroring::new(context);
     let ephemeral_volume = crate::ephemeral_volume::EphemeralVolume::new(context);
     let garbage_collector = crate::garbage_collector::GarbageCollector::new(context);
+    let horizontal_pod_autoscaling = crate::horizontal_pod_autoscaler::HorizontalPodAutoscaling::new(context);
     let job = crate::job::JobController::new(context);
     let legacy_token_cleaner = crate::legacy_token_cleaner::LegacyTokenCleaner::new(context);
     let namespace = crate::namespace::NamespaceController::new(context);
@@ -125,6 +126,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(endpointslice_mirroring),
         Arc::new(ephemeral_volume),
         Arc::new(garbage_collector),
+        Arc::new(horizontal_pod_autoscaling),
         Arc::new(job),
         Arc::new(legacy_token_cleaner),
         Arc::new(namespace),

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Controllers whose queues have other names than themselves.
-const QUEUE_NAMES: [(&str, &str); 26] = [
+const QUEUE_NAMES: [(&str, &str); 27] = [
     ("bootstrap-signer-controller", "bootstrap_signer_queue"),
     ("certificatesigningrequest-approving-controller", "certificate"),
     ("clusterrole-aggregation-controller", "ClusterRoleAggregator"),
@@ -26,6 +26,7 @@ const QUEUE_NAMES: [(&str, &str); 26] = [
     ("endpoint-slice-mirroring-controller", "endpoint_slice_mirroring"),
     ("ephemeral-volume-controller", "ephemeral_volume"),
     ("garbage-collector-controller", "garbage_collector_attempt_to_delete"),
+    ("horizontal-pod-autoscaler", "horizontalpodautoscaler"),
     ("job-controller", "job"),
     ("namespace-controller", "namespace"),
     ("persistentvolume-controller", "claims"),
