@@ -1,0 +1,149 @@
+//! Item 5 of a person's evening: add-ons that work without any network.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
+use anyhow::{Context, Result, ensure};
+use e2e::image;
+use e2e::machine::text_of;
+use e2e::node::Node;
+
+fn knarr(node: &Node, arguments: &str) -> Result<String> {
+    let output = node.knarr().args(arguments.split_whitespace()).output()?;
+    text_of(&format!("knarr {arguments}"), output)
+}
+
+#[test]
+fn core_add_ons_work() -> Result<()> {
+    let node = Node::start("addons")?;
+    ensure!(node.kubectl("get addons")?.contains("hostpath-storage"));
+    storage(&node)?;
+    metrics(&node)?;
+    ingress(&node)?;
+    registry(&node)
+}
+
+const STATEFUL: &str = "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: data}
+spec:
+  serviceName: data
+  selector: {matchLabels: {app: data}}
+  template:
+    metadata: {labels: {app: data}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: c
+        image: busybox
+        command: [sleep, infinity]
+        volumeMounts: [{name: data, mountPath: /data}]
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec:
+      accessModes: [ReadWriteOnce]
+      resources: {requests: {storage: 1Gi}}
+";
+
+/// A StatefulSet keeps its data while its pods come and go; the volume goes with its claim.
+fn storage(node: &Node) -> Result<()> {
+    node.apply(STATEFUL)?;
+    node.kubectl("rollout status statefulset/data --timeout=60s")?;
+    node.kubectl_args(&["exec", "data-0", "--", "sh", "-c", "echo kept > /data/file"])?;
+    node.kubectl("delete pod data-0")?;
+    node.kubectl("rollout status statefulset/data --timeout=60s")?;
+    ensure!(node.kubectl("exec data-0 -- cat /data/file")?.trim() == "kept");
+    let volume = node.get("persistentvolumes")?["items"][0].clone();
+    let path = volume["spec"]["hostPath"]["path"].as_str().context("a directory")?.to_owned();
+    ensure!(
+        path.starts_with(&format!("{}/storage/default-data-data-0-", node.data_dir().display())),
+        "{path}"
+    );
+    ensure!(std::fs::read_to_string(format!("{path}/file"))?.trim() == "kept");
+    node.kubectl("delete statefulset data")?;
+    node.kubectl("delete persistentvolumeclaim data-data-0 --timeout=60s")?;
+    node.eventually("the volume and its data are gone", || {
+        ensure!(node.get("persistentvolumes")?["items"].as_array().is_some_and(Vec::is_empty));
+        ensure!(!std::path::Path::new(&path).exists());
+        Ok(())
+    })
+}
+
+/// `kubectl top` tells what nodes and pods use.
+fn metrics(node: &Node) -> Result<()> {
+    let enabled = knarr(node, "enable metrics-server")?;
+    ensure!(enabled.contains("Addon core/metrics-server is enabled"), "{enabled}");
+    node.eventually("nodes' use", || {
+        ensure!(node.kubectl("top nodes")?.contains("node-1"));
+        Ok(())
+    })?;
+    node.eventually("pods' use", || {
+        ensure!(node.kubectl("top pods -n kube-system")?.contains("knarr-dns"));
+        Ok(())
+    })
+}
+
+const INGRESS: &str = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  rules:
+  - host: web.example
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}
+";
+
+/// Hosts are served on the node's ports 80 and 443.
+fn ingress(node: &Node) -> Result<()> {
+    knarr(node, "enable ingress")?;
+    node.kubectl("create deployment web --image=nginx")?;
+    node.kubectl("expose deployment web --port=80")?;
+    node.apply(INGRESS)?;
+    node.kubectl("rollout status deployment web --timeout=60s")?;
+    let address = &node.machine.address;
+    for (scheme, port) in [("http", 80), ("https", 443)] {
+        let ask =
+            format!("curl -skf --max-time 2 --resolve web.example:{port}:{address} {scheme}://web.example/");
+        node.eventually(&format!("an answer over {scheme}"), || {
+            ensure!(node.machine.shell(&ask)?.contains("web-"));
+            Ok(())
+        })?;
+    }
+    let other = node.machine.shell(&format!("curl -s -o /dev/null -w '%{{http_code}}' http://{address}/"))?;
+    ensure!(other.trim() == "404", "{other}");
+    node.eventually("the Ingress knows its address", || {
+        let told = node.get("ingress web")?;
+        ensure!(told["status"]["loadBalancer"]["ingress"][0]["ip"] == address.as_str(), "{told}");
+        Ok(())
+    })
+}
+
+/// An image that is pushed to the registry runs.
+fn registry(node: &Node) -> Result<()> {
+    knarr(node, "enable registry:size=1Gi")?;
+    let image = image::busybox()?;
+    let folder = tempfile::tempdir()?;
+    let url = "http://localhost:32000/v2/pushed/busybox";
+    for bytes in &image.blobs {
+        let (digest, file) = (image::digest(bytes), folder.path().join("blob"));
+        std::fs::write(&file, bytes)?;
+        node.machine.shell(&format!(
+            "curl -sf -X POST --data-binary @{} '{url}/blobs/uploads/?digest={digest}'",
+            file.display()
+        ))?;
+    }
+    let file = folder.path().join("manifest");
+    std::fs::write(&file, &image.manifest)?;
+    let manifest: serde_json::Value = serde_json::from_slice(&image.manifest)?;
+    let media_type = manifest["mediaType"].as_str().context("a media type")?;
+    node.machine.shell(&format!(
+        "curl -sf -X PUT -H 'content-type: {media_type}' --data-binary @{} {url}/manifests/v1",
+        file.display()
+    ))?;
+    ensure!(node.machine.shell(&format!("curl -sf {url}/tags/list"))?.contains("\"v1\""));
+    node.kubectl("run pushed --image=localhost:32000/pushed/busybox:v1 --command -- sleep infinity")?;
+    node.kubectl("wait --for=condition=Ready pod/pushed --timeout=60s")?;
+    Ok(())
+}
