@@ -19,7 +19,7 @@
 //! | `profile` | what is issued, from `certs/` |
 //! | `authority` | a certificate authority and signing |
 //! | `leaf` | a certificate with its key |
-//! | `request` | certificate signing requests and signing what they ask for |
+//! | `request`, `request_make` | certificate signing requests, signing what they ask for, making them |
 //! | `service_account` | the token signing key pair |
 //! | `serving` | serving certificates that follow the node's addresses |
 //! | `tls` | rustls configurations and chain verification |
@@ -36,6 +36,7 @@ mod leaf;
 mod peer;
 mod profile;
 mod request;
+mod request_make;
 mod service_account;
 mod serving;
 mod store;
@@ -49,6 +50,7 @@ pub use leaf::Leaf;
 pub use peer::{PEER_NAME, PeerIdentity};
 pub use profile::{Component, Profile};
 pub use request::{CertificateRequest, Usages};
+pub use request_make::{MadeRequest, make_request};
 pub use service_account::{PublicKey, ServiceAccountKeys};
 pub use serving::{ServingCertResolver, ServingCertificate};
 pub use store::{LeafRequest, Pki};
