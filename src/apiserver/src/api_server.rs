@@ -13,7 +13,7 @@ use crate::config::{Config, MoreMetrics};
 use crate::customresources::CustomResources;
 use crate::discovery::{Discovery, DiscoveryCache};
 use crate::encryption::Encryption;
-use crate::endpoints::{Context, Health, RequestInfo};
+use crate::endpoints::{Context, Health, OpenPaths, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
 use crate::identity::{self, Identity};
 use crate::in_process::InProcess;
@@ -88,6 +88,7 @@ struct Inner {
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
     advertise: (IpAddr, u16),
+    open_paths: Option<Arc<dyn OpenPaths>>,
     identity: Identity,
     shutdown: CancellationToken,
 }
@@ -179,7 +180,11 @@ impl ApiServer {
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
                 advertise: (config.advertise_address, config.https_port),
-                identity: Identity::new(&config.hostname),
+                open_paths: config.open_paths,
+                identity: Identity::new(
+                    &config.hostname,
+                    reachable(config.advertise_address, config.https_port),
+                ),
                 shutdown: CancellationToken::new(),
                 registry,
             }),
@@ -227,13 +232,36 @@ impl ApiServer {
         crate::registry::core::kubernetes_service::ensure(self)
             .await
             .map_err(failed("the kubernetes Service"))?;
-        self.pass(&["poststarthook/bootstrap-controller"]);
         self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
         self.pass(&["poststarthook/start-service-ip-repair-controllers"]);
-        self.inner.identity.renew(self, jiff::Timestamp::now()).await.map_err(failed("its identity"))?;
+        self.say_alive().await.map_err(failed("its identity"))?;
+        self.pass(&["poststarthook/bootstrap-controller"]);
         self.inner.custom_resources.serve(self);
         tokio::spawn(self.clone().keep_house());
         Ok(())
+    }
+
+    /// Says that this server is there, and lists those that are.
+    async fn say_alive(&self) -> Result<()> {
+        self.inner.identity.renew(self, jiff::Timestamp::now()).await?;
+        crate::registry::core::kubernetes_service::list_servers(self).await
+    }
+
+    /// Takes this server off the list that clients go by, unless it is the last: it is about to end.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn withdraw(&self) -> Result<()> {
+        crate::registry::core::kubernetes_service::withdraw(self).await
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// Who answers a path that anybody may ask for.
+    pub(crate) fn open_path(&self, path: &str) -> Option<&Arc<dyn OpenPaths>> {
+        self.inner.open_paths.as_ref().filter(|open| open.covers(path))
     }
 
     /// Tells health checks, under upstream's names, what has been done.
@@ -253,7 +281,7 @@ impl ApiServer {
         loop {
             let result = tokio::select! {
                 () = self.inner.shutdown.cancelled() => return,
-                _ = renew.tick() => self.inner.identity.renew(&self, jiff::Timestamp::now()).await,
+                _ = renew.tick() => self.say_alive().await,
                 _ = collect.tick() => identity::collect(self.registry(), jiff::Timestamp::now()).await,
                 _ = repair.tick() => self.services().repair(jiff::Timestamp::now()).await,
                 _ = expire.tick() => event_expiry::expire(self.registry(), jiff::Timestamp::now()).await,
@@ -471,6 +499,11 @@ fn pem(certificates: &[rustls_pki_types::CertificateDer<'static>]) -> String {
         out.push_str("-----END CERTIFICATE-----\n");
     }
     out
+}
+
+/// Where clients on other machines reach a server, if they can.
+fn reachable(address: IpAddr, port: u16) -> Option<SocketAddr> {
+    (!address.is_loopback() && !address.is_unspecified()).then(|| SocketAddr::new(address, port))
 }
 
 /// An address and port as a URL has them.

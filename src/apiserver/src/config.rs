@@ -7,6 +7,7 @@ use crate::authentication::{
 };
 use crate::authorization::AuthorizationOptions;
 use crate::encryption::Encryption;
+use crate::endpoints::OpenPaths;
 use crate::registry::RuntimeConfig;
 use ipnet::IpNet;
 use pki::ServiceAccountKeys;
@@ -43,6 +44,8 @@ pub struct Config {
     pub https_port: u16,
     /// The machine's name, by which servers of one cluster know each other (KEP-1965).
     pub hostname: String,
+    /// What anybody may ask for besides health checks.
+    pub open_paths: Option<Arc<dyn OpenPaths>>,
     /// Authorities of client certificates.
     pub client_authorities: Vec<CertificateDer<'static>>,
     /// Authorities of the certificates that this server shows: told to everybody in `kube-public/cluster-info`. Nothing
@@ -94,6 +97,7 @@ impl Config {
             advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             https_port: 6443,
             hostname: hostname(),
+            open_paths: None,
             client_authorities: Vec::new(),
             serving_authorities: Vec::new(),
             request_header: None,

@@ -6,8 +6,8 @@ use super::query::Query;
 use super::request_info::RequestInfo;
 use super::watch_socket::WatchSocket;
 use super::{
-    compression, connect, create, delete, get, health, list, metrics, patch, response, reviews, scale,
-    update, watch,
+    compression, connect, create, delete, get, health, list, metrics, open_paths, patch, response, reviews,
+    scale, update, watch,
 };
 use crate::ApiServer;
 use crate::admission::Warnings;
@@ -203,6 +203,10 @@ async fn answer(
 ) -> Response<Body> {
     let pretty = negotiation::wants_pretty(None, &parts.headers);
     let error_media = negotiation::of_failure(&parts.headers, pretty);
+    if let Some(open) = server.open_path(&info.path) {
+        let answered = open_paths::answer(&**open, parts, body).await;
+        return answered.unwrap_or_else(|status| response::status(&status, error_media));
+    }
     let peer = parts.extensions.get::<PeerCertificates>().cloned().unwrap_or_default();
     let user = match server.authentication().identify(&parts, &info, &peer.0).await {
         Ok(user) => user,

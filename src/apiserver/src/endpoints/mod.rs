@@ -17,6 +17,7 @@ mod list_body;
 mod list_options;
 mod metrics;
 mod negotiation;
+mod open_paths;
 mod patch;
 mod present;
 mod present_protobuf;
@@ -35,6 +36,7 @@ mod watch_socket;
 mod write_options;
 
 pub use health::{Gate, Health};
+pub use open_paths::{OpenPaths, OpenRequest};
 pub use request_info::RequestInfo;
 
 pub(crate) use body::{Expected, conform};

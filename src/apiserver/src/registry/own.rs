@@ -30,7 +30,8 @@ pub(crate) async fn create(server: &ApiServer, gvr: &Gvr, object: Value) -> Resu
     }
 }
 
-/// Makes some fields of an object what they are to be; creates it when it is not there.
+/// Makes some fields of an object (or of its metadata: `metadata.NAME`) what they are to be; creates it when it is not
+/// there.
 ///
 /// # Errors
 /// As a client would get them.
@@ -72,7 +73,16 @@ async fn write(server: &ApiServer, gvr: &Gvr, mut object: Value, update: Option<
                 .update(&namespace, &name, |old| {
                     let mut changed = old.clone();
                     for field in fields {
-                        value::copy(&mut changed, &object, field);
+                        match field.strip_prefix("metadata.") {
+                            Some(field) => {
+                                if let (Some(to), Some(from)) =
+                                    (changed.get_mut("metadata"), object.get("metadata"))
+                                {
+                                    value::copy(to, from, field);
+                                }
+                            }
+                            None => value::copy(&mut changed, &object, field),
+                        }
                     }
                     Ok(Change { object: changed, tracked: false })
                 })
