@@ -47,6 +47,20 @@ impl LeaderElection {
         }
     }
 
+    /// Others may take over after `lease_duration` (whole seconds) without renewal, the holder gives up after
+    /// `renew_deadline`, which has to be shorter, and everybody tries every `retry_period`.
+    pub fn with_times(
+        mut self,
+        lease_duration: Duration,
+        renew_deadline: Duration,
+        retry_period: Duration,
+    ) -> Self {
+        self.lease_duration = lease_duration;
+        self.renew_deadline = renew_deadline;
+        self.retry_period = retry_period;
+        self
+    }
+
     /// Puts the lease into another namespace.
     pub fn in_namespace(mut self, namespace: &str) -> Self {
         self.key.namespace = namespace.to_owned();
