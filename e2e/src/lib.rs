@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`machine`] | a network namespace with an address of its own |
+//! | [`network`] | machines that reach each other |
 //! | [`image`] | OCI images made of files of this machine |
 //! | [`registry`] | a read-only OCI registry on the machine's loopback |
 //! | [`node`] | a running `knarr server` and kubectl against it |
@@ -18,6 +19,7 @@
 pub mod api;
 pub mod image;
 pub mod machine;
+pub mod network;
 pub mod node;
 pub mod registry;
 pub mod wait;

@@ -20,21 +20,37 @@ impl Machine {
     /// # Errors
     /// Without root, or when `ip` fails.
     pub fn new(name: &str, address: &str) -> Result<Self> {
+        let machine = Self::bare(name, address)?;
+        machine.ip("link add eth0 type veth peer name uplink")?;
+        machine.ip("link set uplink up")?;
+        machine.bring_up()?;
+        Ok(machine)
+    }
+
+    /// Makes a namespace that has no uplink yet.
+    pub(crate) fn bare(name: &str, address: &str) -> Result<Self> {
         let name = format!("knarr-{name}-{}", std::process::id());
-        let gateway = gateway_of(address)?;
         ip(&["netns", "add", &name])?;
-        let machine = Self { name, address: address.to_owned() };
+        Ok(Self { name, address: address.to_owned() })
+    }
+
+    /// Gives the uplink, which is there, its address and the default route.
+    pub(crate) fn bring_up(&self) -> Result<()> {
+        let gateway = gateway_of(&self.address)?;
         for command in [
             "link set lo up".to_owned(),
-            "link add eth0 type veth peer name uplink".to_owned(),
-            "link set uplink up".to_owned(),
-            format!("address add {address}/24 dev eth0"),
+            format!("address add {}/24 dev eth0", self.address),
             "link set eth0 up".to_owned(),
             format!("route add default via {gateway}"),
         ] {
-            machine.ip(&command)?;
+            self.ip(&command)?;
         }
-        Ok(machine)
+        Ok(())
+    }
+
+    /// The namespace's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Runs `ip` within the namespace.
@@ -101,7 +117,7 @@ fn gateway_of(address: &str) -> Result<String> {
     Ok(format!("{network}.254"))
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).output().context("running ip")?;
     text_of(&format!("ip {}", arguments.join(" ")), output).map(drop)
 }

@@ -22,6 +22,7 @@ pub struct Node {
     pub registry: Option<Registry>,
     folder: tempfile::TempDir,
     server: Option<Child>,
+    name: String,
     arguments: Vec<String>,
 }
 
@@ -94,7 +95,22 @@ impl Node {
     }
 
     fn prepare(name: &str, images: Option<&[Image]>) -> Result<Self> {
-        let machine = Machine::new(name, "10.77.0.2")?;
+        Self::on(Machine::new(name, "10.77.0.2")?, "node-1", images)
+    }
+
+    /// A control plane alone on a machine that there is, not started yet.
+    ///
+    /// # Errors
+    /// When its folder cannot be made.
+    pub fn control_plane_on(machine: Machine, name: &str) -> Result<Self> {
+        let node = Self::on(machine, name, None)?;
+        // In the file, so that commands that start a server have it too.
+        let file = node.folder.path().join("config.yaml");
+        std::fs::write(file, format!("node-name: {name}\ndisable-agent: true\n"))?;
+        Ok(node)
+    }
+
+    fn on(machine: Machine, name: &str, images: Option<&[Image]>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("knarr-").tempdir()?;
         let registry = images.map(|images| Registry::start(&machine, images)).transpose()?;
         let mut arguments = Vec::new();
@@ -105,7 +121,7 @@ impl Node {
             std::fs::write(&file, mirrors)?;
             arguments.extend(["--private-registry".to_owned(), file.display().to_string()]);
         }
-        Ok(Self { machine, registry, folder, server: None, arguments })
+        Ok(Self { machine, registry, folder, server: None, name: name.to_owned(), arguments })
     }
 
     /// The data directory.
@@ -148,7 +164,7 @@ impl Node {
     pub fn launch(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log_file())?;
         let mut command = self.knarr();
-        command.arg("server").args(["--node-name", "node-1"]).args(&self.arguments);
+        command.arg("server").args(["--node-name", &self.name]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.server = Some(command.spawn().with_context(|| format!("starting {}", knarr_bin().display()))?);
         Ok(())
@@ -160,6 +176,44 @@ impl Node {
     /// When it is not running.
     pub fn pid(&self) -> Result<u32> {
         Ok(self.server.as_ref().context("the server is not running")?.id())
+    }
+
+    /// Kills the server, whoever started it, as a power cut would: nothing is told.
+    ///
+    /// # Errors
+    /// When none is running.
+    pub fn kill_any(&mut self) -> Result<()> {
+        let pid = std::fs::read_to_string(self.data_dir().join("knarr.pid"))?;
+        let pid = nix::unistd::Pid::from_raw(pid.trim().parse()?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
+        if let Some(mut ended) = self.server.take() {
+            ended.wait()?;
+        }
+        wait::until("the server to be gone", PATIENCE, || match nix::sys::signal::kill(pid, None) {
+            Err(_) => Ok(()),
+            Ok(()) => bail!("still there"),
+        })
+    }
+
+    /// Runs a knarr command that has to succeed; answers what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with all it printed.
+    pub fn run(&self, arguments: &str) -> Result<String> {
+        let output = self.knarr().args(arguments.split_whitespace()).stdin(Stdio::null()).output()?;
+        text_of(&format!("knarr {arguments}"), output).with_context(|| self.log_tail())
+    }
+
+    /// Runs a knarr command that has to fail; answers what it printed on standard error.
+    ///
+    /// # Errors
+    /// When it succeeds.
+    pub fn run_fails(&self, arguments: &str) -> Result<String> {
+        let output = self.knarr().args(arguments.split_whitespace()).stdin(Stdio::null()).output()?;
+        if output.status.success() {
+            bail!("`knarr {arguments}` succeeded: {}", String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Kills the server as a power cut would: nothing is told.

@@ -42,7 +42,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 type Sender = SendRequest<Full<Bytes>>;
 type Connecting = Shared<BoxFuture<'static, Result<Sender, Arc<str>>>>;
 
-/// Reaches peers at `HOST:PORT` (IPv6 addresses in brackets).
+/// Reaches peers at `ADDRESS:PORT` (IPv6 addresses in brackets).
 pub struct HttpTransport {
     tls: TlsConnector,
     name: ServerName<'static>,
@@ -93,7 +93,8 @@ async fn connect(
     tls: &TlsConnector,
     name: ServerName<'static>,
 ) -> Result<Sender, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
+    // No names: a static binary must not ask the C library for them.
+    let stream = TcpStream::connect(address.parse::<std::net::SocketAddr>()?).await?;
     stream.set_nodelay(true)?;
     let stream = tls.connect(name, stream).await?;
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
