@@ -2,6 +2,8 @@
 //! MicroK8s' names. Every flag of `knarr server` is also a key of the configuration file and an environment
 //! variable `KNARR_...`.
 
+pub mod cluster;
+
 use crate::server::api_server::ApiServerFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -39,6 +41,16 @@ pub enum Command {
     Enable(AddonNames),
     /// Disable add-ons
     Disable(AddonNames),
+    /// Print what to run on a node that is to join this one
+    AddNode(cluster::AddNode),
+    /// Make this node one of a cluster
+    Join(cluster::Join),
+    /// Make this node leave its cluster
+    Leave(cluster::Leave),
+    /// Make the cluster forget another node
+    RemoveNode(cluster::RemoveNode),
+    /// Tokens that let nodes in
+    Token(cluster::Token),
     /// Print the version
     Version,
     /// Run an add-on's server (inside its pod)
@@ -154,6 +166,12 @@ pub struct Server {
     /// Port of the kubelet
     #[arg(long, env = "KNARR_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
     pub kubelet_port: u16,
+    /// Port that the datastore listens on for other nodes, once there are any
+    #[arg(long, env = "KNARR_DATASTORE_PORT", default_value_t = 19001, value_name = "PORT")]
+    pub datastore_port: u16,
+    /// What fails together with this node (a rack, a site): voters are spread over them
+    #[arg(long, env = "KNARR_FAILURE_DOMAIN", default_value = "", value_name = "NAME")]
+    pub failure_domain: String,
     /// Flags of the API server, with kube-apiserver's names
     #[command(flatten)]
     pub api_server: ApiServerFlags,

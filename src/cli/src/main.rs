@@ -4,12 +4,14 @@
 //! | module | what |
 //! |---|---|
 //! | [`arguments`] | every command with its flags |
+//! | [`cluster`] | several nodes: joining, and what is said between nodes and commands |
 //! | [`configuration`] | flags, environment and configuration file become one |
 //! | [`paths`] | where things lie below the data directory |
 //! | [`server`] | assembly of a node out of the other crates |
 //! | [`commands`] | one file per command for people |
 
 mod arguments;
+mod cluster;
 mod commands;
 mod configuration;
 mod logging;
@@ -54,6 +56,11 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Kubectl(options) => commands::kubectl::run(&options),
         Command::Enable(options) => runtime(2)?.block_on(commands::enable::enable(&options)),
         Command::Disable(options) => runtime(2)?.block_on(commands::enable::disable(&options)),
+        Command::AddNode(options) => runtime(2)?.block_on(commands::add_node::run(&options)),
+        Command::Join(options) => runtime(2)?.block_on(commands::join::run(&options)),
+        Command::Leave(options) => runtime(2)?.block_on(commands::leave::run(&options)),
+        Command::RemoveNode(options) => runtime(2)?.block_on(commands::remove_node::run(&options)),
+        Command::Token(options) => runtime(2)?.block_on(commands::token::run(&options)),
         Command::Version => {
             println!("Knarr v{} (Kubernetes {})", env!("CARGO_PKG_VERSION"), server::KUBERNETES_VERSION);
             Ok(ExitCode::SUCCESS)

@@ -39,6 +39,21 @@ impl Paths {
         self.root.join("ready")
     }
 
+    /// What the node remembers of the cluster that it belongs to.
+    pub fn cluster_facts(&self) -> PathBuf {
+        self.root.join("cluster.json")
+    }
+
+    /// Where commands reach the running server.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("knarr.sock")
+    }
+
+    /// What a node was before it joins a cluster, until it has.
+    pub fn before_join(&self) -> PathBuf {
+        self.root.join("before-join")
+    }
+
     /// Where a server in the background logs.
     pub fn log_file(&self) -> PathBuf {
         self.root.join("knarr.log")

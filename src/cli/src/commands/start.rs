@@ -33,7 +33,7 @@ pub fn run(options: &Start) -> Result<ExitCode> {
         .arg(paths.root())
         .arg("--config")
         .arg(&options.location.config)
-        .args(&options.server)
+        .args(without_location(&options.server))
         .env(DETACHED, "1")
         .env("KNARR_CONFIG", &options.location.config)
         .stdin(Stdio::null())
@@ -55,9 +55,35 @@ pub fn run(options: &Start) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Flags of an earlier start without those that say where everything lies, which are given anew.
+pub fn without_location(arguments: &[String]) -> Vec<&String> {
+    let mut kept = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.split_once('=').map_or(argument.as_str(), |(flag, _)| flag) {
+            "--data-dir" | "--config" if argument.contains('=') => {}
+            "--data-dir" | "--config" => _ = rest.next(),
+            _ => kept.push(argument),
+        }
+    }
+    kept
+}
+
 /// The end of the log.
 fn tail(paths: &Paths) -> String {
     let text = std::fs::read_to_string(paths.log_file()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_an_earlier_start_do_not_say_twice_where_everything_lies() {
+        let given =
+            ["--data-dir", "/a", "--node-name", "n", "--config=/b", "--disable-agent"].map(str::to_owned);
+        assert_eq!(without_location(&given), ["--node-name", "n", "--disable-agent"]);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::process;
 use crate::arguments::{Format, Status};
+use crate::cluster::local::{self, Answer, Ask, Member, Role};
 use crate::paths::Paths;
 use addons::engine::{Engine, State};
 use anyhow::Result;
@@ -13,14 +14,15 @@ use tokio::time::Instant;
 
 /// How often readiness is looked at while waiting.
 const PERIOD: Duration = Duration::from_millis(200);
-/// A server that does not answer in this time is told as not running: the command must never hang.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A server that does not answer in this time is told as not running: the command must never hang. It has to answer
+/// within two seconds.
+const PATIENCE: Duration = Duration::from_millis(1700);
 
 /// What there is to tell.
 struct Report {
     ready: bool,
     why: String,
-    address: String,
+    datastore: local::Report,
     addons: Vec<State>,
 }
 
@@ -56,12 +58,14 @@ pub async fn run(options: &Status) -> Result<ExitCode> {
 }
 
 async fn look(paths: &Paths) -> Result<Report> {
-    let mut report = Report { ready: false, why: String::new(), address: String::new(), addons: Vec::new() };
+    let mut report =
+        Report { ready: false, why: String::new(), datastore: local::Report::default(), addons: Vec::new() };
     let (Some(state), Some(_)) = (process::state(paths)?, process::running(paths)?) else {
         report.why = "knarr is not running, try knarr start".to_owned();
         return Ok(report);
     };
-    report.address = format!("{}:{}", state.address, state.port);
+    let status = Ask::Status;
+    let datastore = local::ask(paths, &status, PATIENCE);
     let looked = tokio::time::timeout(PATIENCE, async {
         let client = process::client(paths).await?;
         let addons = Engine::new(client.clone()).list().await?;
@@ -69,7 +73,11 @@ async fn look(paths: &Paths) -> Result<Report> {
             client::Rest::new(client).get::<Node>(&client::ObjectKey::cluster(&state.node_name)).await?;
         anyhow::Ok((addons, node))
     });
-    match looked.await {
+    let (datastore, looked) = tokio::join!(datastore, looked);
+    if let Ok(Answer::Report(datastore)) = datastore {
+        report.datastore = datastore;
+    }
+    match looked {
         Ok(Ok((addons, node))) => {
             report.addons = addons;
             report.ready = !state.agent || node.as_ref().is_some_and(is_ready);
@@ -80,15 +88,33 @@ async fn look(paths: &Paths) -> Result<Report> {
         Ok(Err(error)) => report.why = format!("the API server does not answer as it should: {error:#}"),
         Err(_) => report.why = format!("the API server does not answer within {PATIENCE:?}"),
     }
+    if !report.datastore.members.is_empty() && !report.datastore.quorum {
+        report.ready = false;
+        report.why = no_quorum(&report.datastore);
+    }
     Ok(report)
 }
 
-fn is_ready(node: &Node) -> bool {
+fn no_quorum(datastore: &local::Report) -> String {
+    let voters = || datastore.members.iter().filter(|member| member.role == Role::Voter);
+    let alive = voters().filter(|voter| voter.alive).count();
+    let dead = voters().filter(|voter| !voter.alive).map(|voter| voter.name.as_str());
+    format!(
+        "the datastore has no quorum: {alive} of {} voters answer, {} are needed; start {}",
+        voters().count(),
+        voters().count() / 2 + 1,
+        dead.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Whether a node says that it is Ready.
+pub fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-fn reason(node: Option<&Node>) -> String {
+/// Why it is not.
+pub fn reason(node: Option<&Node>) -> String {
     let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
     let ready = conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
     ready.and_then(|c| c.message.clone()).unwrap_or_else(|| "it has not registered yet".to_owned())
@@ -104,13 +130,12 @@ fn headline(report: &Report) -> String {
 
 fn pretty(report: &Report) -> String {
     let mut text = headline(report);
+    if !report.datastore.members.is_empty() && (report.ready || report.datastore.members.len() > 1) {
+        text.push_str(&nodes(&report.datastore));
+    }
     if !report.ready {
         return text;
     }
-    text.push_str(&format!(
-        "high-availability: no\n  datastore master nodes: {}\n  datastore standby nodes: none\n",
-        report.address
-    ));
     text.push_str("addons:\n");
     for (title, enabled) in [("enabled", true), ("disabled", false)] {
         let rows: Vec<&State> = report.addons.iter().filter(|state| state.enabled == enabled).collect();
@@ -120,6 +145,29 @@ fn pretty(report: &Report) -> String {
         for State { repository, name, description, .. } in rows {
             text.push_str(&format!("{:>3} {name:<20} # ({repository}) {description}\n", ""));
         }
+    }
+    text
+}
+
+/// Who holds the cluster's state. Nodes that do not answer are no help, so they stand apart.
+fn nodes(datastore: &local::Report) -> String {
+    let list = |wanted: &dyn Fn(&Member) -> bool| {
+        let found: Vec<&str> =
+            datastore.members.iter().filter(|member| wanted(member)).map(|m| m.address.as_str()).collect();
+        if found.is_empty() { "none".to_owned() } else { found.join(" ") }
+    };
+    let mut text = format!(
+        "high-availability: {}\n  datastore master nodes: {}\n  datastore standby nodes: {}\n",
+        if datastore.survives_a_loss { "yes" } else { "no" },
+        list(&|member| member.alive && member.role == Role::Voter),
+        list(&|member| member.alive && member.role == Role::Standby),
+    );
+    for member in datastore.members.iter().filter(|member| !member.alive) {
+        let Member { name, address, role, .. } = member;
+        text.push_str(&format!(
+            "  datastore node that does not answer: {address} ({name}, {})\n",
+            role.word()
+        ));
     }
     text
 }
@@ -138,7 +186,11 @@ fn short(report: &Report) -> String {
 fn value(report: &Report) -> Value {
     let mut running = json!({"running": report.ready});
     let mut all = json!({
-        "high-availability": {"enabled": false, "nodes": [{"address": report.address, "role": "voter"}]},
+        "high-availability": {
+            "enabled": report.datastore.survives_a_loss,
+            "quorum": report.datastore.quorum,
+            "nodes": report.datastore.members.iter().map(node).collect::<Vec<_>>(),
+        },
     });
     if let (Some(fields), false) = (running.as_object_mut(), report.why.is_empty()) {
         fields.insert("message".to_owned(), json!(report.why));
@@ -158,6 +210,11 @@ fn value(report: &Report) -> Value {
     all
 }
 
+fn node(member: &Member) -> Value {
+    json!({"name": member.name, "address": member.address, "role": member.role.word(),
+           "alive": member.alive, "leader": member.leader})
+}
+
 fn word(enabled: bool) -> &'static str {
     if enabled { "enabled" } else { "disabled" }
 }
@@ -165,6 +222,48 @@ fn word(enabled: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn datastore(members: &[(&str, Role, bool)]) -> local::Report {
+        let member = |(id, (name, role, alive)): (usize, &(&str, Role, bool))| Member {
+            id: id as u64,
+            name: (*name).to_owned(),
+            address: format!("{name}:19001"),
+            role: *role,
+            alive: *alive,
+            leader: id == 0,
+            caught_up: *alive,
+        };
+        let voters = || members.iter().filter(|(_, role, _)| *role == Role::Voter);
+        let (alive, majority) = (voters().filter(|(.., alive)| *alive).count(), voters().count() / 2 + 1);
+        local::Report {
+            node: 0,
+            members: members.iter().enumerate().map(member).collect(),
+            quorum: alive >= majority,
+            survives_a_loss: alive > majority,
+        }
+    }
+
+    #[test]
+    fn nodes_that_are_dead_are_told_as_dead() {
+        use Role::{Standby, Voter};
+        let all = [("n1", Voter, true), ("n2", Voter, true), ("n3", Voter, true), ("n4", Standby, true)];
+        assert_eq!(
+            nodes(&datastore(&all)),
+            "high-availability: yes\n  datastore master nodes: n1:19001 n2:19001 n3:19001\n  datastore standby \
+             nodes: n4:19001\n"
+        );
+        let without = [("n1", Voter, true), ("n2", Voter, true), ("n3", Voter, false)];
+        assert_eq!(
+            nodes(&datastore(&without)),
+            "high-availability: no\n  datastore master nodes: n1:19001 n2:19001\n  datastore standby nodes: none\n  \
+             datastore node that does not answer: n3:19001 (n3, voter)\n"
+        );
+        let lost = datastore(&[("n1", Voter, true), ("n2", Voter, false), ("n3", Voter, false)]);
+        assert_eq!(
+            no_quorum(&lost),
+            "the datastore has no quorum: 1 of 3 voters answer, 2 are needed; start n2, n3"
+        );
+    }
 
     fn report(ready: bool) -> Report {
         let dns = State {
@@ -177,7 +276,7 @@ mod tests {
         Report {
             ready,
             why: if ready { String::new() } else { "node n is not Ready: x".to_owned() },
-            address: "10.0.0.1:6443".to_owned(),
+            datastore: datastore(&[("n1", Role::Voter, true)]),
             addons: vec![dns],
         }
     }
@@ -186,7 +285,7 @@ mod tests {
     fn the_pretty_form_is_what_people_know() {
         assert_eq!(
             pretty(&report(true)),
-            "knarr is running\nhigh-availability: no\n  datastore master nodes: 10.0.0.1:6443\n  datastore standby \
+            "knarr is running\nhigh-availability: no\n  datastore master nodes: n1:19001\n  datastore standby \
              nodes: none\naddons:\n  enabled:\n    dns                  # (core) Cluster DNS\n"
         );
         assert_eq!(pretty(&report(false)), "knarr is not running. node n is not Ready: x\n");
@@ -197,6 +296,7 @@ mod tests {
         let value = value(&report(true));
         assert_eq!(value["knarr"]["running"], true);
         assert_eq!(value["addons"][0]["status"], "enabled");
+        assert_eq!(value["high-availability"]["nodes"][0]["role"], "voter");
         assert_eq!(short(&report(true)), "knarr is running\naddons:\ncore/dns: enabled\n");
     }
 }

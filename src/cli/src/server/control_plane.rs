@@ -1,7 +1,10 @@
 //! Datastore, API server, controllers, scheduler and add-ons.
 
 use super::addresses;
+use super::join::Joining;
+use super::nodes::Nodes;
 use super::settings::{self, Settings};
+use super::term;
 use crate::commands::config::server_url;
 use crate::paths::Paths;
 use addons::engine::Engine;
@@ -27,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 /// Wait between attempts to bring the add-ons up to date.
 const ADDONS_RETRY: Duration = Duration::from_secs(5);
 
+/// How long saying goodbye may take: without a quorum nobody hears it.
+const WITHDRAW: Duration = Duration::from_secs(1);
+
 /// A running control plane.
 pub struct ControlPlane {
     api: ApiServer,
@@ -35,14 +41,20 @@ pub struct ControlPlane {
     /// Informers of this process's controllers and scheduler.
     pub informers: SharedInformers,
     store: Arc<Datastore>,
+    nodes: Arc<Nodes>,
     /// Ends with the server; controllers go first, the API server after them.
     tasks: JoinSet<()>,
     serving: JoinSet<()>,
     stop_serving: CancellationToken,
 }
 
-/// Starts everything; returns when the API answers.
-pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken) -> Result<ControlPlane> {
+/// Starts everything; returns when the API answers, or with nothing when it was stopped before.
+pub async fn start(
+    settings: &Settings,
+    paths: &Paths,
+    nodes: &Arc<Nodes>,
+    stop: &CancellationToken,
+) -> Result<Option<ControlPlane>> {
     let listener = listen(settings).await?;
     let now = Timestamp::now();
     let directory = paths.pki();
@@ -51,12 +63,19 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
     let options = Options {
         extractor: Arc::new(FieldExtractor::built_in()),
         sealer: encryption.clone().map(|encryption| encryption as _),
+        cluster: Some(nodes.options()),
         ..Options::default()
     };
     let store = Datastore::open(paths.root().join("datastore"), options)
         .await
         .context("cannot open the datastore")?;
     let pki = Arc::new(pki.await??);
+    nodes.set_pki(&pki);
+    nodes.set_store(&store);
+    if !nodes.wait_for_majority(stop).await? {
+        store.shutdown().await;
+        return Ok(None);
+    }
     let kubelet_client =
         pki.leaf(&LeafRequest::client(Component::ApiServerKubeletClient, &settings.node_name), now)?;
     let authority = pki.cluster_ca().bundle()?;
@@ -69,6 +88,7 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
         advertise_address: settings.address,
         https_port: settings.port,
         hostname: settings.node_name.clone(),
+        open_paths: Some(Arc::new(Joining(Arc::clone(nodes)))),
         client_authorities: authority.clone(),
         serving_authorities: authority.clone(),
         request_header: Some(RequestHeaderConfig::new(pki.front_proxy_ca().bundle()?, front_proxy_name)),
@@ -84,6 +104,7 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
     let mut clients = config.client_authorities.clone();
     clients.extend(config.request_header.iter().flat_map(|header| header.authorities.clone()));
     let api = ApiServer::new(config).await.context("cannot start the API server")?;
+    nodes.set_client(client::in_process(api.in_process(UserInfo::admin()), "knarr"));
 
     let serving = serving_certificate(settings, pki.clone(), now)?;
     let tls = server_config(serving.resolver(), &ClientAuth::Request(clients), &ALPN_HTTP)?;
@@ -110,9 +131,10 @@ pub async fn start(settings: &Settings, paths: &Paths, stop: &CancellationToken)
             until.run_until_cancelled(Encryption::watch(encryption)).await;
         });
     }
-    spawn_controllers(&mut tasks, settings, &api, &pki, &informers, stop);
-    tasks.spawn(addons(settings.clone(), api.clone(), stop.clone()));
-    Ok(ControlPlane { api, pki, informers, store, tasks, serving: serving_tasks, stop_serving })
+    tasks.spawn(act(settings, &api, &pki, &informers, nodes, stop));
+    tasks.spawn(Arc::clone(nodes).look_after(stop.clone()));
+    let nodes = Arc::clone(nodes);
+    Ok(Some(ControlPlane { api, pki, informers, store, nodes, tasks, serving: serving_tasks, stop_serving }))
 }
 
 impl ControlPlane {
@@ -123,6 +145,14 @@ impl ControlPlane {
 
     /// Waits until everything has ended: first those who use the API, then the API, then the datastore.
     pub async fn end(mut self) {
+        // Others go on writing at once, whatever takes its time here.
+        if *self.nodes.clustered().borrow() {
+            let withdrawn = tokio::time::timeout(WITHDRAW, self.api.withdraw()).await;
+            if !matches!(withdrawn, Ok(Ok(()))) {
+                tracing::info!("clients find out by themselves that this server has ended");
+            }
+        }
+        self.nodes.hand_over().await;
         while self.tasks.join_next().await.is_some() {}
         self.informers.shutdown();
         self.stop_serving.cancel();
@@ -229,21 +259,21 @@ fn write_private(path: &Path, text: &str, mode: u32) -> Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn spawn_controllers(
-    tasks: &mut JoinSet<()>,
+/// Runs controllers, scheduler and add-on engine while this node is the one to act.
+fn act(
     settings: &Settings,
     api: &ApiServer,
     pki: &Arc<Pki>,
     informers: &SharedInformers,
+    nodes: &Nodes,
     stop: &CancellationToken,
-) {
+) -> impl Future<Output = ()> + use<> {
     let as_user = |name: &str, component: &str| {
         client::in_process(api.in_process(UserInfo::new(name, &["system:authenticated"])), component)
     };
     let controllers = controllers::Config {
         client: as_user("system:kube-controller-manager", "kube-controller-manager"),
         informers: informers.clone(),
-        // One control-plane node is its own leader; joining nodes bring the election with them.
         identity: None,
         cluster_cidrs: vec![settings.cluster_cidr],
         service_cidrs: vec![settings.service_cidr],
@@ -254,19 +284,37 @@ fn spawn_controllers(
             .any_version("storagemigration.k8s.io", "storageversionmigrations")
             .is_some(),
     };
-    let until = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = controllers::run(controllers, until).await {
-            tracing::error!("the controllers ended: {error}");
-        }
-    });
     let scheduler = scheduler::Config {
         client: as_user("system:kube-scheduler", "kube-scheduler"),
         informers: informers.clone(),
         identity: settings.node_name.clone(),
         leader_elect: false,
     };
-    tasks.spawn(scheduler::run(scheduler, stop.clone()));
+    let admin = client::in_process(api.in_process(UserInfo::admin()), "knarr");
+    let election = term::election(admin, &settings.node_name);
+    let (clustered, stop) = (nodes.clustered(), stop.clone());
+    let (settings, api) = (settings.clone(), api.clone());
+    async move {
+        let work = |until: CancellationToken| {
+            let (controllers, scheduler) = (controllers.clone(), scheduler.clone());
+            let addons = addons(settings.clone(), api.clone(), until.clone());
+            async move {
+                let controllers = async {
+                    if let Err(error) = controllers::run(controllers, until.clone()).await {
+                        tracing::error!("the controllers ended: {error}");
+                    }
+                };
+                tokio::join!(
+                    controllers,
+                    scheduler::run(scheduler, until.clone()),
+                    until.run_until_cancelled(addons)
+                );
+                // Parts that end by themselves do not end the term.
+                until.cancelled().await;
+            }
+        };
+        term::run(clustered, &election, &stop, work).await;
+    }
 }
 
 /// Brings the add-ons up to date; tries again until it succeeds.

@@ -12,25 +12,35 @@
 //! | [`api_server`] | the flags of the API server |
 //! | [`control_plane`] | datastore, API server, controllers, scheduler, add-ons |
 //! | [`agent`] | containerd, kubelet, proxy |
+//! | [`nodes`] | this node among the others: members, and how their datastores reach each other |
+//! | [`join`] | nodes that join |
+//! | [`term`] | which node's controllers and scheduler act |
 //! | [`network`] | the pod network of the node |
 
-mod addresses;
+pub mod addresses;
 pub mod agent;
 pub mod api_server;
 mod audit_webhook;
 mod control_plane;
+pub mod join;
 mod network;
-mod settings;
+mod nodes;
+pub mod settings;
+mod term;
 
 use crate::arguments::Server;
+use crate::cluster::local::{self, Answer, Ask};
 use crate::commands::process;
 use crate::commands::start::DETACHED;
 use crate::logging;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
+use nodes::Nodes;
 use settings::Settings;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The Kubernetes whose behaviour this one has.
@@ -71,7 +81,11 @@ async fn run(settings: Settings, paths: &Paths) -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     remove_ready(paths);
 
-    let control_plane = control_plane::start(&settings, paths, &stop).await?;
+    let nodes = Nodes::new(&settings, paths);
+    let commands = answer_commands(&nodes, paths)?;
+    let Some(control_plane) = control_plane::start(&settings, paths, &nodes, &stop).await? else {
+        return Ok(());
+    };
     process::write_state(paths, &settings.state())?;
     std::fs::write(paths.ready_file(), "")?;
     tracing::info!(port = settings.port, node = settings.node_name, "the API server is ready");
@@ -88,6 +102,7 @@ async fn run(settings: Settings, paths: &Paths) -> Result<()> {
     };
     remove_ready(paths);
     stop.cancel();
+    commands.abort();
     let drained = tokio::time::timeout(DRAIN, async {
         if settings.agent && !agent_ended.is_finished() {
             let _ = agent_ended.await;
@@ -99,6 +114,24 @@ async fn run(settings: Settings, paths: &Paths) -> Result<()> {
     }
     tracing::info!("ended");
     outcome
+}
+
+/// Answers the commands of this node.
+fn answer_commands(nodes: &Arc<Nodes>, paths: &Paths) -> Result<AbortHandle> {
+    let listener = local::listen(paths)?;
+    let nodes = Arc::clone(nodes);
+    let answerer: local::Answerer = Arc::new(move |ask| {
+        let nodes = Arc::clone(&nodes);
+        Box::pin(async move {
+            let done = match ask {
+                Ask::Status => return Answer::Report(nodes.report().await),
+                Ask::Leave => nodes.leave().await,
+                Ask::Remove { name, force } => nodes.remove(&name, force).await,
+            };
+            done.map_or_else(|error| Answer::Refused(format!("{error:#}")), |()| Answer::Done)
+        })
+    });
+    Ok(tokio::spawn(local::serve(listener, answerer)).abort_handle())
 }
 
 fn remove_ready(paths: &Paths) {

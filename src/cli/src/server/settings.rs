@@ -3,10 +3,14 @@
 use super::addresses;
 use super::api_server::ApiServerFlags;
 use crate::arguments::{Network, Server};
+use crate::cluster::facts::Facts;
+use crate::cluster::protocol::Common;
 use crate::commands::process::State;
+use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apimachinery::validation;
 use apiserver::audit::LogOptions;
+use datastore::raft::Ticket;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -73,6 +77,12 @@ pub struct Settings {
     pub own_network: bool,
     /// Port of the kubelet.
     pub kubelet_port: u16,
+    /// Port of the datastore, for other nodes.
+    pub datastore_port: u16,
+    /// What fails together with the node.
+    pub failure_domain: String,
+    /// Its place in the cluster that it has joined.
+    pub ticket: Option<Ticket>,
     /// Flags of the API server.
     pub api_server: ApiServerFlags,
     /// The flags as they were, for a restart by `knarr reset`.
@@ -114,20 +124,35 @@ impl Settings {
                 bail!("{flag} {cidr} is too small: /{longest} at least");
             }
         }
-        let (pods, services) = (options.cluster_cidr.trunc(), options.service_cidr.trunc());
+        let data_dir = std::path::absolute(&options.location.data_dir)?;
+        let facts = Facts::load(&Paths::new(&data_dir))?;
+        let common = match &facts {
+            Some(facts) => facts.common.clone(),
+            None => {
+                let range = range(&options.service_node_port_range)?;
+                Common {
+                    cluster_cidr: options.cluster_cidr.trunc(),
+                    service_cidr: options.service_cidr.trunc(),
+                    node_ports: range.into_inner(),
+                    cluster_dns: options.cluster_dns,
+                    cluster_domain: options.cluster_domain.trim_end_matches('.').to_lowercase(),
+                }
+            }
+        };
+        let (pods, services) = (common.cluster_cidr, common.service_cidr);
         if pods.contains(&services) || services.contains(&pods) {
             bail!("--cluster-cidr {pods} and --service-cidr {services} overlap; give networks of their own");
         }
-        if !services.contains(&options.cluster_dns) {
+        if !services.contains(&common.cluster_dns) {
             bail!(
                 "--cluster-dns {} is not in --service-cidr {services}; give an address in it",
-                options.cluster_dns
+                common.cluster_dns
             );
         }
         let (san_addresses, san_names): (Vec<_>, Vec<_>) =
             options.tls_san.iter().partition(|san| san.parse::<IpAddr>().is_ok());
         Ok(Self {
-            data_dir: std::path::absolute(&options.location.data_dir)?,
+            data_dir,
             node_labels: labels(&options.node_label)?,
             node_name,
             node_ips: options.node_ip.clone(),
@@ -138,9 +163,9 @@ impl Settings {
             san_addresses: san_addresses.into_iter().filter_map(|san| san.parse().ok()).collect(),
             cluster_cidr: pods,
             service_cidr: services,
-            node_ports: range(&options.service_node_port_range)?,
-            cluster_dns: options.cluster_dns,
-            cluster_domain: options.cluster_domain.trim_end_matches('.').to_lowercase(),
+            node_ports: common.node_ports.0..=common.node_ports.1,
+            cluster_dns: common.cluster_dns,
+            cluster_domain: common.cluster_domain,
             kubeconfig: match &options.write_kubeconfig {
                 Some(path) => Some((path.clone(), mode(&options.write_kubeconfig_mode)?)),
                 None => None,
@@ -165,6 +190,9 @@ impl Settings {
             registries: options.private_registry.clone(),
             own_network: options.network == Network::Knarr,
             kubelet_port: options.kubelet_port,
+            datastore_port: options.datastore_port,
+            failure_domain: options.failure_domain.clone(),
+            ticket: facts.and_then(|facts| facts.ticket),
             api_server: options.api_server.with(&options.kube_apiserver_arg)?,
             arguments: std::env::args().skip(2).collect(),
         })
@@ -173,6 +201,17 @@ impl Settings {
     /// The first address of the Service network: the API server's own Service.
     pub fn first_service_address(&self) -> IpAddr {
         self.service_cidr.hosts().next().unwrap_or(self.service_cidr.addr())
+    }
+
+    /// What all nodes of its cluster have in common.
+    pub fn common(&self) -> Common {
+        Common {
+            cluster_cidr: self.cluster_cidr,
+            service_cidr: self.service_cidr,
+            node_ports: (*self.node_ports.start(), *self.node_ports.end()),
+            cluster_dns: self.cluster_dns,
+            cluster_domain: self.cluster_domain.clone(),
+        }
     }
 
     /// What other commands need to know.

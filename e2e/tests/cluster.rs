@@ -1,0 +1,228 @@
+//! Several machines: joining, losing nodes, leaving, and what is refused. Control planes alone, so no containerd.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::network::Network;
+use e2e::node::{Node, PATIENCE};
+use e2e::wait;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+struct Cluster {
+    nodes: Vec<Node>,
+    // After the nodes: their machines hang on it.
+    network: Network,
+}
+
+impl Cluster {
+    /// Nodes that are alone, each with an object of its own.
+    fn of_strangers(name: &str, count: usize) -> Result<Self> {
+        let network = Network::new(name)?;
+        let mut nodes = Vec::new();
+        for n in 1..=count {
+            let machine = network.machine(&format!("{name}{n}"), &format!("10.78.0.{n}"))?;
+            let mut node = Node::control_plane_on(machine, &format!("node-{n}"))?;
+            node.launch()?;
+            nodes.push(node);
+        }
+        for (n, node) in nodes.iter_mut().enumerate() {
+            node.wait_readyz()?;
+            node.kubectl(&format!("create configmap own-{}", n + 1))?;
+        }
+        Ok(Self { nodes, network })
+    }
+
+    fn of_three(name: &str) -> Result<Self> {
+        let cluster = Self::of_strangers(name, 3)?;
+        for n in 1..3 {
+            cluster.join(n)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Joins a node to the first, and says how long it took.
+    fn join(&self, n: usize) -> Result<Duration> {
+        let line = self.nodes[0].run("add-node --format short")?;
+        let line = line.lines().next().context("no line")?.strip_prefix("knarr ").context("a command")?;
+        let begin = Instant::now();
+        let told = self.nodes[n].run(line)?;
+        ensure!(told.contains("Successfully joined the cluster."), "{told}");
+        eprintln!("node-{} joined within {:?}", n + 1, begin.elapsed());
+        Ok(begin.elapsed())
+    }
+
+    /// Which nodes vote and answer, and which one leads, as a node says.
+    fn status(&self, n: usize) -> Result<Value> {
+        let output = self.nodes[n].knarr().args(["status", "--format", "json"]).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Waits until a node says that so many voters are alive, and whether a loss is survived.
+    fn voters(&self, n: usize, count: usize, survives: bool) -> Result<()> {
+        wait::until("voters", PATIENCE, || {
+            let status = self.status(n)?;
+            let ha = &status["high-availability"];
+            let alive = ha["nodes"].as_array().into_iter().flatten();
+            let alive = alive.filter(|node| node["alive"] == true && node["role"] == "voter").count();
+            if (alive, &ha["enabled"]) == (count, &Value::Bool(survives)) {
+                Ok(())
+            } else {
+                bail!("{status}")
+            }
+        })
+    }
+
+    /// Which node's controllers act.
+    fn acting(&self, n: usize) -> Result<usize> {
+        let lease = self.nodes[n].get("lease -n kube-system knarr-control-plane")?;
+        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+        let name = holder.split('_').next().unwrap_or_default();
+        Ok(name.rsplit('-').next().context("a number")?.parse::<usize>().context(holder.to_owned())? - 1)
+    }
+
+    /// Waits until the Service of the API has so many servers behind it.
+    fn servers(&self, n: usize, count: usize) -> Result<()> {
+        wait::until("API servers behind the Service", PATIENCE, || {
+            let slice = self.nodes[n].get("endpointslice kubernetes")?;
+            if slice["endpoints"].as_array().map(Vec::len) == Some(count) { Ok(()) } else { bail!("{slice}") }
+        })
+    }
+
+    fn leader(&self, n: usize) -> Result<usize> {
+        wait::until("a leader", PATIENCE, || {
+            let status = self.status(n)?;
+            let nodes = status["high-availability"]["nodes"].as_array().cloned().unwrap_or_default();
+            let leader = nodes.iter().find(|node| node["leader"] == true).context("none")?;
+            let name = leader["name"].as_str().context("a name")?;
+            Ok(name.rsplit('-').next().context("a number")?.parse::<usize>()? - 1)
+        })
+    }
+}
+
+fn has(node: &Node, name: &str) -> bool {
+    node.kubectl(&format!("get configmap {name}")).is_ok()
+}
+
+#[test]
+fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
+    let mut cluster = Cluster::of_three("trio")?;
+    cluster.voters(2, 3, true)?;
+    cluster.servers(0, 3)?;
+    for node in &cluster.nodes {
+        ensure!(
+            has(node, "own-1") && !has(node, "own-2") && !has(node, "own-3"),
+            "all have the first's state"
+        );
+    }
+    // Written through whom it may be, and read everywhere at once.
+    for n in 0..3 {
+        cluster.nodes[n].kubectl(&format!("create configmap from-{n}"))?;
+        ensure!(cluster.nodes.iter().all(|node| has(node, &format!("from-{n}"))), "from-{n}");
+    }
+
+    let leader = cluster.leader(0)?;
+    let other = (leader + 1) % 3;
+    let begin = Instant::now();
+    cluster.nodes[leader].kill_any()?;
+    cluster.nodes[other].kubectl("create configmap after-the-death")?;
+    eprintln!("written {:?} after the leader's death", begin.elapsed());
+    cluster.voters(other, 2, false)?;
+    let pretty = cluster.nodes[other].run("status")?;
+    ensure!(pretty.contains("high-availability: no"), "{pretty}");
+    ensure!(pretty.contains(&format!("10.78.0.{}:19001 (node-{0}, voter)", leader + 1)), "{pretty}");
+    cluster.nodes[leader].run("start")?;
+    cluster.voters(other, 3, true)?;
+    ensure!(has(&cluster.nodes[leader], "after-the-death"), "it has caught up");
+
+    // Whoever runs the controllers is followed, too.
+    let acting = cluster.acting(other)?;
+    let other = (acting + 1) % 3;
+    let begin = Instant::now();
+    cluster.nodes[acting].kill_any()?;
+    cluster.nodes[other].kubectl("create deployment later --image=x")?;
+    wait::until("a controller to act", PATIENCE, || {
+        let sets = cluster.nodes[other].kubectl("get replicasets -l app=later -o name")?;
+        if sets.is_empty() { bail!("no ReplicaSet") } else { Ok(()) }
+    })?;
+    eprintln!("a controller has acted {:?} after the death of its predecessor", begin.elapsed());
+    ensure!(cluster.acting(other)? != acting, "another one acts");
+    // The dead server is no endpoint any more, and is one again when it is back.
+    cluster.servers(other, 2)?;
+    cluster.nodes[acting].run("start")?;
+    cluster.servers(other, 3)?;
+    cluster.voters(other, 3, true)?;
+
+    let leaver = 2;
+    cluster.nodes[leaver].run("leave")?;
+    ensure!(!has(&cluster.nodes[leaver], "own-1"), "it is alone, and empty");
+    let status = cluster.status(0)?;
+    ensure!(status["high-availability"]["nodes"].as_array().map(Vec::len) == Some(2), "{status}");
+    let told = cluster.nodes[leaver].run_fails("leave")?;
+    ensure!(told.contains("alone"), "{told}");
+    cluster.nodes[0].kubectl("create configmap without-the-leaver")?;
+    cluster.join(leaver)?;
+    cluster.voters(leaver, 3, true)?;
+    ensure!(has(&cluster.nodes[leaver], "without-the-leaver"), "it is back");
+
+    // Without a majority nothing is written, and status says so at once.
+    cluster.nodes[1].kill_any()?;
+    cluster.nodes[2].kill_any()?;
+    let begin = Instant::now();
+    let output = cluster.nodes[0].knarr().arg("status").output()?;
+    let (took, told) = (begin.elapsed(), String::from_utf8_lossy(&output.stdout).into_owned());
+    ensure!(!output.status.success() && told.contains("no quorum: 1 of 3 voters answer"), "{told}");
+    ensure!(took < Duration::from_secs(2), "{took:?}");
+    cluster.nodes[1].run("start")?;
+    cluster.nodes[0].kubectl("create configmap again")?;
+    let told = cluster.nodes[0].run_fails("remove-node node-2")?;
+    ensure!(told.contains("knarr leave"), "{told}");
+    cluster.nodes[0].run("remove-node node-3")?;
+    let status = cluster.status(1)?;
+    ensure!(status["high-availability"]["nodes"].as_array().map(Vec::len) == Some(2), "{status}");
+    drop(cluster.network);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_join_is_told_why_and_stays_what_it_was() -> Result<()> {
+    let cluster = Cluster::of_strangers("door", 2)?;
+    let (first, second) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let line = first.run("add-node --format token-check")?;
+    let (token, check) = line.trim().split_once('/').context("TOKEN/CHECK")?;
+    let place = "10.78.0.1:6443";
+    let zeros = "0".repeat(32);
+    for (target, told) in [
+        (format!("{place}/{token}"), "the CHECK behind the token is missing"),
+        (format!("{place}/{token}/{zeros}"), "not the cluster that the CHECK speaks of"),
+        (format!("{place}/{zeros}/{check}"), "the token is not known"),
+        (format!("10.78.0.1:7/{token}/{check}"), "is the cluster running"),
+        (format!("{place}/{token}/{check} -- --node-name node-1"), "has a node named node-1 already"),
+        (format!("{place}/{token}/{check} -- --node-name node-2 --datastore-port 6443"), "cannot listen on"),
+    ] {
+        let error = second.run_fails(&format!("join {target}"))?;
+        ensure!(error.contains(told), "{target}: {error}");
+        ensure!(has(second, "own-2"), "{target}");
+    }
+    first.run(&format!("token revoke {token}"))?;
+    let error = second.run_fails(&format!("join {place}/{token}/{check}"))?;
+    ensure!(error.contains("not known"), "{error}");
+    let short = first.run("add-node --token-ttl 1 --format short")?;
+    let short =
+        short.lines().next().context("a line")?.strip_prefix("knarr ").context("a command")?.to_owned();
+    wait::until("the token to expire", PATIENCE, || {
+        let listed = first.run("token list")?;
+        if listed.contains("expired") { Ok(()) } else { bail!("{listed}") }
+    })?;
+    let error = second.run_fails(&short)?;
+    ensure!(error.contains("has expired"), "{error}");
+    ensure!(has(second, "own-2"), "the second node is what it was");
+    // Nothing of all that has made a cluster of the first node.
+    let status = cluster.status(0)?;
+    ensure!(status["high-availability"]["nodes"].as_array().map(Vec::len) == Some(1), "{status}");
+    cluster.join(1)?;
+    ensure!(has(second, "own-1") && !has(second, "own-2"), "and joins in the end");
+    let error = second.run_fails(&format!("join {place}/{zeros}/{check}"))?;
+    ensure!(error.contains("knarr leave"), "{error}");
+    Ok(())
+}
