@@ -356,7 +356,7 @@ impl ApiServerFlags {
             Some(path) => Some(self.authorization_webhook(std::path::absolute(path)?)),
         };
         let mut modes = AuthorizationConfiguration::from_modes(&self.authorization_mode, webhook);
-        modes.abac_policy.clone_from(&self.authorization_policy_file);
+        modes.abac_policy = self.authorization_policy_file.as_ref().map(std::path::absolute).transpose()?;
         config.authorization = AuthorizationOptions::Given(modes);
         Ok(())
     }
