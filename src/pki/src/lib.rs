@@ -19,6 +19,7 @@
 //! | `profile` | what is issued, from `certs/` |
 //! | `authority` | a certificate authority and signing |
 //! | `leaf` | a certificate with its key |
+//! | `draft` | a key, and the request to have it certified |
 //! | `request`, `request_make` | certificate signing requests, signing what they ask for, making them |
 //! | `service_account` | the token signing key pair |
 //! | `serving` | serving certificates that follow the node's addresses |
@@ -29,6 +30,7 @@
 //! | `error` | what can go wrong |
 
 mod authority;
+mod draft;
 mod error;
 mod files;
 mod kubeconfig;
@@ -43,6 +45,7 @@ mod store;
 pub mod tls;
 
 pub use authority::Authority;
+pub use draft::Draft;
 pub use error::PkiError;
 pub use files::write_private;
 pub use kubeconfig::kubeconfig;

@@ -19,7 +19,7 @@ use crate::store::{LeafRequest, Pki};
 /// Shows one certificate, to clients or to servers, that can be swapped while connections are open: those keep the
 /// old one, new handshakes see the new one.
 pub struct ServingCertResolver {
-    current: RwLock<Arc<CertifiedKey>>,
+    current: RwLock<Option<Arc<CertifiedKey>>>,
 }
 
 impl ServingCertResolver {
@@ -28,7 +28,12 @@ impl ServingCertResolver {
     /// # Errors
     /// [`PkiError::Tls`] when rustls cannot use its key.
     pub fn new(leaf: &Leaf) -> Result<Self, PkiError> {
-        Ok(Self { current: RwLock::new(leaf.certified_key()?) })
+        Ok(Self { current: RwLock::new(Some(leaf.certified_key()?)) })
+    }
+
+    /// Has none yet: servers refuse handshakes, clients show nothing.
+    pub fn empty() -> Self {
+        Self { current: RwLock::new(None) }
     }
 
     /// Serves this certificate from now on.
@@ -37,14 +42,14 @@ impl ServingCertResolver {
     /// [`PkiError::Tls`] when rustls cannot use its key; the old one stays.
     pub fn swap(&self, leaf: &Leaf) -> Result<(), PkiError> {
         let new = leaf.certified_key()?;
-        *self.current.write() = new;
+        *self.current.write() = Some(new);
         Ok(())
     }
 }
 
 impl ResolvesServerCert for ServingCertResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read()))
+        self.current.read().clone()
     }
 }
 
@@ -54,11 +59,11 @@ impl ResolvesClientCert for ServingCertResolver {
         _root_hint_subjects: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read()))
+        self.current.read().clone()
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.current.read().is_some()
     }
 }
 

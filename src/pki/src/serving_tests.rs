@@ -9,7 +9,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn served(certificate: &ServingCertificate) -> Vec<IpAddr> {
-    let key = Arc::clone(&certificate.resolver.current.read());
+    let key = certificate.resolver.current.read().clone().unwrap();
     crate::leaf::Facts::of(&key.cert[0]).unwrap().addresses
 }
 
