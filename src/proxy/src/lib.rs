@@ -1,9 +1,10 @@
-//! The service proxy: Services and their endpoints as nftables rules on every node.
+//! The service proxy: Services and their endpoints, and NetworkPolicies, as nftables rules on every node.
 //!
 //! - Purpose: ClusterIP, NodePort, externalIPs and load balancer addresses, session affinity, internal and
 //!   external traffic policies, terminating endpoints (KEP-1669), in the manner of kube-proxy's nftables mode
 //!   (KEP-3866).
-//! - Not here: the pod network (crate `cni`), DNS, NetworkPolicy.
+//! - [`policy`]: NetworkPolicies, in a table of their own.
+//! - Not here: the pod network (crate `cni`), DNS.
 //! - Upstream counterpart: `k8s.io/kubernetes/pkg/proxy` with `pkg/proxy/nftables`.
 //!
 //! ```text
@@ -29,11 +30,13 @@
 //! | `nftables` | rules as text, the shadow of the kernel's table, `nft` |
 //! | `conntrack` | forgetting UDP flows that lead nowhere |
 //! | `proxier` | the loop |
+//! | [`policy`] | NetworkPolicies |
 
 mod conntrack;
 mod endpoints;
 mod endpoints_change_tracker;
 mod nftables;
+pub mod policy;
 mod proxier;
 mod service;
 mod service_change_tracker;

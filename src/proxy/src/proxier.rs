@@ -4,6 +4,7 @@ use crate::conntrack::{self, Flows, Stale};
 use crate::endpoints::reachable;
 use crate::endpoints_change_tracker::EndpointsChangeTracker;
 use crate::nftables::{self, Family, NftError, Rendered, ShadowTable, render};
+use crate::policy;
 use crate::service::ServicePortName;
 use crate::service_change_tracker::ServiceChangeTracker;
 use client::{ObjectKey, SharedInformers};
@@ -19,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether our table is still there: `nft flush ruleset`, as in a reload of
 /// `/etc/nftables.conf`, takes it away. kube-proxy looks as often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long unused chains stay: long enough that a burst of changes is not doubled by their deletion.
-const GARBAGE_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const GARBAGE_AFTER: Duration = Duration::from_secs(1);
 
 /// Waits between attempts when the kernel refuses.
-const RETRY_FROM: Duration = Duration::from_millis(500);
-const RETRY_TO: Duration = Duration::from_secs(30);
+pub(crate) const RETRY_FROM: Duration = Duration::from_millis(500);
+pub(crate) const RETRY_TO: Duration = Duration::from_secs(30);
 
 /// What the proxy has to know.
 #[derive(Clone)]
@@ -45,7 +46,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The informers have ended before the proxy was told to.
-    #[error("the watch of Services and EndpointSlices has ended")]
+    #[error("a watch has ended")]
     WatchEnded,
     /// The rules could not be removed.
     #[error("cannot remove the service proxy's rules")]
@@ -73,7 +74,7 @@ pub async fn cleanup() -> Result<(), ProxyError> {
     for family in Family::ALL {
         // Adding it first makes deleting it valid where it does not exist.
         let table = family.table();
-        let script = format!("add table {table}\ndelete table {table}\n");
+        let script = format!("add table {table}\ndelete table {table}\n{}", policy::remove(family));
         nftables::apply(&script).await.map_err(ProxyError::Cleanup)?;
     }
     Ok(())

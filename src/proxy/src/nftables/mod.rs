@@ -12,6 +12,6 @@ mod tests;
 
 pub(crate) use family::Family;
 pub use nft::NftError;
-pub(crate) use nft::{apply, table_exists};
+pub(crate) use nft::{apply, chain_exists, table_exists};
 pub(crate) use render::{Rendered, render};
 pub(crate) use shadow_table::ShadowTable;

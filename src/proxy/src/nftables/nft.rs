@@ -30,10 +30,14 @@ pub(crate) async fn apply(script: &str) -> Result<(), NftError> {
 
 /// Whether our table is there.
 pub(crate) async fn table_exists(family: Family) -> bool {
-    let table = family.table();
+    chain_exists(&family.table(), "services").await
+}
+
+/// Whether a chain of a table (family and name) is there.
+pub(crate) async fn chain_exists(table: &str, chain: &str) -> bool {
     let mut arguments = vec!["list", "chain"];
     arguments.extend(table.split(' '));
-    arguments.push("services");
+    arguments.push(chain);
     run(&arguments, "").await.is_ok()
 }
 
