@@ -62,3 +62,4 @@ mod validating_admission_policy_status;
 mod volume_protection;
 
 pub use manager::{Config, ControllersError, run};
+pub use node_ipam::NODE_PREFIX_V4;

@@ -23,6 +23,8 @@ pub struct Config {
     pub identity: Option<String>,
     /// Networks that pod addresses come from, one of each family at most; empty leaves nodes without pod CIDR.
     pub cluster_cidrs: Vec<IpNet>,
+    /// Prefix of the part of an IPv4 cluster network that each node gets.
+    pub node_cidr_mask_size: u8,
     /// Networks that service addresses come from; pods never get addresses in them.
     pub service_cidrs: Vec<IpNet>,
     /// Signs what CertificateSigningRequests of `kubernetes.io` signers ask for; `None` leaves them unsigned.
@@ -46,7 +48,8 @@ pub enum ControllersError {
 /// # Errors
 /// When the configuration cannot work. Failures at run time are retried for ever.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ControllersError> {
-    crate::node_ipam::check_networks(&config.cluster_cidrs).map_err(ControllersError::Config)?;
+    crate::node_ipam::check_networks(&config.cluster_cidrs, config.node_cidr_mask_size)
+        .map_err(ControllersError::Config)?;
     if config.root_ca_pem.is_empty() {
         return Err(ControllersError::Config("the root CA is empty".into()));
     }

@@ -20,8 +20,8 @@ use crate::{
 };
 
 const NAME: &str = "cidrAllocator";
-/// Prefix of a node's IPv4 range: 254 addresses for at most 110 pods (upstream's default).
-const NODE_PREFIX_V4: u8 = 24;
+/// Prefix of a node's IPv4 range unless another is asked for: 254 addresses for at most 110 pods (upstream's default).
+pub const NODE_PREFIX_V4: u8 = 24;
 /// Prefix of a node's IPv6 range (upstream's default).
 const NODE_PREFIX_V6: u8 = 64;
 
@@ -32,6 +32,7 @@ pub struct NodeIpam {
     recorder: EventRecorder,
     networks: Vec<IpNet>,
     reserved: Vec<IpNet>,
+    prefix_v4: u8,
     // Given to nodes (by uid) whose new state the cache does not show yet.
     assumed: Mutex<HashMap<String, Vec<IpNet>>>,
 }
@@ -45,6 +46,7 @@ impl NodeIpam {
             recorder: context.recorder(NAME),
             networks: config.cluster_cidrs.clone(),
             reserved: config.service_cidrs.clone(),
+            prefix_v4: config.node_cidr_mask_size,
             assumed: Mutex::default(),
         }
     }
@@ -54,12 +56,12 @@ impl NodeIpam {
 ///
 /// # Errors
 /// What is wrong, for people.
-pub fn check_networks(networks: &[IpNet]) -> Result<(), String> {
+pub fn check_networks(networks: &[IpNet], prefix_v4: u8) -> Result<(), String> {
     for network in networks {
-        if network.prefix_len() > node_prefix(network) {
+        let prefix = node_prefix(network, prefix_v4);
+        if network.prefix_len() > prefix || prefix > network.max_prefix_len() {
             return Err(format!(
-                "cluster network {network} is smaller than a /{} range",
-                node_prefix(network)
+                "a range of /{prefix} for each node does not fit into the cluster network {network}"
             ));
         }
     }
@@ -70,9 +72,9 @@ pub fn check_networks(networks: &[IpNet]) -> Result<(), String> {
     Ok(())
 }
 
-fn node_prefix(network: &IpNet) -> u8 {
+fn node_prefix(network: &IpNet, v4: u8) -> u8 {
     match network {
-        IpNet::V4(_) => NODE_PREFIX_V4,
+        IpNet::V4(_) => v4,
         IpNet::V6(_) => NODE_PREFIX_V6,
     }
 }
@@ -85,12 +87,12 @@ fn node_ranges(node: &Node) -> impl Iterator<Item = IpNet> {
 }
 
 /// The first free range of each network; `None` when one of them is full.
-fn plan(networks: &[IpNet], reserved: &[IpNet], used: &HashSet<IpNet>) -> Option<Vec<IpNet>> {
+fn plan(networks: &[IpNet], prefix_v4: u8, reserved: &[IpNet], used: &HashSet<IpNet>) -> Option<Vec<IpNet>> {
     let overlaps = |range: &IpNet, other: &IpNet| range.contains(other) || other.contains(range);
     networks
         .iter()
         .map(|network| {
-            let mut ranges = network.subnets(node_prefix(network)).ok()?;
+            let mut ranges = network.subnets(node_prefix(network, prefix_v4)).ok()?;
             ranges.find(|range| {
                 // The exact match decides almost always; nodes with ranges of other sizes are rare.
                 !used.contains(range)
@@ -139,7 +141,7 @@ impl Controller for NodeIpam {
                 return Ok(Action::Done);
             }
             let used: HashSet<IpNet> = shown.into_iter().chain(assumed.values().flatten().copied()).collect();
-            let ranges = plan(&self.networks, &self.reserved, &used);
+            let ranges = plan(&self.networks, self.prefix_v4, &self.reserved, &used);
             if let Some(ranges) = &ranges {
                 assumed.insert(uid.clone(), ranges.clone());
             }
@@ -177,9 +179,9 @@ mod tests {
     fn the_first_range_that_is_neither_used_nor_reserved_is_given() {
         let used: HashSet<IpNet> = nets(&["10.1.0.0/24", "10.1.2.0/23"]).into_iter().collect();
         let reserved = nets(&["10.1.1.0/24"]);
-        assert_eq!(plan(&nets(&["10.1.0.0/16"]), &reserved, &used), Some(nets(&["10.1.4.0/24"])));
+        assert_eq!(plan(&nets(&["10.1.0.0/16"]), 24, &reserved, &used), Some(nets(&["10.1.4.0/24"])));
         assert_eq!(
-            plan(&nets(&["10.1.0.0/16", "fd00:1::/48"]), &[], &HashSet::new()),
+            plan(&nets(&["10.1.0.0/16", "fd00:1::/48"]), 24, &[], &HashSet::new()),
             Some(nets(&["10.1.0.0/24", "fd00:1::/64"]))
         );
     }
@@ -187,13 +189,14 @@ mod tests {
     #[test]
     fn a_full_network_gives_nothing() {
         let used = nets(&["10.1.0.0/24", "10.1.1.0/24"]).into_iter().collect();
-        assert_eq!(plan(&nets(&["10.1.0.0/23"]), &[], &used), None);
+        assert_eq!(plan(&nets(&["10.1.0.0/23"]), 24, &[], &used), None);
+        assert_eq!(plan(&nets(&["10.1.0.0/23"]), 25, &[], &HashSet::new()), Some(nets(&["10.1.0.0/25"])));
     }
 
     #[test]
     fn networks_that_cannot_work_are_refused() {
-        assert!(check_networks(&nets(&["10.1.0.0/16", "fd00::/48"])).is_ok());
-        assert!(check_networks(&nets(&["10.1.0.0/25"])).is_err());
-        assert!(check_networks(&nets(&["10.1.0.0/16", "10.2.0.0/16"])).is_err());
+        assert!(check_networks(&nets(&["10.1.0.0/16", "fd00::/48"]), 24).is_ok());
+        assert!(check_networks(&nets(&["10.1.0.0/25"]), 24).is_err());
+        assert!(check_networks(&nets(&["10.1.0.0/16", "10.2.0.0/16"]), 24).is_err());
     }
 }

@@ -28,11 +28,19 @@ pub(super) const BINDINGS: &[StaticBinding] = &[
     to("system:basic-user", AUTHENTICATED),
     to("system:public-info-viewer", EVERYBODY),
     to("system:node-proxier", &[User("system:kube-proxy")]),
+    to("knarr:network-policy", &[User("system:kube-proxy")]),
     to("system:kube-controller-manager", &[User("system:kube-controller-manager")]),
     to("system:kube-dns", &[Account("kube-dns")]),
     to("system:kube-scheduler", &[User("system:kube-scheduler")]),
     to("system:volume-scheduler", &[User("system:kube-scheduler")]),
     to("system:service-account-issuer-discovery", &[Group("system:serviceaccounts")]),
+    // Kubelets renew their certificates by themselves, as those of kubeadm do.
+    StaticBinding {
+        namespace: "",
+        name: "knarr:node-autoapprove-certificate-rotation",
+        role: "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        subjects: &[Group("system:nodes")],
+    },
     // For nobody: the Node authorizer does it better.
     to("system:node", &[]),
     within(

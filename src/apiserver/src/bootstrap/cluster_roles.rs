@@ -290,4 +290,12 @@ pub(super) const CLUSTER_ROLES: &[StaticRole] = &[
         ],
     ),
     role("system:kube-scheduler", SCHEDULER),
+    // Service proxies enforce NetworkPolicies too.
+    role(
+        "knarr:network-policy",
+        &[
+            on("list watch", "core", "namespaces pods"),
+            on("list watch", "networking.k8s.io", "networkpolicies"),
+        ],
+    ),
 ];

@@ -1,7 +1,7 @@
-//! Approves client certificates of kubelets, for whoever may ask for them, and serving certificates that nodes ask for
-//! with their own names and addresses.
+//! Approves client certificates of kubelets, for whoever may ask for them, and what nodes ask for: serving certificates
+//! with their own names and addresses, and the client certificates of their service proxies.
 //!
-//! Upstream counterpart: `csrapproving` for the former; the latter it leaves to people and add-ons.
+//! Upstream counterpart: `csrapproving` for the former; the rest it leaves to people and add-ons.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -86,9 +86,33 @@ fn serving(request: &CertificateSigningRequest) -> Option<(String, CertificateRe
     let usages = request.spec.usages.as_deref().unwrap_or_default();
     policy::check(policy::KUBELET_SERVING, &parsed, usages).ok()?;
     let user = request.spec.username.as_deref()?;
-    let is_node = request.spec.groups.iter().flatten().any(|group| group == "system:nodes");
-    let name = user.strip_prefix("system:node:")?;
-    (is_node && user == parsed.common_name).then(|| (name.to_owned(), parsed))
+    let name = user.strip_prefix("system:node:")?.to_owned();
+    (is_by_node(request) && user == parsed.common_name).then_some((name, parsed))
+}
+
+/// Whether a node asks for the identity of its service proxy. It could read what that may read by other ways, since
+/// every node has one: proxies are no more trusted than nodes.
+fn is_proxy(request: &CertificateSigningRequest) -> bool {
+    if is_decided(request) || request.spec.signer_name != policy::CLIENT {
+        return false;
+    }
+    let Ok(parsed) = CertificateRequest::from_pem(&request.spec.request.0) else { return false };
+    let usages = request.spec.usages.as_deref().unwrap_or_default();
+    let plain = parsed.organizations.is_empty()
+        && parsed.dns_names.is_empty()
+        && parsed.addresses.is_empty()
+        && parsed.emails.is_empty()
+        && parsed.uris.is_empty();
+    plain
+        && parsed.common_name == "system:kube-proxy"
+        && policy::check(policy::CLIENT, &parsed, usages).is_ok()
+        && is_by_node(request)
+}
+
+fn is_by_node(request: &CertificateSigningRequest) -> bool {
+    let user = request.spec.username.as_deref().unwrap_or_default();
+    user.starts_with("system:node:")
+        && request.spec.groups.iter().flatten().any(|group| group == "system:nodes")
 }
 
 /// Whether all that a serving certificate would speak for is the node's.
@@ -140,6 +164,11 @@ impl Controller for CertificateApprover {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {
         let Some(request) = self.requests.get(key) else { return Ok(Action::Done) };
+        if is_proxy(&request) {
+            return self
+                .approve(&request, "Auto approving the client certificate of a node's service proxy.")
+                .await;
+        }
         if let Some((name, parsed)) = serving(&request) {
             let node = self.nodes.find("", &name);
             if node.is_some_and(|node| is_its_own(&parsed, &node)) {
@@ -234,5 +263,35 @@ mod tests {
         assert!(serving(&request("system:node:n2", "system:nodes", own, &["n1"])).is_none());
         assert!(serving(&request(own, "people", own, &["n1"])).is_none());
         assert!(serving(&request(own, "system:nodes", own, &[])).is_none());
+    }
+
+    #[test]
+    fn nodes_get_the_identity_of_service_proxies_and_no_other() {
+        let request = |user: &str, organization: &str, name: &str| {
+            let pem = if organization.is_empty() {
+                pki::Draft::new(name, None, &[], &[]).unwrap().request_pem
+            } else {
+                policy::tests::pem(organization, name, &[])
+            };
+            CertificateSigningRequest {
+                spec: CertificateSigningRequestSpec {
+                    request: ByteString(pem.into_bytes()),
+                    signer_name: policy::CLIENT.into(),
+                    usages: Some(vec!["digital signature".into(), "client auth".into()]),
+                    username: Some(user.into()),
+                    groups: Some(vec!["system:nodes".into()]),
+                    ..CertificateSigningRequestSpec::default()
+                },
+                ..CertificateSigningRequest::default()
+            }
+        };
+        let (node, proxy) = ("system:node:n1", "system:kube-proxy");
+        assert!(is_proxy(&request(node, "", proxy)));
+        assert!(!is_proxy(&request("somebody", "", proxy)));
+        assert!(!is_proxy(&request(node, "", "system:kube-controller-manager")));
+        assert!(!is_proxy(&request(node, "system:masters", proxy)));
+        let mut by_others = request(node, "", proxy);
+        by_others.spec.groups = None;
+        assert!(!is_proxy(&by_others));
     }
 }

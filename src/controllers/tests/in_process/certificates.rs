@@ -43,15 +43,6 @@ async fn a_kubelet_that_may_gets_its_client_certificate_by_itself() {
         request("node", "kubernetes.io/kube-apiserver-client-kubelet", "system:nodes", "system:node:n1");
     let made = cluster.server.request_as(Some(node), "POST", REQUESTS, &[], body.to_string()).await;
     expect(made, 201);
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "self"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}],
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
-            "name": "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-        },
-    });
-    cluster.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
     assert!(issued(&cluster, "node").await.starts_with("-----BEGIN CERTIFICATE-----\n"));
     let found = cluster.get(&format!("{REQUESTS}/node")).await.unwrap();
     let condition = &found["status"]["conditions"][0];
@@ -81,4 +72,32 @@ async fn what_somebody_approves_is_signed_if_the_signer_signs_such_things() {
         .await;
     assert_eq!(failed["reason"], "SignerValidationFailure");
     assert_eq!(failed["message"], "invalid usage for client certificate: server auth");
+}
+
+#[tokio::test]
+async fn a_node_gets_what_its_kubelet_serves_with_and_what_its_proxy_is() {
+    let cluster = Cluster::start().await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+    cluster.create("/api/v1/nodes", node).await;
+    let ask = async |name: &str, signer: &str, usage: &str, draft: pki::Draft| {
+        let body = json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+            "spec": {"request": STANDARD.encode(&draft.request_pem), "signerName": signer,
+                "usages": ["digital signature", usage]},
+        });
+        let node = UserInfo::new("system:node:n1", &["system:nodes", "system:authenticated"]);
+        let made = cluster.server.request_as(Some(node), "POST", REQUESTS, &[], body.to_string()).await;
+        expect(made, 201);
+    };
+    let proxy = pki::Draft::new("system:kube-proxy", None, &[], &[]).unwrap();
+    ask("proxy", "kubernetes.io/kube-apiserver-client", "client auth", proxy).await;
+    issued(&cluster, "proxy").await;
+    // Asked for before the node has told its address: granted when it has.
+    let addresses = ["10.0.0.1".parse().unwrap()];
+    let serving =
+        pki::Draft::new("system:node:n1", Some("system:nodes"), &["n1".to_owned()], &addresses).unwrap();
+    ask("serving", "kubernetes.io/kubelet-serving", "server auth", serving).await;
+    let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
+    cluster.patch("/api/v1/nodes/n1/status", status).await;
+    issued(&cluster, "serving").await;
 }

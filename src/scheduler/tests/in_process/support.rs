@@ -24,6 +24,7 @@ impl Cluster {
             informers: informers.clone(),
             identity: None,
             cluster_cidrs: Vec::new(),
+            node_cidr_mask_size: controllers::NODE_PREFIX_V4,
             service_cidrs: Vec::new(),
             pki: None,
             root_ca_pem: "x".to_owned(),
