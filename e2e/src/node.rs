@@ -22,6 +22,8 @@ pub struct Node {
     pub registry: Option<Registry>,
     folder: tempfile::TempDir,
     server: Option<Child>,
+    /// `server` or `agent`.
+    command: &'static str,
     name: String,
     arguments: Vec<String>,
 }
@@ -94,8 +96,26 @@ impl Node {
         Ok(node)
     }
 
+    /// A whole node, as [`Node::prepared`] makes it, on a machine that is there.
+    ///
+    /// # Errors
+    /// When its registry cannot be made.
+    pub fn on(machine: Machine, name: &str) -> Result<Self> {
+        Self::prepare_on(machine, name, Some(&[image::nginx("latest")?, image::busybox()?]))
+    }
+
+    /// The same without a control plane, to be started once it has joined a cluster.
+    ///
+    /// # Errors
+    /// When its registry cannot be made.
+    pub fn worker_on(machine: Machine, name: &str) -> Result<Self> {
+        let mut node = Self::on(machine, name)?;
+        node.command = "agent";
+        Ok(node)
+    }
+
     fn prepare(name: &str, images: Option<&[Image]>) -> Result<Self> {
-        Self::on(Machine::new(name, "10.77.0.2")?, "node-1", images)
+        Self::prepare_on(Machine::new(name, "10.77.0.2")?, "node-1", images)
     }
 
     /// A control plane alone on a machine that there is, not started yet.
@@ -103,14 +123,14 @@ impl Node {
     /// # Errors
     /// When its folder cannot be made.
     pub fn control_plane_on(machine: Machine, name: &str) -> Result<Self> {
-        let node = Self::on(machine, name, None)?;
+        let node = Self::prepare_on(machine, name, None)?;
         // In the file, so that commands that start a server have it too.
         let file = node.folder.path().join("config.yaml");
         std::fs::write(file, format!("node-name: {name}\ndisable-agent: true\n"))?;
         Ok(node)
     }
 
-    fn on(machine: Machine, name: &str, images: Option<&[Image]>) -> Result<Self> {
+    fn prepare_on(machine: Machine, name: &str, images: Option<&[Image]>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("knarr-").tempdir()?;
         let registry = images.map(|images| Registry::start(&machine, images)).transpose()?;
         let mut arguments = Vec::new();
@@ -121,7 +141,8 @@ impl Node {
             std::fs::write(&file, mirrors)?;
             arguments.extend(["--private-registry".to_owned(), file.display().to_string()]);
         }
-        Ok(Self { machine, registry, folder, server: None, name: name.to_owned(), arguments })
+        let name = name.to_owned();
+        Ok(Self { machine, registry, folder, server: None, command: "server", name, arguments })
     }
 
     /// The data directory.
@@ -164,7 +185,7 @@ impl Node {
     pub fn launch(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log_file())?;
         let mut command = self.knarr();
-        command.arg("server").args(["--node-name", &self.name]).args(&self.arguments);
+        command.arg(self.command).args(["--node-name", &self.name]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.server = Some(command.spawn().with_context(|| format!("starting {}", knarr_bin().display()))?);
         Ok(())

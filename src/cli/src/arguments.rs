@@ -24,6 +24,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a node in the foreground: datastore, API server, controllers, scheduler, kubelet and proxy
     Server(Box<Server>),
+    /// Run a node without a control plane in the foreground: kubelet, proxy and pod network
+    Agent(Box<Agent>),
     /// Start Knarr in the background
     Start(Start),
     /// Stop Knarr, all pods and the container runtime
@@ -78,15 +80,9 @@ pub struct Server {
     /// Where the node keeps its things.
     #[command(flatten)]
     pub location: Location,
-    /// Name of the node (default: the host name in lower case)
-    #[arg(long, env = "KNARR_NODE_NAME", value_name = "NAME")]
-    pub node_name: Option<String>,
-    /// Address of the node (default: that of the default route's interface)
-    #[arg(long, env = "KNARR_NODE_IP", value_name = "IP", value_delimiter = ',')]
-    pub node_ip: Vec<IpAddr>,
-    /// Label of the node at its registration, NAME=VALUE
-    #[arg(long, env = "KNARR_NODE_LABEL", value_name = "LABEL", value_delimiter = ',')]
-    pub node_label: Vec<String>,
+    /// What every node has.
+    #[command(flatten)]
+    pub node: NodeFlags,
     /// Address that the API server listens on
     #[arg(long, env = "KNARR_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
     pub bind_address: IpAddr,
@@ -99,6 +95,9 @@ pub struct Server {
     /// Addresses of pods
     #[arg(long, env = "KNARR_CLUSTER_CIDR", default_value = "10.1.0.0/16", value_name = "CIDR")]
     pub cluster_cidr: IpNet,
+    /// Prefix of the part of the pods' addresses that each node gets
+    #[arg(long, env = "KNARR_NODE_CIDR_MASK_SIZE", default_value_t = controllers::NODE_PREFIX_V4, value_name = "BITS")]
+    pub node_cidr_mask_size: u8,
     /// Addresses of Services
     #[arg(long, env = "KNARR_SERVICE_CIDR", default_value = "10.152.183.0/24", value_name = "CIDR")]
     pub service_cidr: IpNet,
@@ -149,23 +148,6 @@ pub struct Server {
     /// Do not enable an add-on at the first start; can be given often
     #[arg(long, env = "KNARR_DISABLE", value_name = "ADDON", value_delimiter = ',')]
     pub disable: Vec<String>,
-    /// Socket of a CRI runtime to use in place of the containerd that knarr runs
-    #[arg(long, env = "KNARR_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
-    pub container_runtime_endpoint: Option<PathBuf>,
-    /// Registry mirrors and credentials, in the format of k3s
-    #[arg(
-        long,
-        env = "KNARR_PRIVATE_REGISTRY",
-        default_value = "/etc/knarr/registries.yaml",
-        value_name = "FILE"
-    )]
-    pub private_registry: PathBuf,
-    /// Pod network
-    #[arg(long, env = "KNARR_NETWORK", default_value = "knarr", value_name = "NETWORK")]
-    pub network: Network,
-    /// Port of the kubelet
-    #[arg(long, env = "KNARR_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
-    pub kubelet_port: u16,
     /// Port that the datastore listens on for other nodes, once there are any
     #[arg(long, env = "KNARR_DATASTORE_PORT", default_value_t = 19001, value_name = "PORT")]
     pub datastore_port: u16,
@@ -183,6 +165,57 @@ pub struct Server {
         help_heading = "Kubernetes API server"
     )]
     pub kube_apiserver_arg: Vec<String>,
+    /// Log more; twice for everything
+    #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Flags of every node, with or without a control plane.
+#[derive(Args, Clone, Debug)]
+pub struct NodeFlags {
+    /// Name of the node (default: the host name in lower case)
+    #[arg(long, env = "KNARR_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node (default: that of the default route's interface)
+    #[arg(long, env = "KNARR_NODE_IP", value_name = "IP", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// Label of the node at its registration, NAME=VALUE
+    #[arg(long, env = "KNARR_NODE_LABEL", value_name = "LABEL", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Socket of a CRI runtime to use in place of the containerd that knarr runs
+    #[arg(long, env = "KNARR_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
+    pub container_runtime_endpoint: Option<PathBuf>,
+    /// Registry mirrors and credentials, in the format of k3s
+    #[arg(
+        long,
+        env = "KNARR_PRIVATE_REGISTRY",
+        default_value = "/etc/knarr/registries.yaml",
+        value_name = "FILE"
+    )]
+    pub private_registry: PathBuf,
+    /// Pod network
+    #[arg(long, env = "KNARR_NETWORK", default_value = "knarr", value_name = "NETWORK")]
+    pub network: Network,
+    /// Port of the kubelet
+    #[arg(long, env = "KNARR_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
+    pub kubelet_port: u16,
+}
+
+/// Flags of `knarr agent`.
+#[derive(Args, Clone, Debug)]
+pub struct Agent {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// What every node has.
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// API server to begin with, https://HOST:PORT, in place of those known from joining; can be given often
+    #[arg(short = 's', long, env = "KNARR_SERVER", value_name = "URL", value_delimiter = ',')]
+    pub server: Vec<String>,
+    /// Address that the kubelet listens on
+    #[arg(long, env = "KNARR_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
+    pub bind_address: IpAddr,
     /// Log more; twice for everything
     #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -11,14 +11,17 @@ use std::path::{Path, PathBuf};
 /// Where the file is unless something else is said.
 const DEFAULT_FILE: &str = "/etc/knarr/config.yaml";
 
-/// Adds what the configuration file says to the arguments of `knarr server`; other commands stay as they are.
+/// Adds what the configuration file says to the arguments of `knarr server` and `knarr agent`; other commands stay as
+/// they are.
 ///
 /// # Errors
 /// When the file cannot be read or parsed, or names something that is no flag.
 pub fn with_file(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
-    if arguments.get(1).is_none_or(|command| command != "server") {
+    let command = arguments.get(1).and_then(|command| command.to_str());
+    let Some(command) = command.filter(|command| matches!(*command, "server" | "agent")).map(str::to_owned)
+    else {
         return Ok(arguments);
-    }
+    };
     let (path, named) = file(&arguments);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -32,7 +35,7 @@ pub fn with_file(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     };
     let given = given(&arguments);
     let mut all = arguments;
-    all.extend(from_file(&path, &text, &given, |key| std::env::var_os(key).is_some())?);
+    all.extend(from_file(&command, &path, &text, &given, |key| std::env::var_os(key).is_some())?);
     Ok(all)
 }
 
@@ -62,6 +65,7 @@ fn given(arguments: &[OsString]) -> BTreeSet<String> {
 
 /// The arguments that the file stands for, without those in `given` or in the environment.
 fn from_file(
+    command: &str,
     path: &Path,
     text: &str,
     given: &BTreeSet<String>,
@@ -75,9 +79,11 @@ fn from_file(
     let entries = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Object(entries) => entries,
-        _ => bail!("{shown}: must be a map from flags of `knarr server` to values, such as `node-name: one`"),
+        _ => bail!(
+            "{shown}: must be a map from flags of `knarr {command}` to values, such as `node-name: one`"
+        ),
     };
-    let known = flags();
+    let known = flags(command);
     let mut arguments = Vec::new();
     for (key, value) in entries {
         if !known.contains(&key) {
@@ -116,11 +122,11 @@ fn values(value: Value) -> Result<Vec<Option<String>>> {
     })
 }
 
-/// The long flags of `knarr server` that may stand in a file.
-fn flags() -> BTreeSet<String> {
-    let command = crate::arguments::Arguments::command();
-    let server = command.find_subcommand("server");
-    server
+/// The long flags of a command that may stand in a file.
+fn flags(command: &str) -> BTreeSet<String> {
+    let all = crate::arguments::Arguments::command();
+    let command = all.find_subcommand(command);
+    command
         .into_iter()
         .flat_map(clap::Command::get_arguments)
         .filter_map(|a| a.get_long())
@@ -135,7 +141,7 @@ mod tests {
 
     fn read(text: &str, given: &[&str], environment: &[&str]) -> Result<Vec<OsString>> {
         let given = given.iter().map(|g| (*g).to_owned()).collect();
-        from_file(Path::new("c.yaml"), text, &given, |key| environment.contains(&key))
+        from_file("server", Path::new("c.yaml"), text, &given, |key| environment.contains(&key))
     }
 
     #[test]
@@ -163,16 +169,24 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_has_flags_of_its_own() {
+        let none = BTreeSet::new();
+        let read = |text| from_file("agent", Path::new("c.yaml"), text, &none, |_| false);
+        assert_eq!(read("server: https://a:6443\n").unwrap(), ["--server=https://a:6443"]);
+        assert!(read("service-cidr: 10.2.0.0/16\n").is_err());
+    }
+
+    #[test]
     fn an_empty_file_says_nothing() {
         assert!(read("", &[], &[]).unwrap().is_empty());
         assert!(read("# nothing\n", &[], &[]).unwrap().is_empty());
     }
 
     #[test]
-    fn every_flag_of_the_server_has_its_variable() {
+    fn every_flag_of_a_node_has_its_variable() {
         let command = crate::arguments::Arguments::command();
-        let server = command.find_subcommand("server").unwrap();
-        for argument in server.get_arguments() {
+        let commands = ["server", "agent"].map(|name| command.find_subcommand(name).unwrap());
+        for argument in commands.into_iter().flat_map(clap::Command::get_arguments) {
             let Some(long) = argument.get_long() else { continue };
             if matches!(long, "help" | "version" | "verbose") {
                 continue;

@@ -17,6 +17,7 @@ mod configuration;
 mod logging;
 mod paths;
 mod server;
+mod worker;
 
 use arguments::{Arguments, Command};
 use clap::Parser as _;
@@ -46,6 +47,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse_from(configuration::with_file(arguments)?);
     match arguments.command {
         Command::Server(options) => server::main(*options),
+        Command::Agent(options) => worker::main(*options),
         Command::Pause => commands::pause::run(),
         Command::Addon(which) => runtime(2)?.block_on(commands::addon::serve(which)),
         Command::Start(options) => commands::start::run(&options),

@@ -64,6 +64,11 @@ impl Paths {
         self.pki().join("encryption-config.yaml")
     }
 
+    /// What a worker got when it joined.
+    pub fn agent(&self) -> PathBuf {
+        self.root.join("agent")
+    }
+
     /// Every certificate and key.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

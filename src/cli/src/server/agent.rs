@@ -3,20 +3,26 @@
 use super::addresses;
 use super::control_plane::ControlPlane;
 use super::network::PodNetwork;
-use super::settings::Settings;
+use super::settings::{self, Settings};
+use crate::arguments::{self, Network};
 use crate::paths::Paths;
-use anyhow::{Context, Result};
+use crate::worker::material::Material;
+use anyhow::{Context, Result, bail};
 use apiserver::authentication::UserInfo;
 use client::rest::Patch;
 use client::{ObjectKey, Rest, SharedInformers};
 use cri::containerd::{self, Supervisor};
+use futures::future::BoxFuture;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kubelet::Kubelet;
 use kubelet::server::{PodSource, Server, ServerConfig, health};
-use pki::{Component, Pki, ServingCertificate};
+use pki::{Component, ServingCertResolver, ServingCertificate};
+use rustls_pki_types::CertificateDer;
 use serde_json::json;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,38 +55,151 @@ pub fn containerd_config(data_dir: &Path, registries: &Path, own_network: bool) 
     config
 }
 
-/// Starts the agent; the task ends when everything of it has ended, or at once when it cannot start.
+/// What an agent runs with.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Folder of all state.
+    pub data_dir: PathBuf,
+    /// Name of the node.
+    pub node_name: String,
+    /// Addresses that were given; empty to follow the default route.
+    pub node_ips: Vec<IpAddr>,
+    /// Labels of the node at its registration.
+    pub node_labels: BTreeMap<String, String>,
+    /// Addresses of pods.
+    pub cluster_cidr: IpNet,
+    /// Address of the DNS Service.
+    pub cluster_dns: IpAddr,
+    /// Domain of the cluster.
+    pub cluster_domain: String,
+    /// Where the kubelet listens.
+    pub kubelet: SocketAddr,
+    /// Socket of a foreign runtime.
+    pub runtime_endpoint: Option<PathBuf>,
+    /// Mirrors and credentials.
+    pub registries: PathBuf,
+    /// Whether knarr makes the pod network.
+    pub own_network: bool,
+}
+
+impl AgentSettings {
+    fn of_server(settings: &Settings) -> Self {
+        Self {
+            data_dir: settings.data_dir.clone(),
+            node_name: settings.node_name.clone(),
+            node_ips: settings.node_ips.clone(),
+            node_labels: settings.node_labels.clone(),
+            cluster_cidr: settings.cluster_cidr,
+            cluster_dns: settings.cluster_dns,
+            cluster_domain: settings.cluster_domain.clone(),
+            kubelet: SocketAddr::new(settings.bind.ip(), settings.kubelet_port),
+            runtime_endpoint: settings.runtime_endpoint.clone(),
+            registries: settings.registries.clone(),
+            own_network: settings.own_network,
+        }
+    }
+
+    /// The settings of `knarr agent`.
+    ///
+    /// # Errors
+    /// What is wrong with the flags, or that this is not root.
+    pub fn of_worker(options: &arguments::Agent, material: &Material, data_dir: &Path) -> Result<Self> {
+        let flags = &options.node;
+        if !nix::unistd::geteuid().is_root() {
+            bail!("running pods needs root; run this as root");
+        }
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            node_name: settings::node_name(flags)?,
+            node_ips: flags.node_ip.clone(),
+            node_labels: settings::labels(&flags.node_label)?,
+            cluster_cidr: material.cluster_cidr,
+            cluster_dns: material.cluster_dns,
+            cluster_domain: material.cluster_domain.clone(),
+            kubelet: SocketAddr::new(options.bind_address, flags.kubelet_port),
+            runtime_endpoint: flags.container_runtime_endpoint.clone(),
+            registries: flags.private_registry.clone(),
+            own_network: flags.network == Network::Knarr,
+        })
+    }
+}
+
+/// How the kubelet shows itself to its clients, and whom it lets in.
+pub struct KubeletServing {
+    /// The certificate of the moment.
+    pub resolver: Arc<ServingCertResolver>,
+    /// Who signs clients' certificates.
+    pub client_authorities: Vec<CertificateDer<'static>>,
+    /// Keeps the certificate valid.
+    pub upkeep: BoxFuture<'static, ()>,
+}
+
+/// Starts the agent of a control-plane node; the task ends when everything of it has ended, or at once when it cannot
+/// start.
+///
+/// # Errors
+/// When there is no certificate for the kubelet.
 pub fn start(
     settings: &Settings,
     paths: &Paths,
     control_plane: &ControlPlane,
     stop: &CancellationToken,
-) -> JoinHandle<Result<()>> {
+) -> Result<JoinHandle<Result<()>>> {
     let node = UserInfo::node(&settings.node_name);
+    let certificate = Arc::new(ServingCertificate::new(
+        control_plane.pki.clone(),
+        Component::KubeletServing,
+        &settings.node_name,
+        vec![settings.node_name.clone()],
+        settings.node_ips.clone(),
+        &addresses::all(),
+        Timestamp::now(),
+    )?);
+    let serving = KubeletServing {
+        resolver: certificate.resolver(),
+        client_authorities: control_plane.pki.cluster_ca().bundle()?,
+        upkeep: Box::pin(async move {
+            certificate.watch_addresses(addresses::watch(), Timestamp::now).await;
+        }),
+    };
+    let mut settings = AgentSettings::of_server(settings);
+    settings.data_dir = paths.root().to_owned();
     let agent = Agent {
-        settings: settings.clone(),
-        paths: paths.clone(),
+        settings,
         client: control_plane.client(node, "kubelet"),
-        admin: control_plane.client(UserInfo::admin(), "knarr"),
         informers: control_plane.informers.clone(),
-        pki: control_plane.pki.clone(),
+        network_informers: control_plane.informers.clone(),
+        serving,
+        control_plane: Some(control_plane.client(UserInfo::admin(), "knarr")),
         stop: stop.clone(),
     };
-    tokio::spawn(agent.run())
+    Ok(tokio::spawn(agent.run()))
 }
 
-struct Agent {
-    settings: Settings,
-    paths: Paths,
-    client: kube::Client,
-    admin: kube::Client,
-    informers: SharedInformers,
-    pki: Arc<Pki>,
-    stop: CancellationToken,
+/// What runs pods, whoever it gets them from.
+pub struct Agent {
+    /// What it runs with.
+    pub settings: AgentSettings,
+    /// The API as the node.
+    pub client: kube::Client,
+    /// Caches for the kubelet.
+    pub informers: SharedInformers,
+    /// Caches for the service proxy and the pod network.
+    pub network_informers: SharedInformers,
+    /// The kubelet's certificate.
+    pub serving: KubeletServing,
+    /// The API as the administrator, on a node of the control plane: to say that it is one.
+    pub control_plane: Option<kube::Client>,
+    /// Ends it.
+    pub stop: CancellationToken,
 }
 
 impl Agent {
-    async fn run(self) -> Result<()> {
+    /// Runs until stopped.
+    ///
+    /// # Errors
+    /// When a part cannot start.
+    pub async fn run(self) -> Result<()> {
         let supervisor = match &self.settings.runtime_endpoint {
             Some(_) => None,
             None => {
@@ -122,7 +241,7 @@ impl Agent {
                 data_dir: self.settings.data_dir.join("cni"),
                 directory,
             };
-            let (nodes, stop) = (self.informers.get::<Node>(), self.stop.clone());
+            let (nodes, stop) = (self.network_informers.get::<Node>(), self.stop.clone());
             let runtime = cri::Client::new(&socket)?;
             tasks.spawn(async move {
                 packed.cancelled().await;
@@ -130,20 +249,26 @@ impl Agent {
             });
         }
         let proxy = proxy::Config {
-            informers: self.informers.clone(),
+            informers: self.network_informers.clone(),
             node_name: self.settings.node_name.clone(),
             cluster_cidrs: vec![self.settings.cluster_cidr],
             node_port_addresses: Vec::new(),
         };
         let stop = self.stop.clone();
+        let (policies, until) = (proxy.clone(), self.stop.clone());
         tasks.spawn(async move { proxy::run(proxy, stop).await.context("the service proxy ended") });
-        self.kubelet(&socket, &mut tasks).await?;
-        let (admin, node_name, stop) =
-            (self.admin.clone(), self.settings.node_name.clone(), self.stop.clone());
         tasks.spawn(async move {
-            label_node(Rest::new(admin), &node_name, &stop).await;
-            Ok(())
+            proxy::policy::run(policies, until).await.context("the enforcement of network policies ended")
         });
+        if let Some(admin) = &self.control_plane {
+            let (rest, name) = (Rest::new(admin.clone()), self.settings.node_name.clone());
+            let stop = self.stop.clone();
+            tasks.spawn(async move {
+                label_node(rest, &name, &stop).await;
+                Ok(())
+            });
+        }
+        self.kubelet(&socket, &mut tasks).await?;
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }
@@ -166,42 +291,34 @@ impl Agent {
     }
 
     /// Starts the kubelet and its server.
-    async fn kubelet(&self, socket: &Path, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    async fn kubelet(self, socket: &Path, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
         let settings = &self.settings;
         let mut config = kubelet::Config::new(
             self.client.clone(),
             self.informers.clone(),
             &settings.node_name,
-            self.paths.root(),
+            &settings.data_dir,
             socket,
         );
         config.node_ips.clone_from(&settings.node_ips);
         config.node_labels.clone_from(&settings.node_labels);
         config.cluster_dns = vec![settings.cluster_dns];
         config.cluster_domain.clone_from(&settings.cluster_domain);
-        config.port = settings.kubelet_port;
+        config.port = settings.kubelet.port();
         let runtime = Arc::new(cri::Client::new(socket)?);
         let kubelet = Kubelet::new(config, runtime.clone(), runtime.clone(), &self.stop)?;
 
-        let address = SocketAddr::new(settings.bind.ip(), settings.kubelet_port);
+        let address = settings.kubelet;
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!(
                 "cannot listen on {address} for the kubelet; stop what has this port, or give --kubelet-port"
             )
         })?;
-        let certificate = Arc::new(ServingCertificate::new(
-            self.pki.clone(),
-            Component::KubeletServing,
-            &settings.node_name,
-            vec![settings.node_name.clone()],
-            settings.node_ips.clone(),
-            &addresses::all(),
-            Timestamp::now(),
-        )?);
         self.health_port(Arc::new(kubelet.clone()), tasks).await;
+        let KubeletServing { resolver, client_authorities, upkeep } = self.serving;
         let server = ServerConfig {
-            certificate: certificate.resolver(),
-            client_cas: self.pki.cluster_ca().bundle()?,
+            certificate: resolver,
+            client_cas: client_authorities,
             client: self.client.clone(),
             node_name: settings.node_name.clone(),
             runtime,
@@ -214,10 +331,7 @@ impl Agent {
         });
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = certificate.watch_addresses(addresses::watch(), Timestamp::now) => {}
-            }
+            stop.run_until_cancelled(upkeep).await;
             Ok(())
         });
         let stop = self.stop.clone();

@@ -276,6 +276,7 @@ fn act(
         informers: informers.clone(),
         identity: None,
         cluster_cidrs: vec![settings.cluster_cidr],
+        node_cidr_mask_size: settings.node_cidr_mask_size,
         service_cidrs: vec![settings.service_cidr],
         pki: Some(Arc::clone(pki)),
         root_ca_pem: pki.cluster_ca().pem().to_owned(),

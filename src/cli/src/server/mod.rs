@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 pub const KUBERNETES_VERSION: &str = "v1.36";
 
 /// How long tasks may take to end once they were told; the process ends then, and nothing is lost.
-const DRAIN: Duration = Duration::from_secs(20);
+pub const DRAIN: Duration = Duration::from_secs(20);
 
 /// Runs a node until it is told to end.
 ///
@@ -91,7 +91,7 @@ async fn run(settings: Settings, paths: &Paths) -> Result<()> {
     tracing::info!(port = settings.port, node = settings.node_name, "the API server is ready");
 
     let agent =
-        if settings.agent { Some(agent::start(&settings, paths, &control_plane, &stop)) } else { None };
+        if settings.agent { Some(agent::start(&settings, paths, &control_plane, &stop)?) } else { None };
     let mut agent_ended = match agent {
         Some(task) => task,
         None => tokio::spawn(std::future::pending()),
@@ -134,13 +134,17 @@ fn answer_commands(nodes: &Arc<Nodes>, paths: &Paths) -> Result<AbortHandle> {
     Ok(tokio::spawn(local::serve(listener, answerer)).abort_handle())
 }
 
-fn remove_ready(paths: &Paths) {
+/// The node is not ready any more.
+pub fn remove_ready(paths: &Paths) {
     // It may not be there.
     let _ = std::fs::remove_file(paths.ready_file());
 }
 
 /// The first SIGINT or SIGTERM ends the server politely, a second one at once. SIGHUP is for terminals.
-fn stop_on_signals(stop: CancellationToken) -> Result<()> {
+///
+/// # Errors
+/// When signals cannot be waited for.
+pub fn stop_on_signals(stop: CancellationToken) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

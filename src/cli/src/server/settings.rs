@@ -2,7 +2,7 @@
 
 use super::addresses;
 use super::api_server::ApiServerFlags;
-use crate::arguments::{Network, Server};
+use crate::arguments::{Network, NodeFlags, Server};
 use crate::cluster::facts::Facts;
 use crate::cluster::protocol::Common;
 use crate::commands::process::State;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub san_addresses: Vec<IpAddr>,
     /// Addresses of pods.
     pub cluster_cidr: IpNet,
+    /// Prefix of the part of them that each node gets.
+    pub node_cidr_mask_size: u8,
     /// Addresses of Services.
     pub service_cidr: IpNet,
     /// Ports of Services of type NodePort.
@@ -95,14 +97,8 @@ impl Settings {
     /// # Errors
     /// What is wrong with them, and what to say instead.
     pub fn check(options: Server) -> Result<Self> {
-        let node_name = match &options.node_name {
-            Some(name) => name.clone(),
-            None => host_name()?,
-        };
-        if let Some(why) = validation::dns1123_subdomain(&node_name).first() {
-            bail!("--node-name {node_name:?}: {why}");
-        }
-        let address = match options.node_ip.first() {
+        let node_name = node_name(&options.node)?;
+        let address = match options.node.node_ip.first() {
             Some(address) => *address,
             // A control plane alone may live on a machine without any network.
             None => addresses::primary().unwrap_or(IpAddr::from([127, 0, 0, 1])),
@@ -117,9 +113,13 @@ impl Settings {
                 "running pods needs root; run this as root, or use --disable-agent for the control plane alone"
             );
         }
-        for (flag, cidr, longest) in
-            [("--cluster-cidr", options.cluster_cidr, 24), ("--service-cidr", options.service_cidr, 28)]
-        {
+        if !(16..=28).contains(&options.node_cidr_mask_size) {
+            bail!("--node-cidr-mask-size {} is not between 16 and 28", options.node_cidr_mask_size);
+        }
+        for (flag, cidr, longest) in [
+            ("--cluster-cidr", options.cluster_cidr, options.node_cidr_mask_size),
+            ("--service-cidr", options.service_cidr, 28),
+        ] {
             if cidr.addr().is_ipv4() && cidr.prefix_len() > longest {
                 bail!("{flag} {cidr} is too small: /{longest} at least");
             }
@@ -153,15 +153,16 @@ impl Settings {
             options.tls_san.iter().partition(|san| san.parse::<IpAddr>().is_ok());
         Ok(Self {
             data_dir,
-            node_labels: labels(&options.node_label)?,
+            node_labels: labels(&options.node.node_label)?,
             node_name,
-            node_ips: options.node_ip.clone(),
+            node_ips: options.node.node_ip.clone(),
             address,
             bind: SocketAddr::new(options.bind_address, options.https_listen_port),
             port: options.https_listen_port,
             san_names: san_names.into_iter().cloned().collect(),
             san_addresses: san_addresses.into_iter().filter_map(|san| san.parse().ok()).collect(),
             cluster_cidr: pods,
+            node_cidr_mask_size: options.node_cidr_mask_size,
             service_cidr: services,
             node_ports: common.node_ports.0..=common.node_ports.1,
             cluster_dns: common.cluster_dns,
@@ -186,10 +187,10 @@ impl Settings {
             }),
             agent: !options.disable_agent,
             without_addons: options.disable.clone(),
-            runtime_endpoint: options.container_runtime_endpoint.clone(),
-            registries: options.private_registry.clone(),
-            own_network: options.network == Network::Knarr,
-            kubelet_port: options.kubelet_port,
+            runtime_endpoint: options.node.container_runtime_endpoint.clone(),
+            registries: options.node.private_registry.clone(),
+            own_network: options.node.network == Network::Knarr,
+            kubelet_port: options.node.kubelet_port,
             datastore_port: options.datastore_port,
             failure_domain: options.failure_domain.clone(),
             ticket: facts.and_then(|facts| facts.ticket),
@@ -228,13 +229,32 @@ impl Settings {
     }
 }
 
+/// The name of the node: what was given, or the host's.
+///
+/// # Errors
+/// When it cannot be a node's.
+pub fn node_name(flags: &NodeFlags) -> Result<String> {
+    let name = match &flags.node_name {
+        Some(name) => name.clone(),
+        None => host_name()?,
+    };
+    match validation::dns1123_subdomain(&name).first() {
+        Some(why) => bail!("--node-name {name:?}: {why}"),
+        None => Ok(name),
+    }
+}
+
 /// The host name in lower case: capitals are no name of a node.
 fn host_name() -> Result<String> {
     let name = nix::unistd::gethostname().context("cannot read the host name; give --node-name")?;
     Ok(name.to_string_lossy().to_lowercase())
 }
 
-fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
+/// The labels of `--node-label`.
+///
+/// # Errors
+/// Which is none.
+pub fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     for label in given {
         let Some((name, value)) = label.split_once('=') else {
@@ -286,6 +306,8 @@ mod tests {
             (&["--write-kubeconfig=/x", "--write-kubeconfig-mode=rw"], "no file mode"),
             (&["--node-label=a"], "is not NAME=VALUE"),
             (&["--cluster-cidr=10.1.0.0/30"], "too small"),
+            (&["--cluster-cidr=10.1.0.0/24", "--node-cidr-mask-size=20"], "too small"),
+            (&["--node-cidr-mask-size=30"], "not between"),
         ] {
             let error = check(flags).unwrap_err().to_string();
             assert!(error.contains(told), "{flags:?}: {error}");
