@@ -25,8 +25,9 @@ const PAGE_LIMIT: u32 = 500;
 const WATCH_SECONDS: u64 = 300;
 /// First pause after a failure; short, because at boot the server is ready within milliseconds.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// Longest pause after failures (client-go's value).
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Longest pause after failures. client-go waits up to 30 s, which spares the servers of thousands of nodes; with few it
+/// only makes a node blind for longer after its network was gone.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A watch that lived for this long ends a series of failures.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 

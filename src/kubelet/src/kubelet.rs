@@ -270,7 +270,9 @@ impl Kubelet {
             uid = parts.node_status.register() => uid,
         };
         let name = parts.config.node_name.clone();
-        tokio::spawn(lease::keep(parts.rest.clone(), name.clone(), uid, cancel.clone()));
+        let status = parts.node_status.clone();
+        let recovered = move || status.post_again();
+        tokio::spawn(lease::keep(parts.rest.clone(), name.clone(), uid, recovered, cancel.clone()));
         let informer = parts.config.informers.scoped::<Node>(&Scope::fields(format!("metadata.name={name}")));
         let status = parts.node_status.clone();
         let _guard = informer.add_handler(move |event| {

@@ -18,16 +18,26 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Pause after a failed renewal.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Keeps the node's lease until cancelled. `node_uid` is the Node's, which owns the lease.
-pub async fn keep(rest: Rest, node_name: String, node_uid: String, cancel: CancellationToken) {
+/// Keeps the node's lease until cancelled. `node_uid` is the Node's, which owns the lease. `recovered` is called when a
+/// renewal succeeds after some that did not: meanwhile the node may have been taken for dead.
+pub async fn keep(
+    rest: Rest,
+    node_name: String,
+    node_uid: String,
+    recovered: impl Fn(),
+    cancel: CancellationToken,
+) {
     let key = ObjectKey::new(NAMESPACE, node_name.clone());
-    let mut exists = false;
+    let (mut exists, mut failing) = (false, false);
     loop {
         let renewed =
             if exists { renew(&rest, &key).await } else { create(&rest, &key, &node_name, &node_uid).await };
         let pause = match renewed {
             Ok(()) => {
                 exists = true;
+                if std::mem::take(&mut failing) {
+                    recovered();
+                }
                 PERIOD
             }
             Err(error) => {
@@ -39,6 +49,7 @@ pub async fn keep(rest: Rest, node_name: String, node_uid: String, cancel: Cance
                 };
                 if !rest::is_already_exists(&error) {
                     tracing::warn!(%error, "renewing the node's lease failed");
+                    failing = true;
                     RETRY
                 } else {
                     Duration::ZERO

@@ -16,12 +16,13 @@ use client::ObjectKey;
 use client::rest::{self, Patch, Rest};
 use cri::{Images, Runtime};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -88,6 +89,8 @@ pub struct NodeStatusManager {
     pressure: Mutex<(bool, bool, bool)>,
     /// Something changed: look now.
     pub wake: Notify,
+    /// What was posted last may not be what the API has.
+    overwritten: AtomicBool,
 }
 
 /// What was posted last.
@@ -103,7 +106,7 @@ struct Posted {
 impl NodeStatusManager {
     /// A manager of these parts.
     pub fn new(parts: NodeStatusParts) -> Self {
-        Self { parts, machine: MachineInfo::read(), pressure: Mutex::default(), wake: Notify::new() }
+        Self { parts, machine: MachineInfo::read(), pressure: Mutex::default(), wake: Notify::new(), overwritten: AtomicBool::new(false) }
     }
 
     /// The eviction manager's news.
@@ -140,6 +143,18 @@ impl NodeStatusManager {
     /// The Node's object changed.
     pub fn node_seen(&self, node: &Node) {
         self.parts.view.write().labels = Some(node.metadata.labels.clone().unwrap_or_default());
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
+        let unknown = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "Unknown";
+        if conditions.unwrap_or_default().iter().any(unknown) {
+            self.post_again();
+        }
+    }
+
+    /// The API may have taken the node for dead, which it says in the node's own status: it is posted anew, changed
+    /// or not.
+    pub fn post_again(&self) {
+        self.overwritten.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     /// Keeps the status up to date until cancelled.
@@ -148,6 +163,10 @@ impl NodeStatusManager {
         let mut posted = Posted::default();
         let mut retry = FIRST_RETRY;
         loop {
+            if self.overwritten.swap(false, Ordering::Relaxed) {
+                // Times of transition are those of what is there now.
+                posted.status = None;
+            }
             self.look(&mut posted).await;
             let ready = self.parts.runtime_state.get().is_ready();
             let mut pause = match ready {

@@ -42,6 +42,24 @@ async fn the_node_registers_and_becomes_ready() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_taken_for_dead_says_that_it_lives() {
+    let world = World::new();
+    let ready = |api: &super::api::FakeApi| api.get("nodes", "", "n").filter(|node| is_ready(&node["status"]));
+    world.api.wait("a ready node", ready).await;
+    world.api.edit("nodes", "", "n", |node| {
+        for condition in node["status"]["conditions"].as_array_mut().unwrap() {
+            condition["status"] = json!("Unknown");
+            condition["lastTransitionTime"] = json!("2020-01-01T00:00:00Z");
+        }
+    });
+    let node = world.api.wait("a ready node again", ready).await;
+    for condition in node["status"]["conditions"].as_array().unwrap() {
+        assert_ne!(condition["status"], "Unknown");
+        assert_ne!(condition["lastTransitionTime"], "2020-01-01T00:00:00Z", "{condition}");
+    }
+}
+
+#[tokio::test]
 async fn a_pod_runs_and_is_deleted() {
     let world = World::new();
     world.create("p", simple());
