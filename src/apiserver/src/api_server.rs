@@ -13,7 +13,7 @@ use crate::config::{Config, MoreMetrics};
 use crate::customresources::CustomResources;
 use crate::discovery::{Discovery, DiscoveryCache};
 use crate::encryption::Encryption;
-use crate::endpoints::{Context, Health, OpenPaths, RequestInfo};
+use crate::endpoints::{Context, Extension, Health, OpenPaths, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
 use crate::identity::{self, Identity};
 use crate::in_process::InProcess;
@@ -83,6 +83,7 @@ struct Inner {
     metrics: Metrics,
     storage_metrics: Arc<StorageMetrics>,
     more_metrics: Vec<MoreMetrics>,
+    extensions: Vec<Arc<dyn Extension>>,
     encryption: Option<Arc<Encryption>>,
     auditor: Option<Arc<Auditor>>,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
@@ -175,6 +176,7 @@ impl ApiServer {
                 metrics: Metrics::default(),
                 storage_metrics,
                 more_metrics: config.more_metrics,
+                extensions: config.extensions,
                 encryption: config.encryption,
                 auditor: config.audit,
                 kubelet_client: config.kubelet_client,
@@ -397,6 +399,14 @@ impl ApiServer {
     }
 
     /// What else `/metrics` tells.
+    /// Who serves a path that is none of Kubernetes' own.
+    pub(crate) fn extension(&self, path: &str) -> Option<&Arc<dyn Extension>> {
+        self.inner.extensions.iter().find(|extension| {
+            let rest = path.strip_prefix(extension.path());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
     pub(crate) fn more_metrics(&self) -> &[MoreMetrics] {
         &self.inner.more_metrics
     }

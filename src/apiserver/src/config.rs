@@ -7,7 +7,7 @@ use crate::authentication::{
 };
 use crate::authorization::AuthorizationOptions;
 use crate::encryption::Encryption;
-use crate::endpoints::OpenPaths;
+use crate::endpoints::{Extension, OpenPaths};
 use crate::registry::RuntimeConfig;
 use ipnet::IpNet;
 use pki::ServiceAccountKeys;
@@ -77,6 +77,8 @@ pub struct Config {
     pub encryption: Option<Arc<Encryption>>,
     /// What `/metrics` tells besides the server's own, such as what this process's clients count.
     pub more_metrics: Vec<MoreMetrics>,
+    /// What is served beside Kubernetes' own.
+    pub extensions: Vec<Arc<dyn Extension>>,
     /// How admission plugins are configured.
     pub admission_control: AdmissionControl,
     /// Who decides about requests.
@@ -114,6 +116,7 @@ impl Config {
             admission_control: AdmissionControl::default(),
             encryption: None,
             more_metrics: Vec::new(),
+            extensions: Vec::new(),
             authorization: AuthorizationOptions::default(),
             kubelet_client: None,
         }

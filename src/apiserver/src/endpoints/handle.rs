@@ -6,8 +6,8 @@ use super::query::Query;
 use super::request_info::RequestInfo;
 use super::watch_socket::WatchSocket;
 use super::{
-    compression, connect, create, delete, get, health, list, metrics, open_paths, patch, response, reviews,
-    scale, update, watch,
+    compression, connect, create, delete, extension, get, health, list, metrics, open_paths, patch, response,
+    reviews, scale, update, watch,
 };
 use crate::ApiServer;
 use crate::admission::Warnings;
@@ -272,6 +272,8 @@ async fn answer(
         Ok(server.aggregator().pass_on(&service, &context, parts, body).await)
     } else if context.info.is_resource_request {
         resource(server, &context, parts, body).await
+    } else if let Some(extension) = server.extension(&context.info.path) {
+        extension::answer(&**extension, &context, parts, body).await
     } else {
         path(server, &context, &parts.method).await
     };

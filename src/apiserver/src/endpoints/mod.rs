@@ -9,6 +9,7 @@ mod context;
 mod continue_token;
 pub(crate) mod create;
 mod delete;
+mod extension;
 mod get;
 mod handle;
 mod health;
@@ -35,6 +36,7 @@ mod watch_frame;
 mod watch_socket;
 mod write_options;
 
+pub use extension::Extension;
 pub use health::{Gate, Health};
 pub use open_paths::{OpenPaths, OpenRequest};
 pub use request_info::RequestInfo;

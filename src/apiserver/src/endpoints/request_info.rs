@@ -148,8 +148,9 @@ impl RequestInfo {
 
     /// Whether the request may take as long as it likes: no timeout, no place in the in-flight limit.
     pub fn is_long_running(&self) -> bool {
-        self.is_resource_request
-            && (self.verb == "watch" || LONG_RUNNING_SUBRESOURCES.contains(&self.subresource.as_str()))
+        self.path.starts_with(super::extension::ROOT)
+            || self.is_resource_request
+                && (self.verb == "watch" || LONG_RUNNING_SUBRESOURCES.contains(&self.subresource.as_str()))
     }
 
     /// Whether it changes nothing.

@@ -16,6 +16,7 @@ mod deletion;
 mod discovery;
 mod encryption;
 mod endpoints;
+mod extensions;
 mod flow_control;
 mod kms;
 mod lists;

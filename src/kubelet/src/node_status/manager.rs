@@ -106,7 +106,13 @@ struct Posted {
 impl NodeStatusManager {
     /// A manager of these parts.
     pub fn new(parts: NodeStatusParts) -> Self {
-        Self { parts, machine: MachineInfo::read(), pressure: Mutex::default(), wake: Notify::new(), overwritten: AtomicBool::new(false) }
+        Self {
+            parts,
+            machine: MachineInfo::read(),
+            pressure: Mutex::default(),
+            wake: Notify::new(),
+            overwritten: AtomicBool::new(false),
+        }
     }
 
     /// The eviction manager's news.

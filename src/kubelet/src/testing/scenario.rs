@@ -44,7 +44,8 @@ async fn the_node_registers_and_becomes_ready() {
 #[tokio::test]
 async fn a_node_that_was_taken_for_dead_says_that_it_lives() {
     let world = World::new();
-    let ready = |api: &super::api::FakeApi| api.get("nodes", "", "n").filter(|node| is_ready(&node["status"]));
+    let ready =
+        |api: &super::api::FakeApi| api.get("nodes", "", "n").filter(|node| is_ready(&node["status"]));
     world.api.wait("a ready node", ready).await;
     world.api.edit("nodes", "", "n", |node| {
         for condition in node["status"]["conditions"].as_array_mut().unwrap() {
