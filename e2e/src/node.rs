@@ -167,6 +167,19 @@ impl Node {
         command
     }
 
+    /// A shell whose kubectl and knarr are for this node.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = self.machine.command("sh");
+        self.environment(&mut command);
+        command.args(["-c", script]);
+        command
+    }
+
+    /// A further flag of the server, for the next start.
+    pub fn flag(&mut self, flag: &str) {
+        self.arguments.push(flag.to_owned());
+    }
+
     fn environment(&self, command: &mut Command) {
         let path = std::env::var("PATH").unwrap_or_default();
         command

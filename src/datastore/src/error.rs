@@ -136,9 +136,11 @@ pub(crate) fn storage_error(step: &str, error: &rusqlite::Error) -> StorageError
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StorageError::fatal(format_args!("{step}: {error}; restore a backup"))
         }
-        Some(ErrorCode::DiskFull) => StorageError::unavailable(format_args!(
-            "{step}: the disk is full; free some space, nothing that was stored is lost"
-        )),
+        Some(ErrorCode::DiskFull) => {
+            let reason =
+                format!("{step}: the disk is full; free some space, nothing that was stored is lost");
+            StorageError::Full { reason: reason.into() }
+        }
         Some(ErrorCode::SystemIoFailure) => {
             StorageError::unavailable(format_args!("{step}: the disk failed: {error}"))
         }

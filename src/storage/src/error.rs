@@ -64,7 +64,13 @@ pub enum StorageError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The store cannot do it now (disk full, I/O error, shutting down); nothing has changed and it may be
+    /// There is no room on the disk; nothing has changed, reads go on, and so do writes as soon as there is room.
+    #[error("the datastore has no room: {reason}")]
+    Full {
+        /// What happened, in words for an operator.
+        reason: Arc<str>,
+    },
+    /// The store cannot do it now (I/O error, shutting down); nothing has changed and it may be
     /// tried again.
     #[error("the datastore is unavailable: {reason}")]
     Unavailable {

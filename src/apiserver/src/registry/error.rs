@@ -1,7 +1,7 @@
 //! What an error of the store means to a client.
 
 use apimachinery::gvk::GroupResource;
-use apimachinery::status::Status;
+use apimachinery::status::{Reason, Status};
 use storage::StorageError;
 
 /// The Status of a failed operation on one object. `name` may be empty.
@@ -17,6 +17,8 @@ pub(crate) fn status(error: StorageError, resource: &GroupResource, name: &str) 
         StorageError::SlowWatcher { seen } => Status::expired(format!("too old resource version: {seen}")),
         StorageError::InvalidKey { .. } => Status::not_found(resource, name),
         StorageError::InvalidObject { reason } => Status::internal(reason),
+        // Insufficient Storage; kube-apiserver says 500 when etcd has no space, and no more.
+        StorageError::Full { reason } => Status::failure(507, Reason::Unknown, &*reason),
         StorageError::Unavailable { reason } => Status::service_unavailable(reason.to_string()),
         StorageError::Unknown { reason } => Status::timeout(reason, 1),
         StorageError::Fatal { reason } => Status::internal(reason),
@@ -35,4 +37,16 @@ fn future(requested: u64, current: u64) -> Status {
         });
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let full = StorageError::Full { reason: "writing: the disk is full".into() };
+        let status = status(full, &GroupResource::new("", "pods"), "a");
+        assert_eq!((status.code, status.message.as_str()), (507, "writing: the disk is full"));
+    }
 }

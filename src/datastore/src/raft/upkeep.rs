@@ -7,17 +7,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+/// Wait before the replicated log is started again, at least.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Starts the replicated log again after the disk has failed it. The others go on meanwhile.
 pub(crate) async fn supervise(cluster: Weak<Cluster>) {
     loop {
         let Some(this) = cluster.upgrade() else { return };
         let mut metrics = this.raft().metrics();
+        // A leader that came back at once would lead again, and fail again: long enough for the others to choose one.
+        let pause = PAUSE.max(this.timing.election * 5);
         drop(this);
         // An error: openraft has ended without a word, which is no better.
         let _ = metrics.wait_for(|metrics| metrics.running_state.is_err()).await;
         let why = metrics.borrow().running_state.clone();
         loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(pause).await;
             let Some(this) = cluster.upgrade() else { return };
             if this.stopping.load(Ordering::Acquire) {
                 return;

@@ -1,5 +1,6 @@
 //! What happens when the disk does not do as it is told.
 
+use crate::cluster::{Nodes, timing, until};
 use crate::fixture::{Fixture, PODS, manual, next, object, pod};
 use datastore::{Datastore, OpenError};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ async fn a_full_disk_refuses_writes_clearly_and_loses_nothing() {
         }
     };
     assert!(error.to_string().contains("the disk is full"), "{error}");
-    assert!(matches!(error, StorageError::Unavailable { .. }));
+    assert!(matches!(error, StorageError::Full { .. }));
     assert_eq!(f.store.revision(), 1 + stored);
     assert_eq!(f.store.count(PODS).await.unwrap(), stored);
     // A group of writes fails as a whole, and answers everybody.
@@ -33,7 +34,7 @@ async fn a_full_disk_refuses_writes_clearly_and_loses_nothing() {
         tokio::spawn(async move { store.create(&pod(&format!("g{n}")), large(n)).await })
     });
     for result in futures::future::join_all(group).await {
-        assert!(matches!(result.unwrap(), Err(StorageError::Unavailable { .. })));
+        assert!(matches!(result.unwrap(), Err(StorageError::Full { .. })));
     }
     assert!(f.store.statistics().failures > 0);
     // With space again, everything goes on where it was.
@@ -45,6 +46,49 @@ async fn a_full_disk_refuses_writes_clearly_and_loses_nothing() {
     }
     let f = f.reopen().await;
     assert_eq!(f.store.count(PODS).await.unwrap(), stored + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_is_full_does_not_hold_up_the_others_and_catches_up() {
+    let mut nodes = Nodes::new(3, timing()).await;
+    nodes.voters(3).await;
+    let full = nodes.leader().await;
+    nodes.nodes[full].store.limit_size(1).await.unwrap();
+    // Its own writers are told, or served by whoever leads now; nothing counts that was not acknowledged.
+    let mut acknowledged = Vec::new();
+    for n in 0..6u64 {
+        let key = pod(&format!("full{n}"));
+        if nodes.nodes[full].store.create(&key, large(n)).await.is_ok() {
+            acknowledged.push(key);
+        }
+    }
+    let other = (full + 1) % 3;
+    for n in 0..6u64 {
+        let key = pod(&format!("p{n}"));
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        while let Err(error) = nodes.nodes[other].store.create(&key, large(n)).await {
+            // Known to be there when the answer was lost.
+            if matches!(error, StorageError::KeyExists { .. }) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{error}");
+        }
+        acknowledged.push(key);
+    }
+    // Reads of what is there go on.
+    nodes.nodes[full]
+        .store
+        .list(PODS, ListOptions { revision: storage::ListRevision::Any, ..Default::default() })
+        .await
+        .unwrap();
+    nodes.nodes[full].store.limit_size(1 << 30).await.unwrap();
+    let seen = nodes.nodes[other].store.revision();
+    until(|| nodes.nodes[full].store.revision() >= seen).await;
+    for key in acknowledged {
+        for node in &nodes.nodes {
+            assert!(node.store.get(&key).await.unwrap().is_some(), "{key} is missing");
+        }
+    }
 }
 
 #[tokio::test]
