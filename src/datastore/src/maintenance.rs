@@ -85,7 +85,7 @@ impl Datastore {
         let (cluster, node) = (self.cluster_id().to_owned(), self.node_id());
         let look =
             move || look(&at, check).map_err(|error| storage_error("looking at the datastore", &error));
-        let found = tokio::task::spawn_blocking(look).await.map_err(StorageError::unavailable)??;
+        let found = self.threads().run(look).await.map_err(StorageError::unavailable)??;
         Ok(Condition { cluster, node, ..found })
     }
 
@@ -114,6 +114,19 @@ impl Datastore {
         core.run(|writer| shorten(writer).map_err(|error| storage_error("shortening the file", &error)))
             .await?;
         Ok(Defragmented { before_bytes, after_bytes: file_bytes(at.path()) })
+    }
+
+    /// Whether what is stored under a key is encrypted, or would be.
+    pub fn is_sealed(&self, key: &str) -> bool {
+        self.sealer().is_some_and(|sealer| sealer.covers(key))
+    }
+
+    /// The bytes that are stored under a key now, encrypted if they are.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn stored(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
+        self.reader().stored(key.to_owned()).await
     }
 
     /// The changes of a key that are still known, the latest first. Nothing when the key was never there, or was deleted

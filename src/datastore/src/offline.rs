@@ -89,7 +89,7 @@ impl Datastore {
     pub async fn copy_to(&self, path: &Path) -> Result<Contents, StorageError> {
         self.barrier().await?;
         let (at, path, cluster) = (self.location().clone(), path.to_owned(), self.cluster_id().to_owned());
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = self.threads().run(move || {
             copy(&at, text(&path)?).map_err(OpenError::sqlite("copy into", &path))?;
             let contents = contents(&connect(&path)?).map_err(OpenError::sqlite("read", &path))?;
             Ok::<_, OpenError>(Contents { cluster, ..contents })

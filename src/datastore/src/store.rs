@@ -290,8 +290,16 @@ impl Datastore {
         self.beginning.identity.node
     }
 
+    pub(crate) fn sealer(&self) -> Option<&Arc<dyn Sealer>> {
+        self.sealer.as_ref()
+    }
+
     pub(crate) fn reader(&self) -> &Arc<Reader> {
         &self.reader
+    }
+
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.beginning.threads
     }
 
     pub(crate) fn location(&self) -> &Location {

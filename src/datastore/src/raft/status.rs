@@ -54,6 +54,11 @@ pub struct Status {
 }
 
 impl Cluster {
+    /// The term that this node is in.
+    pub fn term(&self) -> u64 {
+        self.raft().metrics().borrow().current_term
+    }
+
     /// How this node sees itself.
     pub fn report(&self) -> NodeReport {
         let metrics = self.raft().metrics();
