@@ -12,6 +12,7 @@ packages=()
 command -v busybox >/dev/null 2>&1 || packages+=(busybox-static)
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
 command -v jq >/dev/null 2>&1 || packages+=(jq)
+command -v etcdctl >/dev/null 2>&1 || packages+=(etcd-client)
 if [ ${#packages[@]} -gt 0 ]; then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"

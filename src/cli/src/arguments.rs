@@ -3,8 +3,10 @@
 //! variable `KNARR_...`.
 
 pub mod cluster;
+pub mod datastore;
 
 use crate::server::api_server::ApiServerFlags;
+use crate::server::backup_flags::BackupFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -53,6 +55,9 @@ pub enum Command {
     RemoveNode(cluster::RemoveNode),
     /// Tokens that let nodes in
     Token(cluster::Token),
+    /// Look after the datastore: backup, restore, status, recovery
+    #[command(subcommand, visible_alias = "dbctl")]
+    Datastore(datastore::Datastore),
     /// Print the version
     Version,
     /// Run an add-on's server (inside its pod)
@@ -154,6 +159,19 @@ pub struct Server {
     /// What fails together with this node (a rack, a site): voters are spread over them
     #[arg(long, env = "KNARR_FAILURE_DOMAIN", default_value = "", value_name = "NAME")]
     pub failure_domain: String,
+    /// Go on with this node alone after the majority of the others was lost for good, and end, as k3s has it: the same
+    /// as `knarr datastore recover --yes`
+    #[arg(long, env = "KNARR_CLUSTER_RESET")]
+    pub cluster_reset: bool,
+    /// Port of etcd's API for reading, which etcdctl understands; 0 serves none
+    #[arg(long, env = "KNARR_ETCD_CLIENT_PORT", default_value_t = 0, value_name = "PORT")]
+    pub etcd_client_port: u16,
+    /// Address of etcd's API
+    #[arg(long, env = "KNARR_ETCD_CLIENT_ADDRESS", default_value = "127.0.0.1", value_name = "IP")]
+    pub etcd_client_address: IpAddr,
+    /// Flags of backups, with k3s' names
+    #[command(flatten)]
+    pub backups: BackupFlags,
     /// Flags of the API server, with kube-apiserver's names
     #[command(flatten)]
     pub api_server: ApiServerFlags,

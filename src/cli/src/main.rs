@@ -4,6 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`arguments`] | every command with its flags |
+//! | [`backups`] | what goes into a backup, and bringing one back |
 //! | [`cluster`] | several nodes: joining, and what is said between nodes and commands |
 //! | [`configuration`] | flags, environment and configuration file become one |
 //! | [`paths`] | where things lie below the data directory |
@@ -11,6 +12,7 @@
 //! | [`commands`] | one file per command for people |
 
 mod arguments;
+mod backups;
 mod cluster;
 mod commands;
 mod configuration;
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse_from(configuration::with_file(arguments)?);
     match arguments.command {
+        Command::Server(options) if options.cluster_reset => {
+            commands::datastore::reset_cluster(&options.location)
+        }
         Command::Server(options) => server::main(*options),
         Command::Agent(options) => worker::main(*options),
         Command::Pause => commands::pause::run(),
@@ -63,6 +68,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Leave(options) => runtime(2)?.block_on(commands::leave::run(&options)),
         Command::RemoveNode(options) => runtime(2)?.block_on(commands::remove_node::run(&options)),
         Command::Token(options) => runtime(2)?.block_on(commands::token::run(&options)),
+        Command::Datastore(what) => runtime(2)?.block_on(commands::datastore::run(&what)),
         Command::Version => {
             println!("Knarr v{} (Kubernetes {})", env!("CARGO_PKG_VERSION"), server::KUBERNETES_VERSION);
             Ok(ExitCode::SUCCESS)

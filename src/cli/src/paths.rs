@@ -69,6 +69,11 @@ impl Paths {
         self.root.join("agent")
     }
 
+    /// The cluster's state.
+    pub fn datastore(&self) -> PathBuf {
+        self.root.join("datastore")
+    }
+
     /// Every certificate and key.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

@@ -61,5 +61,6 @@ mod ttl_after_finished;
 mod validating_admission_policy_status;
 mod volume_protection;
 
+pub use cronjob::{Schedule, ScheduleError};
 pub use manager::{Config, ControllersError, run};
 pub use node_ipam::NODE_PREFIX_V4;

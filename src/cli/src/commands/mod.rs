@@ -3,6 +3,7 @@
 pub mod add_node;
 pub mod addon;
 pub mod config;
+pub mod datastore;
 pub mod enable;
 pub mod join;
 pub mod kubectl;

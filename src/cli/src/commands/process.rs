@@ -37,6 +37,9 @@ pub struct State {
     pub own_network: bool,
     /// Flags it was started with, after `server`.
     pub arguments: Vec<String>,
+    /// Files of its configuration, which belong into a backup.
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
 }
 
 /// Held by the server for as long as it runs.
@@ -123,9 +126,9 @@ pub fn state(paths: &Paths) -> Result<Option<State>> {
 /// When the file cannot be written.
 pub fn write_state(paths: &Paths, state: &State) -> Result<()> {
     let path = paths.state_file();
-    let new = path.with_extension("json.new");
-    std::fs::write(&new, serde_json::to_vec_pretty(state)?)?;
-    std::fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))
+    // Flags may hold secrets.
+    pki::write_private(&path, &serde_json::to_vec_pretty(state)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A client as the administrator.

@@ -275,21 +275,6 @@ impl Agent {
         Ok(())
     }
 
-    /// Answers to this machine whether the kubelet is well; nothing else depends on it.
-    async fn health_port(&self, source: Arc<dyn PodSource>, tasks: &mut JoinSet<Result<()>>) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, KUBELET_HEALTH_PORT));
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                let stop = self.stop.clone();
-                tasks.spawn(async move {
-                    health::serve(listener, source, stop).await;
-                    Ok(())
-                });
-            }
-            Err(error) => tracing::warn!(%error, "nobody is told of the kubelet's health on {address}"),
-        }
-    }
-
     /// Starts the kubelet and its server.
     async fn kubelet(self, socket: &Path, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
         let settings = &self.settings;
@@ -314,7 +299,7 @@ impl Agent {
                 "cannot listen on {address} for the kubelet; stop what has this port, or give --kubelet-port"
             )
         })?;
-        self.health_port(Arc::new(kubelet.clone()), tasks).await;
+        health_port(&self.stop, Arc::new(kubelet.clone()), tasks).await;
         let KubeletServing { resolver, client_authorities, upkeep } = self.serving;
         let server = ServerConfig {
             certificate: resolver,
@@ -369,4 +354,19 @@ async fn pack(socket: &Path, stamp: &Path, snapshotter: &str) -> Result<()> {
         tracing::info!(image = packed.name, digest = packed.digest, "imported");
     }
     Ok(())
+}
+
+/// Answers to this machine whether the kubelet is well; nothing else depends on it.
+async fn health_port(stop: &CancellationToken, source: Arc<dyn PodSource>, tasks: &mut JoinSet<Result<()>>) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, KUBELET_HEALTH_PORT));
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                health::serve(listener, source, stop).await;
+                Ok(())
+            });
+        }
+        Err(error) => tracing::warn!(%error, "nobody is told of the kubelet's health on {address}"),
+    }
 }

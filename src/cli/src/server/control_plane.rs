@@ -1,10 +1,14 @@
 //! Datastore, API server, controllers, scheduler and add-ons.
 
 use super::addresses;
+use super::datastore_api::DatastoreApi;
+use super::etcd_api;
 use super::join::Joining;
 use super::nodes::Nodes;
 use super::settings::{self, Settings};
 use super::term;
+use crate::backups::keeper::Keeper;
+use crate::backups::source::Source;
 use crate::commands::config::server_url;
 use crate::paths::Paths;
 use addons::engine::Engine;
@@ -66,9 +70,10 @@ pub async fn start(
         cluster: Some(nodes.options()),
         ..Options::default()
     };
-    let store = Datastore::open(paths.root().join("datastore"), options)
-        .await
-        .context("cannot open the datastore")?;
+    let store = Datastore::open(paths.datastore(), options).await.context("cannot open the datastore")?;
+    let source = Source::new(paths, Some(&settings.state()));
+    source.clean();
+    let keeper = Arc::new(Keeper::new(Arc::clone(&store), source, settings.backups.clone()));
     let pki = Arc::new(pki.await??);
     nodes.set_pki(&pki);
     nodes.set_store(&store);
@@ -97,6 +102,7 @@ pub async fn start(
         audit: audit(settings)?,
         encryption: encryption.clone(),
         more_metrics: vec![client::metrics::write],
+        extensions: vec![Arc::new(DatastoreApi(Arc::clone(&keeper)))],
         kubelet_client: Some(Arc::new(client_config(&authority, Some(&kubelet_client), &[b"http/1.1"])?)),
         ..Config::new(store.clone(), pki.load_service_account_keys()?)
     };
@@ -119,6 +125,7 @@ pub async fn start(
     ));
     let mut tasks = JoinSet::new();
     let until = stop.clone();
+    etcd_api::start(&mut tasks, settings, &keeper, &pki, &serving, stop.clone()).await?;
     tasks.spawn(async move {
         tokio::select! {
             () = until.cancelled() => {}
@@ -131,6 +138,7 @@ pub async fn start(
             until.run_until_cancelled(Encryption::watch(encryption)).await;
         });
     }
+    tasks.spawn(keeper.run(stop.clone()));
     tasks.spawn(act(settings, &api, &pki, &informers, nodes, stop));
     tasks.spawn(Arc::clone(nodes).look_after(stop.clone()));
     let nodes = Arc::clone(nodes);

@@ -11,6 +11,9 @@
 //! | [`settings`] | the flags, checked |
 //! | [`api_server`] | the flags of the API server |
 //! | [`control_plane`] | datastore, API server, controllers, scheduler, add-ons |
+//! | [`backup_flags`] | the flags of backups |
+//! | [`datastore_api`] | what `knarr datastore` asks |
+//! | [`etcd_api`] | etcd's API for reading |
 //! | [`agent`] | containerd, kubelet, proxy |
 //! | [`nodes`] | this node among the others: members, and how their datastores reach each other |
 //! | [`join`] | nodes that join |
@@ -21,7 +24,10 @@ pub mod addresses;
 pub mod agent;
 pub mod api_server;
 mod audit_webhook;
+pub mod backup_flags;
 mod control_plane;
+mod datastore_api;
+mod etcd_api;
 pub mod join;
 mod network;
 mod nodes;
@@ -65,6 +71,7 @@ pub fn main(options: Server) -> Result<ExitCode> {
         format!("cannot make {}; run this as root, or give a --data-dir of your own", paths.root().display())
     })?;
     let _lock = process::lock(&paths)?;
+    crate::backups::staged::finish(&paths)?;
     // Two cores are plenty for the control plane; more threads only cost memory.
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;

@@ -3,6 +3,7 @@
 use super::addresses;
 use super::api_server::ApiServerFlags;
 use crate::arguments::{Network, NodeFlags, Server};
+use crate::backups::keeper::Keeping;
 use crate::cluster::facts::Facts;
 use crate::cluster::protocol::Common;
 use crate::commands::process::State;
@@ -87,6 +88,12 @@ pub struct Settings {
     pub ticket: Option<Ticket>,
     /// Flags of the API server.
     pub api_server: ApiServerFlags,
+    /// Which backups are made and kept.
+    pub backups: Keeping,
+    /// Where etcd's API is served, if at all.
+    pub etcd_clients: Option<SocketAddr>,
+    /// Files of the configuration.
+    pub files: Vec<PathBuf>,
     /// The flags as they were, for a restart by `knarr reset`.
     arguments: Vec<String>,
 }
@@ -151,6 +158,7 @@ impl Settings {
         }
         let (san_addresses, san_names): (Vec<_>, Vec<_>) =
             options.tls_san.iter().partition(|san| san.parse::<IpAddr>().is_ok());
+        let files = files(&options)?;
         Ok(Self {
             data_dir,
             node_labels: labels(&options.node.node_label)?,
@@ -195,6 +203,10 @@ impl Settings {
             failure_domain: options.failure_domain.clone(),
             ticket: facts.and_then(|facts| facts.ticket),
             api_server: options.api_server.with(&options.kube_apiserver_arg)?,
+            backups: options.backups.keeping(&std::path::absolute(&options.location.data_dir)?)?,
+            etcd_clients: (options.etcd_client_port != 0)
+                .then(|| SocketAddr::new(options.etcd_client_address, options.etcd_client_port)),
+            files,
             arguments: std::env::args().skip(2).collect(),
         })
     }
@@ -225,6 +237,7 @@ impl Settings {
             runtime_endpoint: self.runtime_endpoint.clone(),
             own_network: self.own_network,
             arguments: self.arguments.clone(),
+            files: self.files.clone(),
         }
     }
 }
@@ -242,6 +255,20 @@ pub fn node_name(flags: &NodeFlags) -> Result<String> {
         Some(why) => bail!("--node-name {name:?}: {why}"),
         None => Ok(name),
     }
+}
+
+/// The files that flags name, with their whole paths.
+fn files(options: &Server) -> Result<Vec<PathBuf>> {
+    let named = [
+        Some(&options.location.config),
+        Some(&options.node.private_registry),
+        options.encryption_provider_config.as_ref(),
+        options.audit_policy_file.as_ref(),
+        options.api_server.authentication_config.as_ref(),
+        options.api_server.authorization_config.as_ref(),
+        options.api_server.admission_control_config_file.as_ref(),
+    ];
+    named.into_iter().flatten().map(|path| Ok(std::path::absolute(path)?)).collect()
 }
 
 /// The host name in lower case: capitals are no name of a node.

@@ -225,6 +225,7 @@ fn state(settings: &AgentSettings, material: &Material) -> State {
         agent: true,
         runtime_endpoint: settings.runtime_endpoint.clone(),
         own_network: settings.own_network,
+        files: Vec::new(),
         arguments: std::env::args().skip(2).collect(),
     }
 }

@@ -7,3 +7,4 @@ mod plan;
 mod schedule;
 
 pub use controller::CronJobController;
+pub use schedule::{Schedule, ScheduleError};

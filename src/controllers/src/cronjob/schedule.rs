@@ -8,7 +8,7 @@ const HORIZON_YEARS: i16 = 8;
 
 /// A parsed schedule: which minutes it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Schedule {
+pub struct Schedule {
     minutes: u64,
     hours: u64,
     days: u64,
@@ -23,7 +23,7 @@ pub(super) struct Schedule {
 
 /// Why a schedule cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ScheduleError {
+pub enum ScheduleError {
     /// Not five fields, nor a known name.
     #[error("expected exactly 5 fields, found {0}: {1}")]
     Fields(usize, String),
@@ -38,7 +38,10 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 impl Schedule {
     /// Parses five fields, `@hourly` and its like, or `@every 1h30m`.
-    pub(super) fn parse(text: &str) -> Result<Self, ScheduleError> {
+    ///
+    /// # Errors
+    /// [`ScheduleError`].
+    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let text = text.trim();
         let expanded = match text {
             "@yearly" | "@annually" => "0 0 1 1 *",
@@ -82,7 +85,7 @@ impl Schedule {
     }
 
     /// The first time after `after`, by the clocks of a time zone; `None` when there is none in sight.
-    pub(super) fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         if let Some(seconds) = self.every {
             return after.checked_add(jiff::SignedDuration::from_secs(seconds)).ok();
         }

@@ -50,7 +50,7 @@ async fn a_full_disk_refuses_writes_clearly_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_disk_is_full_does_not_hold_up_the_others_and_catches_up() {
-    let mut nodes = Nodes::new(3, timing()).await;
+    let nodes = Nodes::new(3, timing()).await;
     nodes.voters(3).await;
     let full = nodes.leader().await;
     nodes.nodes[full].store.limit_size(1).await.unwrap();
