@@ -53,7 +53,7 @@ pub use leaf::Leaf;
 pub use peer::{PEER_NAME, PeerIdentity};
 pub use profile::{Component, Profile};
 pub use request::{CertificateRequest, Usages};
-pub use request_make::{MadeRequest, make_request};
+pub use request_make::make_request;
 pub use service_account::{PublicKey, ServiceAccountKeys};
 pub use serving::{ServingCertResolver, ServingCertificate};
 pub use store::{LeafRequest, Pki};

@@ -3,46 +3,23 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
-use crate::authority::{Authority, new_key};
+use crate::authority::Authority;
+use crate::draft::Draft;
 use crate::error::PkiError;
 use crate::profile::{Component, ExtendedKeyUsage};
 use crate::request::{CertificateRequest, Usages};
-
-/// A new key and a request for its certificate.
-#[derive(Clone, Debug)]
-pub struct MadeRequest {
-    /// The key, PKCS #8 PEM. Secret.
-    pub key_pem: String,
-    /// The request (PKCS #10), PEM.
-    pub request_pem: String,
-}
 
 /// Asks for the certificate that a component has on a node.
 ///
 /// # Errors
 /// [`PkiError::Issue`] when a name cannot be in a certificate.
-pub fn make_request(component: Component, node: &str, addresses: &[IpAddr]) -> Result<MadeRequest, PkiError> {
-    let name = component.file_stem();
-    let failed = |error: rcgen::Error| PkiError::Issue { name: name.into(), reason: error.to_string() };
+pub fn make_request(component: Component, node: &str, addresses: &[IpAddr]) -> Result<Draft, PkiError> {
     let profile = component.profile()?;
-    let key_pem = new_key(name)?;
-    let key = KeyPair::from_pem(&key_pem).map_err(failed)?;
-    let mut subject = DistinguishedName::new();
-    if let Some(organization) = &profile.subject.organization {
-        subject.push(DnType::OrganizationName, organization.replace("{node}", node));
-    }
-    subject.push(DnType::CommonName, profile.subject.common_name.replace("{node}", node));
-    let mut params = CertificateParams::default();
-    params.distinguished_name = subject;
-    for name in &profile.dns_names {
-        let name = name.replace("{node}", node);
-        params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().map_err(failed)?));
-    }
-    params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
-    let request = params.serialize_request(&key).map_err(failed)?;
-    Ok(MadeRequest { request_pem: request.pem().map_err(failed)?, key_pem })
+    let named = |name: &String| name.replace("{node}", node);
+    let names: Vec<String> = profile.dns_names.iter().map(named).collect();
+    let organization = profile.subject.organization.as_ref().map(named);
+    Draft::new(&named(&profile.subject.common_name), organization.as_deref(), &names, addresses)
 }
 
 impl Authority {
