@@ -6,17 +6,20 @@ use crate::arguments::cluster::Join;
 use crate::arguments::{Arguments, Command, Location, Start};
 use crate::cluster::facts::Facts;
 use crate::cluster::local::{Answer, Ask, Report, Role, ask};
-use crate::cluster::protocol::{JoinAnswer, JoinRequest, NodeRole, VERSION};
+use crate::cluster::protocol::{JoinAnswer, JoinRequest, NodeCertificates, NodeRole, VERSION};
 use crate::cluster::remote::Remote;
 use crate::cluster::target::Target;
 use crate::configuration;
 use crate::paths::Paths;
-use crate::server::settings::Settings;
+use crate::server::addresses;
+use crate::server::settings::{self, Settings};
+use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
 use client::{ObjectKey, Rest};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
+use pki::{Component, MadeRequest};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -39,20 +42,24 @@ pub async fn run(options: &Join) -> Result<ExitCode> {
     let target = Target::parse(&options.target)?;
     let paths = Paths::new(&options.location.data_dir);
     restore(&paths)?;
-    if Facts::load(&paths)?.is_some() && !is_last(&paths).await {
+    if Material::exists(&paths) || Facts::load(&paths)?.is_some() && !is_last(&paths).await {
         bail!("this node belongs to a cluster already: run `knarr leave` first");
     }
     // The other side asks for it in the name of this process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ran = process::running(&paths)?.is_some();
     let before = process::state(&paths)?.map(|state| state.arguments).unwrap_or_default();
-    let arguments = if options.server.is_empty() { before.clone() } else { options.server.clone() };
-    let settings = settings(&options.location, &arguments)?;
-    if options.worker {
-        bail!("joining as a worker is not there yet: join without --worker");
-    }
     println!("Contacting cluster at {target:?}");
     let remote = Remote::find(&target).await?;
+    let back = Back { options, paths: &paths, before: ran.then_some(before.clone()) };
+    if options.worker {
+        return join_as_worker(&back, &remote, &target.token).await;
+    }
+    let arguments = if options.server.is_empty() { before } else { options.server.clone() };
+    let settings = match parsed("server", &options.location, &arguments)? {
+        Command::Server(options) => Settings::check(*options)?,
+        _ => bail!("these are no flags of `knarr server`"),
+    };
     let address = SocketAddr::new(settings.address, settings.datastore_port);
     // Nobody listens there while the node is alone.
     if let Err(error) = TcpListener::bind(address) {
@@ -74,28 +81,117 @@ pub async fn run(options: &Join) -> Result<ExitCode> {
     };
     let answer = remote.join(&request).await?;
     println!("Waiting for this node to finish joining the cluster.");
-    let restart = |server: Vec<String>| Start { location: options.location.clone(), server };
     let joined = async {
         enter(&paths, &answer).await?;
-        start::run(&restart(arguments.clone()))?;
-        settle(&paths, &settings).await?;
-        remote.finish(&settings.node_name, true).await
+        start::run(&Start { location: options.location.clone(), server: arguments })?;
+        settle(&paths, &settings).await
     };
-    if let Err(error) = joined.await {
+    back.unless(joined.await, &remote, &settings.node_name).await
+}
+
+/// The way back when something fails.
+struct Back<'a> {
+    options: &'a Join,
+    paths: &'a Paths,
+    /// The flags that the server ran with, if it ran.
+    before: Option<Vec<String>>,
+}
+
+impl Back<'_> {
+    /// Says to both sides how joining went.
+    async fn unless(&self, joined: Result<()>, remote: &Remote, name: &str) -> Result<ExitCode> {
+        let joined = match joined {
+            Ok(()) => remote.finish(name, true).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = joined else {
+            remove(&self.paths.before_join())?;
+            println!("Successfully joined the cluster.");
+            return Ok(ExitCode::SUCCESS);
+        };
         println!("It did not join; it becomes what it was before.");
-        stop::stop(&paths).await.context("cannot stop what was started")?;
-        restore(&paths)?;
-        if let Err(forget) = remote.finish(&settings.node_name, false).await {
+        stop::stop(self.paths).await.context("cannot stop what was started")?;
+        restore(self.paths)?;
+        if let Err(forget) = remote.finish(name, false).await {
             println!("The cluster forgets this node within ten minutes by itself: {forget:#}");
         }
-        if ran {
-            start::run(&restart(before))?;
+        if let Some(server) = &self.before {
+            start::run(&Start { location: self.options.location.clone(), server: server.clone() })?;
         }
-        return Err(error.context("this node has not joined the cluster"));
+        Err(error.context("this node has not joined the cluster"))
     }
-    remove(&paths.before_join())?;
-    println!("Successfully joined the cluster.");
-    Ok(ExitCode::SUCCESS)
+}
+
+async fn join_as_worker(back: &Back<'_>, remote: &Remote, token: &str) -> Result<ExitCode> {
+    let (options, paths) = (back.options, back.paths);
+    let Command::Agent(flags) = parsed("agent", &options.location, &options.server)? else {
+        bail!("these are no flags of `knarr agent`")
+    };
+    let name = settings::node_name(&flags.node)?;
+    let addresses = match flags.node.node_ip.as_slice() {
+        [] => addresses::primary().into_iter().collect(),
+        given => given.to_vec(),
+    };
+    let MadeRequest { key_pem, request_pem } = pki::make_request(Component::KubeletClient, &name, &[])?;
+    let request = JoinRequest {
+        token: token.to_owned(),
+        name: name.clone(),
+        role: NodeRole::Worker,
+        version: VERSION.to_owned(),
+        time: Timestamp::now(),
+        addresses,
+        datastore: None,
+        failure_domain: String::new(),
+        requests: Some(NodeCertificates { kubelet: request_pem, kubelet_serving: None, proxy: None }),
+    };
+    let answer = remote.join(&request).await?;
+    println!("Waiting for this node to finish joining the cluster.");
+    let joined = async {
+        let certificate = answer.certificates.context("the cluster sent no certificate; install its version")?;
+        let material = Material {
+            node_name: name.clone(),
+            servers: answer.api_servers,
+            cluster_cidr: answer.common.cluster_cidr,
+            cluster_dns: answer.common.cluster_dns,
+            cluster_domain: answer.common.cluster_domain,
+            ca_pem: answer.ca,
+        };
+        put_aside(paths).await?;
+        material.save(paths, &certificate.kubelet, &key_pem)?;
+        start::run(&Start { location: options.location.clone(), server: options.server.clone() })?;
+        ready(paths, &material, &certificate.kubelet, &key_pem).await
+    };
+    back.unless(joined.await, remote, &name).await
+}
+
+/// Waits until a worker's node is Ready, as any of the API servers says.
+async fn ready(paths: &Paths, material: &Material, certificate: &str, key: &str) -> Result<()> {
+    let begin = Instant::now();
+    let mut servers = material.servers.iter().cycle();
+    loop {
+        let server = servers.next().context("the cluster named no API server")?;
+        let (ca, certificate, key) = (material.ca_pem.as_bytes(), certificate.as_bytes(), key.as_bytes());
+        let client = client::mtls(&format!("https://{server}"), ca, certificate, key, "knarr")?;
+        let node = Rest::new(client).get::<Node>(&ObjectKey::cluster(&material.node_name)).await;
+        let waiting_for = match node {
+            Ok(node) if node.as_ref().is_some_and(super::status::is_ready) => return Ok(()),
+            Ok(node) => format!("the node is not Ready: {}", super::status::reason(node.as_ref())),
+            Err(error) => format!("{server}: {error}"),
+        };
+        wait(paths, begin, &waiting_for).await?;
+    }
+}
+
+/// Waits for a moment.
+async fn wait(paths: &Paths, begin: Instant, waiting_for: &str) -> Result<()> {
+    if process::running(paths)?.is_none() {
+        bail!("the server has ended; its log is {}", paths.log_file().display());
+    }
+    if begin.elapsed() > PATIENCE {
+        bail!("it took more than {PATIENCE:?}: {waiting_for}");
+    }
+    tokio::time::sleep(PERIOD).await;
+    Ok(())
 }
 
 /// Whether all other nodes of its cluster have left.
@@ -104,20 +200,16 @@ pub async fn is_last(paths: &Paths) -> bool {
     matches!(asked, Ok(Answer::Report(report)) if report.members.len() == 1)
 }
 
-/// What `knarr server` would run with.
-fn settings(location: &Location, arguments: &[String]) -> Result<Settings> {
-    let mut all: Vec<OsString> = vec!["knarr".into(), "server".into()];
+/// What `knarr server` or `knarr agent` would run with.
+fn parsed(command: &str, location: &Location, arguments: &[String]) -> Result<Command> {
+    let mut all: Vec<OsString> = vec!["knarr".into(), command.into()];
     all.extend(["--data-dir".into(), location.data_dir.clone().into()]);
     // A file that was not named need not be there; the server's flag and variable are those of this command.
     if location.config.exists() {
         all.extend(["--config".into(), location.config.clone().into()]);
     }
     all.extend(start::without_location(arguments).into_iter().map(OsString::from));
-    let parsed = Arguments::try_parse_from(configuration::with_file(all)?)?;
-    match parsed.command {
-        Command::Server(options) => Settings::check(*options),
-        _ => bail!("these are no flags of `knarr server`"),
-    }
+    Ok(Arguments::try_parse_from(configuration::with_file(all)?)?.command)
 }
 
 /// Puts what the node was aside, and what the cluster gave in its place.
@@ -125,12 +217,7 @@ async fn enter(paths: &Paths, answer: &JoinAnswer) -> Result<()> {
     let Some(control_plane) = &answer.control_plane else {
         bail!("the cluster did not say what a control-plane node needs; install its version of knarr")
     };
-    stop::stop(paths).await?;
-    let aside = paths.before_join();
-    private_folder(&aside)?;
-    for name in STATE {
-        shift(&paths.root().join(name), &aside.join(name))?;
-    }
+    put_aside(paths).await?;
     private_folder(&paths.pki())?;
     for (name, text) in &control_plane.files {
         // It comes from the network, if from a friend: a file's name and nothing else.
@@ -140,6 +227,16 @@ async fn enter(paths: &Paths, answer: &JoinAnswer) -> Result<()> {
         pki::write_private(&paths.pki().join(name), text.as_bytes())?;
     }
     Facts { common: answer.common.clone(), ticket: Some(control_plane.ticket.clone()) }.save(paths)
+}
+
+async fn put_aside(paths: &Paths) -> Result<()> {
+    stop::stop(paths).await?;
+    let aside = paths.before_join();
+    private_folder(&aside)?;
+    for name in STATE {
+        shift(&paths.root().join(name), &aside.join(name))?;
+    }
+    Ok(())
 }
 
 /// Brings back what a join that failed, or was cut short, has put aside.
@@ -191,13 +288,7 @@ async fn settle(paths: &Paths, settings: &Settings) -> Result<()> {
                 Err(error) => error.to_string(),
             },
         };
-        if process::running(paths)?.is_none() {
-            bail!("the server has ended; its log is {}", paths.log_file().display());
-        }
-        if begin.elapsed() > PATIENCE {
-            bail!("it took more than {PATIENCE:?}: {waiting_for}");
-        }
-        tokio::time::sleep(PERIOD).await;
+        wait(paths, begin, &waiting_for).await?;
     }
 }
 

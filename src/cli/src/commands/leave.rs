@@ -7,6 +7,7 @@ use crate::cluster::facts::Facts;
 use crate::cluster::local::{Answer, Ask, ask};
 use crate::paths::Paths;
 use crate::server::join::addresses;
+use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
 use client::rest::DeleteOptions;
 use client::{ObjectKey, Rest};
@@ -17,8 +18,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// What belongs to a cluster, below the data directory.
-pub const STATE: [&str; 7] =
-    ["datastore", "pki", "kubelet", "cni/ipam", "cni/net.d", "cluster.json", "admin.kubeconfig"];
+pub const STATE: [&str; 8] =
+    ["datastore", "pki", "kubelet", "cni/ipam", "cni/net.d", "cluster.json", "admin.kubeconfig", "agent"];
 /// How long the cluster may take to let the node go.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long another node may take to forget it.
@@ -33,6 +34,9 @@ pub async fn run(options: &Leave) -> Result<ExitCode> {
     let Some(state) = process::state(&paths)? else {
         bail!("knarr never ran here; there is nothing to leave")
     };
+    if Material::exists(&paths) {
+        return leave_as_worker(options, &paths, &state.node_name).await;
+    }
     if Facts::load(&paths)?.is_none() {
         bail!("this node is alone: there is no cluster to leave");
     }
@@ -70,6 +74,20 @@ pub async fn run(options: &Leave) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     super::start::run(&Start { location: options.location.clone(), server: state.arguments })
+}
+
+/// A worker's credentials do not let it remove itself from the API.
+async fn leave_as_worker(options: &Leave, paths: &Paths, name: &str) -> Result<ExitCode> {
+    let ran = process::running(paths)?.is_some();
+    stop::stop(paths).await?;
+    for name in STATE {
+        remove(&paths.root().join(name))?;
+    }
+    println!("This node has left the cluster. Run `knarr remove-node {name}` on a node of the control plane.");
+    if !ran {
+        return Ok(ExitCode::SUCCESS);
+    }
+    super::start::run(&Start { location: options.location.clone(), server: Vec::new() })
 }
 
 async fn servers(paths: &Paths) -> Result<Vec<String>> {

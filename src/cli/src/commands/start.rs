@@ -1,8 +1,9 @@
-//! `knarr start`: the server in the background, ready when the command returns.
+//! `knarr start`: the server, or the agent on a worker, in the background, ready when the command returns.
 
 use super::process;
 use crate::arguments::Start;
 use crate::paths::Paths;
+use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::process::{Command, ExitCode, Stdio};
@@ -28,7 +29,7 @@ pub fn run(options: &Start) -> Result<ExitCode> {
         .with_context(|| format!("cannot make {}; run this as root", paths.root().display()))?;
     let log = File::options().create(true).append(true).open(paths.log_file())?;
     let mut server = Command::new(std::env::current_exe()?)
-        .arg("server")
+        .arg(if Material::exists(&paths) { "agent" } else { "server" })
         .arg("--data-dir")
         .arg(paths.root())
         .arg("--config")

@@ -30,6 +30,11 @@ impl Material {
     const FACTS: &str = "agent.json";
     const CA: &str = "ca.crt";
 
+    /// Whether the node has joined as a worker.
+    pub fn exists(paths: &Paths) -> bool {
+        paths.agent().join(Self::FACTS).exists()
+    }
+
     /// Reads it.
     ///
     /// # Errors

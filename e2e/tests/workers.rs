@@ -1,0 +1,50 @@
+//! Whole nodes join by command: a worker, which then runs a pod, leaves and is forgotten.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::machine::Router;
+use e2e::node::Node;
+use serde_json::json;
+use std::time::Instant;
+
+#[test]
+fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
+    let router = Router::new("workers", &["10.77.0.0"])?;
+    let mut server = Node::on(router.plug("first", "10.77.0.2")?, "first")?;
+    let worker = Node::worker_on(router.plug("worker", "10.77.0.3")?, "worker")?;
+    server.launch()?;
+    server.wait_ready()?;
+    let line = server.run("add-node --format short")?;
+    let line = line.lines().next().context("no line")?.strip_prefix("knarr ").context("a command")?.to_owned();
+    let registries = worker.data_dir().with_file_name("registries.yaml");
+    let begin = Instant::now();
+    let told = worker.run(&format!(
+        "{line} --worker -- --node-name worker --private-registry {}",
+        registries.display()
+    ))?;
+    eprintln!("joined within {:?}", begin.elapsed());
+    ensure!(told.contains("Successfully joined the cluster."), "{told}");
+    server.kubectl("wait --for=condition=Ready node/worker --timeout=1s")?;
+    let error = worker.run_fails(&format!("{line} --worker"))?;
+    ensure!(error.contains("knarr leave"), "{error}");
+    server.apply(
+        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+            "spec": {"nodeName": "worker", "containers": [{"name": "web", "image": "nginx"}]}})
+        .to_string(),
+    )?;
+    server.eventually("a pod on the worker", || {
+        server.kubectl("wait --for=condition=Ready pod/web --timeout=1s").map(drop)
+    })?;
+    let told = worker.run("leave")?;
+    ensure!(told.contains("knarr remove-node worker"), "{told}");
+    server.run("remove-node worker")?;
+    server.eventually("the node to be gone", || {
+        let nodes = server.kubectl("get nodes -o name")?;
+        if nodes.contains("worker") { bail!("{nodes}") } else { Ok(()) }
+    })?;
+    let told = server.run_fails("remove-node worker")?;
+    ensure!(told.contains("there is no node worker"), "{told}");
+    drop((worker, server, router));
+    Ok(())
+}
