@@ -161,7 +161,7 @@ impl<'a> Der<'a> {
             // Four bytes of length are more than any object of the API has.
             let count = usize::from(first & 0x7f);
             let bytes = rest.get(..count).filter(|_| (1..=4).contains(&count))?;
-            let length = bytes.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+            let length = bytes.iter().fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
             (length, rest.get(count..)?)
         };
         let content = rest.get(..length)?;
