@@ -16,13 +16,12 @@ fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
     server.launch()?;
     server.wait_ready()?;
     let line = server.run("add-node --format short")?;
-    let line = line.lines().next().context("no line")?.strip_prefix("knarr ").context("a command")?.to_owned();
+    let line =
+        line.lines().next().context("no line")?.strip_prefix("knarr ").context("a command")?.to_owned();
     let registries = worker.data_dir().with_file_name("registries.yaml");
     let begin = Instant::now();
-    let told = worker.run(&format!(
-        "{line} --worker -- --node-name worker --private-registry {}",
-        registries.display()
-    ))?;
+    let told = worker
+        .run(&format!("{line} --worker -- --node-name worker --private-registry {}", registries.display()))?;
     eprintln!("joined within {:?}", begin.elapsed());
     ensure!(told.contains("Successfully joined the cluster."), "{told}");
     server.kubectl("wait --for=condition=Ready node/worker --timeout=1s")?;

@@ -30,7 +30,7 @@ mod tests {
     use storage::{Encoded, ListOptions, Storage};
 
     fn object(number: usize) -> Encoded {
-        Encoded::new(format!(r#"{{"metadata":{{"name":"c{number}"}}}}"#).into_bytes()).unwrap()
+        Encoded::new(&serde_json::json!({"metadata": {"name": format!("c{number}")}})).unwrap()
     }
 
     fn key(number: usize) -> String {

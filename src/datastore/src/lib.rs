@@ -28,7 +28,7 @@
 //! | `log` | the log table |
 //! | `schema` | tables, settings, versions |
 //! | `directory` | the directory and its lock |
-//! | `writer` | the thread that commits |
+//! | `writer`, `direct` | the thread that commits, and commits without it |
 //! | `checkpointer`, `room` | keep SQLite's write-ahead log short, and its file longer than that |
 //! | `reader` | past revisions |
 //! | `executor`, `limits` | threads or none; sizes at which it tidies up |
@@ -42,6 +42,7 @@
 pub mod bug;
 mod checkpointer;
 mod command;
+mod direct;
 mod directory;
 mod error;
 mod executor;

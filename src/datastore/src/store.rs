@@ -2,6 +2,7 @@
 
 use crate::checkpointer::Checkpointer;
 use crate::command::{Command, Operation};
+use crate::direct;
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::executor::{Executor, Running, Threads};
@@ -11,7 +12,7 @@ use crate::reader::{Opener, PastEvents, Reader};
 use crate::room::Room;
 use crate::schema::{self, Location};
 use crate::state_machine::StateMachine;
-use crate::writer::{Answer, Beside, Counters, Proposal, Request, Writer};
+use crate::writer::{Answer, Beside, Counters, Proposal, Request, Shared, Writer};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::fmt;
@@ -112,6 +113,8 @@ pub(crate) struct Beginning {
 /// closed.
 pub struct Datastore {
     requests: mpsc::Sender<Request>,
+    /// For commits without the writer's thread; None where there is no thread.
+    shared: Option<Shared>,
     cache: Arc<WatchCache>,
     reader: Arc<Reader>,
     extractor: Arc<dyn Extractor>,
@@ -209,6 +212,7 @@ impl Datastore {
             room: Room::new(&at),
             counters: Arc::clone(&counters),
             frames,
+            lonely: true,
             doubtful: false,
             _directory: directory.map(Arc::new),
         };
@@ -224,19 +228,25 @@ impl Datastore {
             threads: threads.clone(),
         };
         let (requests, receiver) = mpsc::channel(QUEUE);
-        let writer = match threads.in_place() {
+        let (writer, shared) = match threads.in_place() {
             Some(executor) => {
-                Running::Task(tokio::spawn(writer.run_in_place(receiver, Arc::clone(executor))))
+                let task = tokio::spawn(writer.run_in_place(receiver, Arc::clone(executor)));
+                (Running::Task(task), None)
             }
-            None => std::thread::Builder::new()
-                .name("knarr-writer".to_owned())
-                .spawn(move || writer.run(receiver))
-                .map(Running::Thread)
-                .map_err(|source| OpenError::Thread { source })?,
+            None => {
+                let shared = Arc::new(Mutex::new(Some(writer)));
+                let writer = Arc::clone(&shared);
+                let thread = std::thread::Builder::new()
+                    .name("knarr-writer".to_owned())
+                    .spawn(move || Writer::run(&writer, receiver))
+                    .map_err(|source| OpenError::Thread { source })?;
+                (Running::Thread(thread), Some(shared))
+            }
         };
         let sealer = options.sealer.clone();
         Ok(Arc::new(Self {
             requests,
+            shared,
             cache,
             reader,
             extractor,
@@ -362,8 +372,18 @@ impl Datastore {
             entries: self.counters.entries.load(Ordering::Relaxed),
             commands: self.counters.commands.load(Ordering::Relaxed),
             failures: self.counters.failures.load(Ordering::Relaxed),
-            waiting: self.requests.max_capacity().saturating_sub(self.requests.capacity()) as u64,
+            waiting: self.waiting() as u64,
         }
+    }
+
+    /// Requests that the writer's thread has not taken yet.
+    fn waiting(&self) -> usize {
+        self.requests.max_capacity().saturating_sub(self.requests.capacity())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     async fn propose(&self, mut command: Command) -> Result<Answer, StorageError> {
@@ -391,11 +411,15 @@ impl Datastore {
             beside.push(Beside { attrs, plain });
         }
         let (answer, answered) = oneshot::channel();
-        let proposal = Proposal { command, beside, answer };
-        self.requests
-            .send(Request::Propose(proposal))
-            .await
-            .map_err(|_| StorageError::unavailable("it is shutting down"))?;
+        let mut proposal = Some(Proposal { command, beside, answer });
+        // Never before what waits already.
+        if let Some(shared) = self.shared.as_ref().filter(|_| self.waiting() == 0) {
+            proposal = proposal.and_then(|proposal| direct::commit(shared, proposal));
+        }
+        if let Some(proposal) = proposal {
+            let closed = |_| StorageError::unavailable("it is shutting down");
+            self.requests.send(Request::Propose(proposal)).await.map_err(closed)?;
+        }
         answered
             .await
             .map_err(|_| StorageError::Unknown { reason: "the datastore's writer has stopped".into() })?

@@ -18,6 +18,7 @@ use crate::reader::Reader;
 use crate::room::Room;
 use crate::schema::BUSY_TIMEOUT;
 use crate::state_machine::{Applied, Outcome, Rejection, StateMachine};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -102,7 +103,12 @@ pub(crate) struct Counters {
     pub(crate) entries: AtomicU64,
     pub(crate) commands: AtomicU64,
     pub(crate) failures: AtomicU64,
+    /// Commits without the writer's thread.
+    pub(crate) direct: AtomicU64,
 }
+
+/// The writer, and whoever borrows it. None when it has stopped.
+pub(crate) type Shared = Arc<Mutex<Option<Writer>>>;
 
 /// The writer's state; lives on its thread.
 pub(crate) struct Writer {
@@ -117,6 +123,8 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     /// Frames in the write-ahead log, as SQLite told after the last commit.
     pub(crate) frames: Arc<AtomicU32>,
+    /// Whether the last proposal was alone.
+    pub(crate) lonely: bool,
     /// Whether a failure has left open what is on the disk.
     pub(crate) doubtful: bool,
     /// Keeps the directory locked until the last page is written. None in memory.
@@ -133,15 +141,20 @@ impl Writer {
         }))
     }
 
-    /// Serves until it is told to stop, or everybody who could propose is gone.
-    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    /// Serves until it is told to stop, or everybody who could propose is gone. Between two requests others may
+    /// borrow the writer; at the end it is gone.
+    pub(crate) fn run(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
         let mut left = None;
         while let Some(request) = left.take().or_else(|| requests.blocking_recv()) {
-            if !self.serve(request, &mut left, &mut requests) {
+            let mut writer = shared.lock();
+            if !writer.as_mut().is_some_and(|writer| writer.serve(request, &mut left, &mut requests)) {
                 break;
             }
         }
-        self.stop(&mut requests);
+        let writer = shared.lock().take();
+        if let Some(writer) = writer {
+            writer.stop(&mut requests);
+        }
     }
 
     /// As [`Self::run`], without a thread.
@@ -202,6 +215,7 @@ impl Writer {
                         Err(_) => break,
                     }
                 }
+                self.lonely = group.len() == 1;
                 self.commit(group);
             }
         }
@@ -226,7 +240,7 @@ impl Writer {
     }
 
     /// Commits a group and answers everybody in it.
-    fn commit(&mut self, group: Vec<Proposal>) {
+    pub(crate) fn commit(&mut self, group: Vec<Proposal>) {
         if let Some(successor) = &self.successor {
             for proposal in group {
                 if let Err(mpsc::error::SendError(proposal)) = successor.send(proposal) {

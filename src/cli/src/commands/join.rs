@@ -147,7 +147,8 @@ async fn join_as_worker(back: &Back<'_>, remote: &Remote, token: &str) -> Result
     let answer = remote.join(&request).await?;
     println!("Waiting for this node to finish joining the cluster.");
     let joined = async {
-        let certificate = answer.certificates.context("the cluster sent no certificate; install its version")?;
+        let certificate =
+            answer.certificates.context("the cluster sent no certificate; install its version")?;
         let material = Material {
             node_name: name.clone(),
             servers: answer.api_servers,

@@ -83,7 +83,9 @@ async fn leave_as_worker(options: &Leave, paths: &Paths, name: &str) -> Result<E
     for name in STATE {
         remove(&paths.root().join(name))?;
     }
-    println!("This node has left the cluster. Run `knarr remove-node {name}` on a node of the control plane.");
+    println!(
+        "This node has left the cluster. Run `knarr remove-node {name}` on a node of the control plane."
+    );
     if !ran {
         return Ok(ExitCode::SUCCESS);
     }

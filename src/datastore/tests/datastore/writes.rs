@@ -94,7 +94,8 @@ async fn concurrent_compare_and_swap_loses_no_increment() {
     assert_eq!(end.revision, 202);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread, where nobody commits but the writer's.
+#[tokio::test]
 async fn commands_that_wait_for_the_disk_share_one_entry() {
     let f = Fixture::new().await;
     // Another process holds the write lock: the first command waits in its transaction, the rest gather.
