@@ -199,7 +199,7 @@ impl View {
         let numbered = |(n, watch): (usize, Watch)| watch.map(move |item| (n, item)).boxed();
         let mut chunks = select_all(begun.into_iter().enumerate().map(numbered)).ready_chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
-            let (mut events, mut latest, mut failed, mut progressed) = (Vec::new(), 0, None, false);
+            let (mut events, mut latest, mut failed, mut progressed) = (Vec::new(), 0_u64, None, false);
             for (n, item) in chunk {
                 let revision = match item {
                     Ok(WatchItem::Event(event)) => {
