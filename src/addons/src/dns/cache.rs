@@ -1,7 +1,7 @@
 //! Answers of upstream servers, kept for as long as their records allow.
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,15 +13,33 @@ const MAX_POSITIVE: Duration = Duration::from_secs(3600);
 /// Longest time a negative answer is kept (RFC 2308 section 5 advises hours; CoreDNS keeps 30 minutes).
 const MAX_NEGATIVE: Duration = Duration::from_secs(1800);
 
-/// What an answer is found by: the name in lower case, the type, and whether DNSSEC records were asked for.
+/// What an answer is found by: all of a question that makes a difference to its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// The name.
+    /// The name, in lower case.
     pub name: Name,
+    /// The class.
+    pub class: DNSClass,
     /// The type.
     pub kind: RecordType,
-    /// The EDNS DO bit.
+    /// The EDNS DO bit: signatures are wanted (RFC 4035 section 3.2.1).
     pub dnssec: bool,
+    /// The CD bit: what cannot be verified is wanted too (RFC 4035 section 3.2.2).
+    pub unchecked: bool,
+}
+
+impl Question {
+    /// The question of a query; none when it has none.
+    pub fn of(query: &Message) -> Option<Self> {
+        let question = query.queries.first()?;
+        Some(Self {
+            name: question.name().to_lowercase(),
+            class: question.query_class(),
+            kind: question.query_type(),
+            dnssec: query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok),
+            unchecked: query.metadata.checking_disabled,
+        })
+    }
 }
 
 struct Entry {
@@ -101,12 +119,37 @@ fn time_to_live(message: &Message) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::op::OpCode;
+    use hickory_proto::op::{Edns, OpCode, Query};
     use hickory_proto::rr::Record;
     use hickory_proto::rr::rdata::A;
 
+    fn query() -> Message {
+        let mut query = Message::query();
+        query.add_query(Query::query(Name::from_ascii("a.example.").unwrap(), RecordType::A));
+        query
+    }
+
     fn question() -> Question {
-        Question { name: Name::from_ascii("a.example.").unwrap(), kind: RecordType::A, dnssec: false }
+        Question::of(&query()).unwrap()
+    }
+
+    #[test]
+    fn what_makes_a_difference_to_an_answer_makes_another_question() {
+        let mut unchecked = query();
+        unchecked.metadata.checking_disabled = true;
+        let mut signed = query();
+        let mut edns = Edns::new();
+        edns.set_dnssec_ok(true);
+        signed.set_edns(edns);
+        let mut chaos = query();
+        chaos.queries[0].set_query_class(DNSClass::CH);
+        for other in [unchecked, signed, chaos] {
+            assert_ne!(Question::of(&other), Some(question()));
+        }
+        let mut capital = query();
+        capital.queries[0].set_name(Name::from_ascii("A.Example.").unwrap());
+        assert_eq!(Question::of(&capital), Some(question()));
+        assert_eq!(Question::of(&Message::query()), None);
     }
 
     fn answer(ttl: u32) -> Message {

@@ -56,13 +56,19 @@ impl Forwarder {
         self.cache.lock().len()
     }
 
+    /// The answer to a question, if it is kept.
+    pub fn kept(&self, question: &Question) -> Option<Message> {
+        let kept = self.cache.lock().get(question, Instant::now())?;
+        self.health.count_cache_hit();
+        Some(kept)
+    }
+
     /// The answer to a question; its id and flags are the caller's to set.
     ///
     /// # Errors
     /// When no server answers.
     pub async fn ask(&self, question: Question, query: &Message) -> Result<Message, ForwardError> {
-        if let Some(kept) = self.cache.lock().get(&question, Instant::now()) {
-            self.health.count_cache_hit();
+        if let Some(kept) = self.kept(&question) {
             return Ok(kept);
         }
         let configuration = self.configuration.read().clone();
@@ -143,7 +149,7 @@ mod tests {
     }
 
     fn question() -> Question {
-        Question { name: Name::from_ascii("a.example.").unwrap(), kind: RecordType::A, dnssec: false }
+        Question::of(&query()).unwrap()
     }
 
     async fn server(asked: Arc<AtomicUsize>) -> SocketAddr {

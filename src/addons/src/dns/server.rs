@@ -145,12 +145,12 @@ impl Shared {
             return Local::Answer(Box::new(failure(query, ResponseCode::BADVERS)));
         }
         if question.query_class() != DNSClass::IN {
-            return Local::Forward(None);
+            return self.kept(query);
         }
         let mut answer = reply(query);
         answer.metadata.authoritative = true;
         match self.zone.read().answer(question.name(), question.query_type()) {
-            Answer::Elsewhere => return Local::Forward(None),
+            Answer::Elsewhere => return self.kept(query),
             Answer::Alias { record, target } => {
                 answer.add_answer(record);
                 if question.query_type() != RecordType::CNAME {
@@ -172,18 +172,19 @@ impl Shared {
         Local::Answer(Box::new(answer))
     }
 
+    /// What was answered before, without waiting for anybody.
+    fn kept(&self, query: &Message) -> Local {
+        let kept = Question::of(query).and_then(|question| self.forwarder.kept(&question));
+        kept.map_or(Local::Forward(None), |answer| Local::Answer(Box::new(adopted(answer, query))))
+    }
+
     async fn forward(&self, query: &Message, begun: Option<(Box<Message>, Name)>) -> Message {
         let mut asked = query.clone();
         asked.metadata.recursion_desired = true;
         if let (Some((_, target)), Some(question)) = (&begun, asked.queries.first_mut()) {
             question.set_name(target.clone());
         }
-        let Some(question) = asked.queries.first() else { return failure(query, ResponseCode::FormErr) };
-        let key = Question {
-            name: question.name().to_lowercase(),
-            kind: question.query_type(),
-            dnssec: query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok),
-        };
+        let Some(key) = Question::of(&asked) else { return failure(query, ResponseCode::FormErr) };
         // A target within the cluster needs nobody else.
         let local = begun.is_some().then(|| self.zone.read().answer(&key.name, key.kind));
         match (begun, local) {
@@ -204,16 +205,7 @@ impl Shared {
             (None, _) => {}
         }
         match self.forwarder.ask(key, &asked).await {
-            Ok(mut answer) => {
-                let metadata = query.metadata;
-                answer.metadata.id = metadata.id;
-                answer.metadata.recursion_desired = metadata.recursion_desired;
-                answer.queries.clone_from(&query.queries);
-                if query.edns.is_none() {
-                    answer.edns = None;
-                }
-                answer
-            }
+            Ok(answer) => adopted(answer, query),
             Err(error) => {
                 self.health.count_failure();
                 tracing::debug!(cached = self.forwarder.cached(), "cannot forward: {error}");
@@ -221,6 +213,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Somebody else's answer as one to this query.
+fn adopted(mut answer: Message, query: &Message) -> Message {
+    let metadata = query.metadata;
+    answer.metadata.id = metadata.id;
+    answer.metadata.recursion_desired = metadata.recursion_desired;
+    answer.metadata.checking_disabled = metadata.checking_disabled;
+    answer.queries.clone_from(&query.queries);
+    if query.edns.is_none() {
+        answer.edns = None;
+    }
+    answer
 }
 
 /// An empty answer to a question.

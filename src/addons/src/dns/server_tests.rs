@@ -6,6 +6,10 @@ use super::*;
 use hickory_proto::op::Query;
 
 async fn start(endpoints: u8) -> SocketAddr {
+    start_with(endpoints, Configuration::default()).await
+}
+
+async fn start_with(endpoints: u8, configuration: Configuration) -> SocketAddr {
     let mut zone = Zone::new("cluster.local");
     zone.set_namespace("ns", true);
     let web = Service { cluster_ips: vec!["10.0.0.1".parse().unwrap()], ..Service::default() };
@@ -20,7 +24,7 @@ async fn start(endpoints: u8) -> SocketAddr {
     };
     zone.set_slice("ns", "many", "s", Some((0..endpoints).map(endpoint).collect()));
     let health = Arc::new(Health::default());
-    let forwarder = Arc::new(Forwarder::new(Configuration::default(), health.clone()));
+    let forwarder = Arc::new(Forwarder::new(configuration, health.clone()));
     let shared = Shared { zone: Arc::new(RwLock::new(zone)), forwarder, health };
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listeners.udp.local_addr().unwrap();
@@ -98,4 +102,32 @@ async fn nonsense_is_no_crash() {
     }
     let answer = by_udp(server, &query("web.ns.svc.cluster.local.")).await;
     assert_eq!(answer.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_an_answer_to_its_own_query() {
+    let upstream = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let configuration =
+        Configuration { upstream: vec![upstream.local_addr().unwrap()], ..Configuration::default() };
+    let server = start_with(1, configuration).await;
+    let first = query("Out.Example.");
+    let (answer, ()) = tokio::join!(by_udp(server, &first), async {
+        let mut buffer = [0; 512];
+        let (length, peer) = upstream.recv_from(&mut buffer).await.unwrap();
+        let asked = Message::from_vec(&buffer[..length]).unwrap();
+        let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+        let data = hickory_proto::rr::RData::A(hickory_proto::rr::rdata::A::new(1, 2, 3, 4));
+        let name = asked.queries[0].name().clone();
+        answer.add_answer(hickory_proto::rr::Record::from_rdata(name, 60, data));
+        answer.queries = asked.queries;
+        upstream.send_to(&answer.to_vec().unwrap(), peer).await.unwrap();
+    });
+    assert_eq!((answer.metadata.id, answer.answers.len()), (first.metadata.id, 1));
+    // Nobody answers any more.
+    drop(upstream);
+    let second = query("out.example.");
+    for answer in [by_udp(server, &second).await, by_tcp(server, &second).await] {
+        assert_eq!((answer.metadata.id, answer.answers.len()), (second.metadata.id, 1));
+        assert_eq!(answer.queries, second.queries);
+    }
 }
