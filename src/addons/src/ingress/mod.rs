@@ -12,6 +12,7 @@
 //! | `table` | hosts and paths to backends: pure |
 //! | `snapshot` | endpoints, certificates and users beside the table: pure |
 //! | `watch` | makes snapshots of what the cluster says, and tells Ingresses their addresses |
+//! | `passwords` | lines of htpasswd: pure |
 //! | `limits` | requests of one client in a time |
 //! | `upstream` | connections to endpoints |
 //! | `proxy` | one request |
@@ -20,6 +21,7 @@
 
 mod limits;
 mod options;
+mod passwords;
 mod proxy;
 #[cfg(test)]
 mod proxy_tests;

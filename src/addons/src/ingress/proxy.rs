@@ -2,7 +2,8 @@
 
 use super::limits::Limits;
 use super::options::Options;
-use super::snapshot::{Snapshot, authenticates, cookie_of};
+use super::passwords::authenticates;
+use super::snapshot::{Snapshot, cookie_of};
 use super::table::{Backend, Route};
 use super::upstream::{Upstream, upstream};
 use crate::http::{self as web, Body, BoxError, Handler};

@@ -43,11 +43,11 @@ impl Handler for Echo {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
-        let uri = request.uri().clone();
+        let (uri, version) = (request.uri().clone(), format!("{:?}", request.version()));
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         web::json(
             StatusCode::OK,
-            &json!({"who": self.0, "uri": uri.path_and_query().unwrap().as_str(), "headers": headers,
+            &json!({"who": self.0, "version": version, "uri": uri.path_and_query().unwrap().as_str(), "headers": headers,
                     "body": String::from_utf8_lossy(&body)}),
         )
     }
@@ -234,4 +234,16 @@ async fn web_sockets_pass_through() {
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"ping");
+}
+
+#[tokio::test]
+async fn endpoints_that_speak_grpc_are_spoken_to_in_http2() {
+    let echo = listening(Arc::new(Echo("a"))).await;
+    let ingresses =
+        [ingress("g", &[("backend-protocol", "GRPC")], "/grpc", "s"), ingress("p", &[], "/", "s")];
+    let proxy = proxy(&ingresses, &[("s", vec![echo])], "").await;
+    let grpc = ask(proxy, "POST", "/grpc/Method", &[("content-type", "application/grpc")], b"m").await.json();
+    assert_eq!((&grpc["version"], &grpc["body"]), (&json!("HTTP/2.0"), &json!("m")));
+    assert_eq!(grpc["headers"]["te"], "trailers");
+    assert_eq!(ask(proxy, "GET", "/", &[], b"").await.json()["version"], "HTTP/1.1");
 }

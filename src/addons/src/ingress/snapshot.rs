@@ -143,21 +143,6 @@ fn certified(
     certified.map(Arc::new).map_err(|error| CertificateError::Unusable(error.to_string()))
 }
 
-/// Whether a user of a htpasswd file has this password. Understands `{SHA}` (`htpasswd -s`); a line of another form lets
-/// nobody in.
-pub fn authenticates(lines: &str, user: &str, password: &str) -> bool {
-    use base64::Engine as _;
-    let hashes = lines.lines().filter_map(|line| line.trim().split_once(':'));
-    let mut of_user = hashes.filter(|(name, _)| *name == user).map(|(_, hash)| hash);
-    of_user.any(|hash| {
-        let Some(expected) = hash.strip_prefix("{SHA}") else { return false };
-        let Ok(expected) = base64::engine::general_purpose::STANDARD.decode(expected) else { return false };
-        let found = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-        let different = found.as_ref().iter().zip(&expected).fold(0, |all, (a, b)| all | (a ^ b));
-        expected.len() == found.as_ref().len() && different == 0
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,17 +178,6 @@ mod tests {
         assert_eq!(pool.sticky(&cookie).unwrap().to_string(), "10.0.0.2:1");
         assert_eq!(pool.sticky("nonsense"), None);
         assert_eq!(Pool::default().next(), None);
-    }
-
-    #[test]
-    fn passwords_are_compared_with_their_hashes() {
-        // `htpasswd -nbs user password`
-        let lines = "user:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\nother:$apr1$x$y\nplain:plain\n";
-        assert!(authenticates(lines, "user", "password"));
-        assert!(!authenticates(lines, "user", "Password"));
-        assert!(!authenticates(lines, "other", ""));
-        assert!(!authenticates(lines, "plain", "plain"));
-        assert!(!authenticates("x:{SHA}", "x", ""));
     }
 
     #[test]
