@@ -19,6 +19,7 @@ fn core_add_ons_work() -> Result<()> {
     storage(&node)?;
     metrics(&node)?;
     ingress(&node)?;
+    balancer(&node)?;
     registry(&node)
 }
 
@@ -116,6 +117,22 @@ fn ingress(node: &Node) -> Result<()> {
     node.eventually("the Ingress knows its address", || {
         let told = node.get("ingress web")?;
         ensure!(told["status"]["loadBalancer"]["ingress"][0]["ip"] == address.as_str(), "{told}");
+        Ok(())
+    })
+}
+
+/// A Service has an address of the range, and answers there; what nobody has any more is given up.
+fn balancer(node: &Node) -> Result<()> {
+    knarr(node, "enable metallb --ranges 10.77.0.50-10.77.0.60")?;
+    node.kubectl("expose deployment web --port=80 --type=LoadBalancer --name=balanced")?;
+    node.eventually("an answer at the address", || {
+        ensure!(node.machine.shell("curl -sf --max-time 2 http://10.77.0.50/")?.contains("web-"));
+        Ok(())
+    })?;
+    ensure!(node.kubectl("get service balanced")?.contains("10.77.0.50"));
+    node.kubectl("delete service balanced")?;
+    node.eventually("the address is given up", || {
+        ensure!(!node.machine.shell("ip -4 address show")?.contains("10.77.0.50"));
         Ok(())
     })
 }
