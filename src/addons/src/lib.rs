@@ -8,6 +8,7 @@
 //! | [`catalog`] | what add-ons there are, with their arguments and manifests |
 //! | [`render`] | manifests with arguments and settings put in |
 //! | [`engine`] | server-side apply with pruning, waiting for readiness, removal |
+//! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
 //! | [`dns`] | the server of the `dns` add-on |
 //! | [`hostpath`] | the provisioner of the `hostpath-storage` add-on |
@@ -27,3 +28,4 @@ pub mod loadbalancer;
 pub mod metrics_server;
 pub mod registry;
 pub mod render;
+pub mod repositories;

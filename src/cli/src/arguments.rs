@@ -58,6 +58,8 @@ pub enum Command {
     /// Look after the datastore: backup, restore, status, recovery
     #[command(subcommand, visible_alias = "dbctl")]
     Datastore(datastore::Datastore),
+    /// Manage add-ons of others
+    Addons(Addons),
     /// Print the version
     Version,
     /// Run an add-on's server (inside its pod)
@@ -346,6 +348,70 @@ pub struct AddonNames {
     /// Add-ons, as `[REPOSITORY/]NAME[:ARGUMENT...]`, or one with its flags
     #[arg(required = true, value_name = "ADDON", allow_hyphen_values = true)]
     pub addons: Vec<String>,
+}
+
+/// Arguments of `knarr addons`.
+#[derive(Args, Debug)]
+pub struct Addons {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// What of.
+    #[command(subcommand)]
+    pub command: AddonsCommand,
+}
+
+/// What `knarr addons` manages.
+#[derive(Debug, Subcommand)]
+pub enum AddonsCommand {
+    /// Manage repositories
+    #[command(subcommand)]
+    Repo(RepositoryCommand),
+}
+
+/// What is done with repositories.
+#[derive(Debug, Subcommand)]
+pub enum RepositoryCommand {
+    /// Add a repository
+    Add {
+        /// Its name
+        name: String,
+        /// A git URL, a folder or a tar archive
+        url: String,
+        /// Branch or tag to fetch
+        #[arg(long, default_value = "", value_name = "REF")]
+        reference: String,
+        /// Replace a repository of that name
+        #[arg(long)]
+        force: bool,
+    },
+    /// List repositories
+    List {
+        /// How to show them
+        #[arg(long, default_value = "table", value_name = "FORMAT")]
+        format: RepositoryFormat,
+    },
+    /// Fetch a repository again
+    Update {
+        /// Its name
+        name: String,
+    },
+    /// Remove a repository; what it enabled stays
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Formats of `knarr addons repo list`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RepositoryFormat {
+    /// For people.
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
 }
 
 /// The servers that add-on pods run.

@@ -62,6 +62,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Config(options) => commands::config::run(&options),
         Command::Kubectl(options) => commands::kubectl::run(&options),
         Command::Enable(options) => runtime(2)?.block_on(commands::enable::enable(&options)),
+        Command::Addons(options) => commands::repositories::run(&options),
         Command::Disable(options) => runtime(2)?.block_on(commands::enable::disable(&options)),
         Command::AddNode(options) => runtime(2)?.block_on(commands::add_node::run(&options)),
         Command::Join(options) => runtime(2)?.block_on(commands::join::run(&options)),

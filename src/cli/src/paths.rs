@@ -74,6 +74,11 @@ impl Paths {
         self.root.join("datastore")
     }
 
+    /// Repositories of add-ons that others make.
+    pub fn repositories(&self) -> PathBuf {
+        self.root.join("addons")
+    }
+
     /// Every certificate and key.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

@@ -10,6 +10,7 @@ mod resources;
 use crate::arguments::{self, ArgumentError};
 use crate::catalog::{self, Addon, CORE, Target};
 use crate::render::{RenderError, Settings, render};
+use crate::repositories::{ForeignAddon, Repository};
 use client::Rest;
 use client::rest::{self, Patch};
 use readiness::readiness;
@@ -103,11 +104,11 @@ impl Engine {
         Self { resources: Resources::new(rest.clone()), rest }
     }
 
-    /// All add-ons of the binary with their states.
+    /// All add-ons of the binary and of others' repositories with their states, by repository and name.
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub async fn list(&self) -> Result<Vec<State>, EngineError> {
+    pub async fn list(&self, others: &[Repository]) -> Result<Vec<State>, EngineError> {
         let entries = record::read(&self.rest).await?;
         let state = |addon: &Addon| State {
             repository: CORE.to_owned(),
@@ -116,7 +117,47 @@ impl Engine {
             version: addon.version.clone(),
             enabled: entries.get(&addon.name).is_some_and(|entry| entry.enabled),
         };
-        Ok(catalog::all().iter().map(state).collect())
+        let mut all: Vec<State> = catalog::all().iter().map(state).collect();
+        for repository in others {
+            all.extend(repository.addons.iter().map(|addon| {
+                State {
+                    repository: repository.name.clone(),
+                    name: addon.name.clone(),
+                    description: addon.description.clone(),
+                    version: addon.version.clone(),
+                    enabled: entries
+                        .get(&record::object_name(&repository.name, &addon.name))
+                        .is_some_and(|entry| entry.enabled),
+                }
+            }));
+        }
+        all.sort_by(|a, b| (&a.repository, &a.name).cmp(&(&b.repository, &b.name)));
+        Ok(all)
+    }
+
+    /// Writes down that an add-on of somebody else's repository was enabled or disabled; what that applied is not known.
+    /// Answers whether it was before.
+    ///
+    /// # Errors
+    /// When the record cannot be read or written.
+    pub async fn note(
+        &self,
+        repository: &Repository,
+        addon: &ForeignAddon,
+        enabled: bool,
+        arguments: &[String],
+    ) -> Result<bool, EngineError> {
+        let name = record::object_name(&repository.name, &addon.name);
+        let before = record::read(&self.rest).await?.get(&name).is_some_and(|entry| entry.enabled);
+        let entry = Entry {
+            repository: repository.name.clone(),
+            enabled,
+            arguments: if enabled { arguments.to_vec() } else { Vec::new() },
+            version: if enabled { addon.version.clone() } else { String::new() },
+            applied: Vec::new(),
+        };
+        record::write(&self.rest, &name, &entry).await?;
+        Ok(before)
     }
 
     /// What a control-plane node does when it starts: tells the cluster's settings, enables the default

@@ -129,7 +129,12 @@ struct Status {
     applied: Vec<Reference>,
 }
 
-/// All entries by add-on; none while the resource is not served. An add-on that was never decided
+/// Name of the object of an add-on of somebody else's repository; those of the binary have their own.
+pub fn object_name(repository: &str, addon: &str) -> String {
+    format!("{repository}.{addon}")
+}
+
+/// All entries by the names of their objects; none while the resource is not served. An add-on that was never decided
 /// about has no entry.
 pub async fn read(rest: &Rest) -> Result<BTreeMap<String, Entry>, EngineError> {
     let failed = |source| EngineError::Api { verb: "list", what: "addons.knarr.io".to_owned(), source };

@@ -41,7 +41,7 @@ async fn all_ready(server: &TestServer) {
 #[tokio::test]
 async fn a_new_cluster_has_the_default_add_ons_that_it_was_not_told_to_leave_out() {
     let (server, engine) = started(&["storage"]).await;
-    let states = engine.list().await.unwrap();
+    let states = engine.list(&[]).await.unwrap();
     let enabled = |name: &str| states.iter().find(|state| state.name == name).unwrap().enabled;
     assert!(enabled("dns") && !enabled("hostpath-storage"));
     let dns = server.get(&format!("{ADDONS}/dns")).await.json();
@@ -102,7 +102,7 @@ async fn what_is_not_ready_in_time_is_told_with_its_state() {
 async fn nothing_can_be_enabled_before_a_server_told_what_cluster_this_is() {
     let server = TestServer::start().await;
     let engine = Engine::new(server.client());
-    assert!(engine.list().await.unwrap().iter().all(|state| !state.enabled));
+    assert!(engine.list(&[]).await.unwrap().iter().all(|state| !state.enabled));
     let error = engine.enable("dns", &[], PATIENCE, &mut |_| ()).await.unwrap_err();
     assert!(matches!(error, EngineError::NoSettings), "{error}");
     let error = engine.enable("nonsense", &[], PATIENCE, &mut |_| ()).await.unwrap_err();
@@ -119,4 +119,34 @@ async fn people_see_what_is_enabled_in_a_table() {
     assert_eq!(columns, ["Name", "Enabled", "Repository", "Version", "Arguments", "Age"]);
     assert_eq!(answer["rows"][0]["cells"][0], "dns");
     assert_eq!(answer["rows"][0]["cells"][1], true);
+}
+
+#[tokio::test]
+async fn what_others_made_is_recorded_beside_the_rest() {
+    use addons::repositories::Repositories;
+    use std::os::unix::fs::PermissionsExt;
+    let (server, engine) = started(&["storage"]).await;
+    let (root, from) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hooks = from.path().join("addons/dns");
+    std::fs::create_dir_all(&hooks).unwrap();
+    for verb in ["enable", "disable"] {
+        std::fs::write(hooks.join(verb), "").unwrap();
+        std::fs::set_permissions(hooks.join(verb), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let listing = "microk8s-addons: {addons: [{name: dns, description: theirs, version: '2'}]}";
+    std::fs::write(from.path().join("addons.yaml"), listing).unwrap();
+    let repositories = Repositories::new(root.path());
+    let mine = repositories.add("mine", from.path().to_str().unwrap(), "", false).unwrap();
+    assert!(!engine.note(&mine, &mine.addons[0], true, &["x".to_owned()]).await.unwrap());
+    assert!(engine.note(&mine, &mine.addons[0], true, &[]).await.unwrap());
+    let recorded = server.get(&format!("{ADDONS}/mine.dns")).await.json();
+    assert_eq!(
+        (&recorded["spec"]["repository"], &recorded["status"]["version"]),
+        (&json!("mine"), &json!("2"))
+    );
+    engine.note(&mine, &mine.addons[0], false, &[]).await.unwrap();
+    let states = engine.list(&repositories.list()).await.unwrap();
+    let dns: Vec<(&str, bool)> =
+        states.iter().filter(|s| s.name == "dns").map(|s| (s.repository.as_str(), s.enabled)).collect();
+    assert_eq!(dns, [("core", true), ("mine", false)]);
 }

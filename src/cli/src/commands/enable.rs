@@ -1,10 +1,12 @@
 //! `knarr enable` and `knarr disable`.
 
 use super::process;
+use super::repositories::hook;
 use crate::arguments::{AddonNames, Location};
 use crate::paths::Paths;
-use addons::catalog::{self, CORE};
+use addons::catalog::{self, Addon, CORE};
 use addons::engine::{Engine, EngineError};
+use addons::repositories::{ForeignAddon, Repositories, Repository};
 use anyhow::{Context, Result, bail};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,41 +17,64 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// One add-on as it is named on the command line: `[REPOSITORY/]NAME[:ARGUMENT...]`, or alone with flags.
 #[derive(Debug, PartialEq, Eq)]
 struct Named {
+    repository: Option<String>,
     name: String,
     arguments: Vec<String>,
+    flags: Vec<String>,
 }
 
-fn named(text: &str) -> Result<Named> {
+/// What a name stands for.
+#[derive(Debug)]
+enum Chosen<'a> {
+    Core(&'static Addon),
+    Foreign(&'a Repository, &'a ForeignAddon),
+}
+
+fn named(text: &str) -> Named {
     let (path, rest) = text.split_once(':').map_or((text, None), |(path, rest)| (path, Some(rest)));
-    let name = match path.split_once('/') {
-        Some((CORE, name)) => name,
-        Some((repository, _)) => bail!("There is no repository {repository}; there is: {CORE}"),
-        None => path,
-    };
-    // An alias is told by its name from here on.
-    let name = catalog::find(name).map_or(name, |addon| &addon.name);
-    Ok(Named {
+    let (repository, name) =
+        path.split_once('/').map_or((None, path), |(r, name)| (Some(r.to_owned()), name));
+    Named {
+        repository,
         name: name.to_owned(),
         arguments: rest.into_iter().flat_map(|rest| rest.split(':')).map(str::to_owned).collect(),
-    })
+        flags: Vec::new(),
+    }
 }
 
 /// All that the command line names: many add-ons with `:`, or one with flags.
 fn all_named(words: &[String]) -> Result<Vec<Named>> {
-    if !words.iter().any(|word| word.starts_with('-')) {
-        return words.iter().map(|word| named(word)).collect();
-    }
-    let (first, flags) = words.split_first().context("an add-on is missing")?;
-    let mut one = named(first)?;
-    if first.starts_with('-') {
+    let flag = words.iter().position(|word| word.starts_with('-'));
+    let Some(flag) = flag else { return Ok(words.iter().map(|word| named(word)).collect()) };
+    if flag == 0 {
         bail!("the add-on comes first, then its flags: knarr enable ADDON {}", words.join(" "));
     }
+    let (first, flags) = words.split_first().context("an add-on is missing")?;
+    let mut one = named(first);
     if !one.arguments.is_empty() {
         bail!("Can't pass string arguments and flag arguments simultaneously!");
     }
-    let addon = catalog::find(&one.name).ok_or_else(|| EngineError::Unknown(one.name.clone()))?;
-    one.arguments = addons::arguments::from_flags(addon, flags)?;
+    one.flags = flags.to_vec();
     Ok(vec![one])
+}
+
+fn choose<'a>(named: &Named, others: &'a [Repository]) -> Result<Chosen<'a>> {
+    let wanted = named.repository.as_deref();
+    if let Some(wanted) = wanted.filter(|w| *w != CORE && !others.iter().any(|other| other.name == *w)) {
+        bail!("There is no repository {wanted}; `knarr addons repo list` lists what there is");
+    }
+    let is = |repository: &str| wanted.is_none_or(|wanted| wanted == repository);
+    let core = catalog::find(&named.name).filter(|_| is(CORE)).map(|addon| (CORE, Chosen::Core(addon)));
+    let foreign = others.iter().filter(|other| is(&other.name)).filter_map(|other| {
+        let addon = other.addons.iter().find(|addon| addon.name == named.name)?;
+        Some((other.name.as_str(), Chosen::Foreign(other, addon)))
+    });
+    let mut found: Vec<_> = core.into_iter().chain(foreign).collect();
+    if found.len() > 1 {
+        let names: Vec<String> = found.iter().map(|(other, _)| format!("{other}/{}", named.name)).collect();
+        bail!("Addon {} exists in more than one repository; say which: {}", named.name, names.join(", "));
+    }
+    Ok(found.pop().ok_or_else(|| EngineError::Unknown(named.name.clone()))?.1)
 }
 
 /// Flags of the command itself that stand behind the add-on, among its own.
@@ -78,18 +103,7 @@ fn located(options: &AddonNames) -> Result<(Vec<String>, Location)> {
 /// # Errors
 /// When one is not known, cannot be applied or does not become ready.
 pub async fn enable(options: &AddonNames) -> Result<ExitCode> {
-    let (words, location) = located(options)?;
-    let all = all_named(&words)?;
-    let engine = engine(&location).await?;
-    for Named { name, arguments } in all {
-        let before = engine.enable(&name, &arguments, PATIENCE, &mut |line| println!("{line}")).await?;
-        if before {
-            println!("Addon {CORE}/{name} is already enabled");
-        } else {
-            println!("Addon {CORE}/{name} is enabled");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    act(options, true).await
 }
 
 /// Disables add-ons, one after the other.
@@ -97,25 +111,55 @@ pub async fn enable(options: &AddonNames) -> Result<ExitCode> {
 /// # Errors
 /// When one is not known or something cannot be removed.
 pub async fn disable(options: &AddonNames) -> Result<ExitCode> {
+    act(options, false).await
+}
+
+async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
     let (words, location) = located(options)?;
+    let paths = Paths::new(&location.data_dir);
+    let others = Repositories::new(paths.repositories()).list();
     let all = all_named(&words)?;
-    if let Some(one) = all.iter().find(|one| !one.arguments.is_empty()) {
-        bail!("disabling takes no arguments: knarr disable {}", one.name);
+    let mut chosen = Vec::new();
+    for one in &all {
+        chosen.push((one, choose(one, &others)?));
     }
-    let engine = engine(&location).await?;
-    for Named { name, .. } in all {
-        if engine.disable(&name).await? {
-            println!("Addon {CORE}/{name} is disabled");
-        } else {
-            println!("Addon {CORE}/{name} is already disabled");
-        }
+    let engine = Engine::new(process::client(&paths).await?);
+    for (one, which) in chosen {
+        let (repository, name, before) = match which {
+            Chosen::Core(addon) => (CORE, addon.name.as_str(), core(&engine, one, addon, enable).await?),
+            Chosen::Foreign(repository, addon) => {
+                let verb = if enable { "enable" } else { "disable" };
+                let arguments = if one.flags.is_empty() { &one.arguments } else { &one.flags };
+                let ended = hook(&paths, repository, addon, verb, arguments)?;
+                if !ended.success() {
+                    eprintln!("Addon {}/{}: its hook ended with {ended}", repository.name, addon.name);
+                    return Ok(ended
+                        .code()
+                        .and_then(|c| u8::try_from(c).ok())
+                        .map_or(ExitCode::FAILURE, ExitCode::from));
+                }
+                let before = engine.note(repository, addon, enable, arguments).await?;
+                (repository.name.as_str(), addon.name.as_str(), before)
+            }
+        };
+        let done = if enable { "enabled" } else { "disabled" };
+        let already = if before == enable { "already " } else { "" };
+        println!("Addon {repository}/{name} is {already}{done}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn engine(location: &Location) -> Result<Engine> {
-    let paths = Paths::new(&location.data_dir);
-    Ok(Engine::new(process::client(&paths).await?))
+/// Answers whether it was enabled before (with these arguments).
+async fn core(engine: &Engine, one: &Named, addon: &Addon, enable: bool) -> Result<bool> {
+    if !enable {
+        if !one.arguments.is_empty() || !one.flags.is_empty() {
+            bail!("disabling takes no arguments: knarr disable {}", one.name);
+        }
+        return Ok(engine.disable(&addon.name).await?);
+    }
+    let flags = addons::arguments::from_flags(addon, &one.flags)?;
+    let arguments = if flags.is_empty() { &one.arguments } else { &flags };
+    Ok(engine.enable(&addon.name, arguments, PATIENCE, &mut |line| println!("{line}")).await?)
 }
 
 #[cfg(test)]
@@ -124,14 +168,10 @@ mod tests {
 
     #[test]
     fn add_ons_are_named_with_repository_and_arguments() {
-        let parsed = named("core/dns:8.8.8.8,1.1.1.1:x").unwrap();
-        assert_eq!(
-            parsed,
-            Named { name: "dns".to_owned(), arguments: vec!["8.8.8.8,1.1.1.1".to_owned(), "x".to_owned()] }
-        );
-        assert_eq!(named("dns").unwrap(), Named { name: "dns".to_owned(), arguments: Vec::new() });
-        assert!(named("other/dns").is_err());
-        assert_eq!(named("storage").unwrap().name, "hostpath-storage");
+        let parsed = named("core/dns:8.8.8.8,1.1.1.1:x");
+        assert_eq!((parsed.repository.as_deref(), parsed.name.as_str()), (Some("core"), "dns"));
+        assert_eq!(parsed.arguments, ["8.8.8.8,1.1.1.1", "x"]);
+        assert_eq!(named("dns").repository, None);
     }
 
     fn words(line: &str) -> Result<Vec<Named>> {
@@ -144,18 +184,42 @@ mod tests {
 
     #[test]
     fn one_add_on_can_have_flags() {
-        let arguments = |line: &str| words(line).unwrap().remove(0).arguments;
-        let expected = ["reclaim-policy=Retain", "default-class=false"];
-        assert_eq!(arguments("storage -r Retain --default-class=false"), expected);
-        assert_eq!(arguments("storage --reclaim-policy Retain -d false --data-dir /x"), expected);
+        let flags = |line: &str| words(line).unwrap().remove(0).flags;
+        assert_eq!(
+            flags("storage -r Retain --default-class=false"),
+            ["-r", "Retain", "--default-class=false"]
+        );
+        assert_eq!(flags("storage -d false --data-dir /x"), ["-d", "false"]);
         assert_eq!(words("storage dns:1.1.1.1").unwrap().len(), 2);
+        assert!(words("storage:Retain -d false").unwrap_err().to_string().contains("simultaneously"));
     }
 
     #[test]
-    fn wrong_words_are_refused() {
-        let told = |line: &str| words(line).unwrap_err().to_string();
-        assert!(told("storage:Retain -d false").contains("simultaneously"));
-        assert!(told("storage --nonsense").contains("there is no flag --nonsense"));
-        assert!(told("nonsense --flag").contains("Addon nonsense was not found"));
+    fn names_stand_for_one_add_on() {
+        let chosen = |text: &str| choose(&named(text), &[]);
+        assert!(matches!(chosen("storage"), Ok(Chosen::Core(addon)) if addon.name == "hostpath-storage"));
+        assert!(chosen("core/dns").is_ok());
+        assert!(chosen("nonsense").unwrap_err().to_string().contains("Addon nonsense was not found"));
+        assert!(chosen("other/dns").unwrap_err().to_string().contains("There is no repository other"));
+    }
+
+    #[test]
+    fn an_add_on_of_two_repositories_must_be_told_apart() {
+        let (root, from) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let hooks = from.path().join("addons/dns");
+        std::fs::create_dir_all(&hooks).unwrap();
+        for verb in ["enable", "disable"] {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write(hooks.join(verb), "").unwrap();
+            std::fs::set_permissions(hooks.join(verb), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::fs::write(from.path().join("addons.yaml"), "microk8s-addons: {addons: [{name: dns}]}").unwrap();
+        let repositories = Repositories::new(root.path());
+        repositories.add("mine", from.path().to_str().unwrap(), "", false).unwrap();
+        let others = repositories.list();
+        let error = choose(&named("dns"), &others).unwrap_err().to_string();
+        assert!(error.contains("core/dns, mine/dns"), "{error}");
+        assert!(matches!(choose(&named("mine/dns"), &others), Ok(Chosen::Foreign(..))));
+        assert!(matches!(choose(&named("core/dns"), &others), Ok(Chosen::Core(_))));
     }
 }

@@ -11,6 +11,7 @@ pub mod leave;
 pub mod pause;
 pub mod process;
 pub mod remove_node;
+pub mod repositories;
 pub mod reset;
 pub mod start;
 pub mod status;

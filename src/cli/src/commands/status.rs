@@ -5,6 +5,7 @@ use crate::arguments::{Format, Status};
 use crate::cluster::local::{self, Answer, Ask, Member, Role};
 use crate::paths::Paths;
 use addons::engine::{Engine, State};
+use addons::repositories::Repositories;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
@@ -42,9 +43,11 @@ pub async fn run(options: &Status) -> Result<ExitCode> {
         tokio::time::sleep(PERIOD).await;
     };
     if let Some(addon) = &options.addon {
-        let name = addon.rsplit('/').next().unwrap_or(addon);
+        let (repository, name) = addon.split_once('/').map_or((None, addon.as_str()), |(r, n)| (Some(r), n));
         let name = addons::catalog::find(name).map_or(name, |addon| &addon.name);
-        let enabled = report.addons.iter().any(|state| state.name == name && state.enabled);
+        let is =
+            |state: &State| state.name == name && repository.is_none_or(|wanted| wanted == state.repository);
+        let enabled = report.addons.iter().any(|state| is(state) && state.enabled);
         println!("{}", if enabled { "enabled" } else { "disabled" });
         return Ok(ExitCode::SUCCESS);
     }
@@ -68,7 +71,8 @@ async fn look(paths: &Paths) -> Result<Report> {
     let datastore = local::ask(paths, &status, PATIENCE);
     let looked = tokio::time::timeout(PATIENCE, async {
         let client = process::client(paths).await?;
-        let addons = Engine::new(client.clone()).list().await?;
+        let addons =
+            Engine::new(client.clone()).list(&Repositories::new(paths.repositories()).list()).await?;
         let node =
             client::Rest::new(client).get::<Node>(&client::ObjectKey::cluster(&state.node_name)).await?;
         anyhow::Ok((addons, node))
