@@ -19,7 +19,7 @@ use clap::Parser as _;
 use client::{ObjectKey, Rest};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use pki::{Component, MadeRequest};
+use pki::{Component, Draft};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -132,7 +132,7 @@ async fn join_as_worker(back: &Back<'_>, remote: &Remote, token: &str) -> Result
         [] => addresses::primary().into_iter().collect(),
         given => given.to_vec(),
     };
-    let MadeRequest { key_pem, request_pem } = pki::make_request(Component::KubeletClient, &name, &[])?;
+    let Draft { key_pem, request_pem } = pki::make_request(Component::KubeletClient, &name, &[])?;
     let request = JoinRequest {
         token: token.to_owned(),
         name: name.clone(),
