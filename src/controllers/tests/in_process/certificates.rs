@@ -77,7 +77,7 @@ async fn what_somebody_approves_is_signed_if_the_signer_signs_such_things() {
 #[tokio::test]
 async fn a_node_gets_what_its_kubelet_serves_with_and_what_its_proxy_is() {
     let cluster = Cluster::start().await;
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n7"}});
     cluster.create("/api/v1/nodes", node).await;
     let ask = async |name: &str, signer: &str, usage: &str, draft: pki::Draft| {
         let body = json!({
@@ -85,7 +85,7 @@ async fn a_node_gets_what_its_kubelet_serves_with_and_what_its_proxy_is() {
             "spec": {"request": STANDARD.encode(&draft.request_pem), "signerName": signer,
                 "usages": ["digital signature", usage]},
         });
-        let node = UserInfo::new("system:node:n1", &["system:nodes", "system:authenticated"]);
+        let node = UserInfo::new("system:node:n7", &["system:nodes", "system:authenticated"]);
         let made = cluster.server.request_as(Some(node), "POST", REQUESTS, &[], body.to_string()).await;
         expect(made, 201);
     };
@@ -95,9 +95,9 @@ async fn a_node_gets_what_its_kubelet_serves_with_and_what_its_proxy_is() {
     // Asked for before the node has told its address: granted when it has.
     let addresses = ["10.0.0.1".parse().unwrap()];
     let serving =
-        pki::Draft::new("system:node:n1", Some("system:nodes"), &["n1".to_owned()], &addresses).unwrap();
+        pki::Draft::new("system:node:n7", Some("system:nodes"), &["n7".to_owned()], &addresses).unwrap();
     ask("serving", "kubernetes.io/kubelet-serving", "server auth", serving).await;
     let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
-    cluster.patch("/api/v1/nodes/n1/status", status).await;
+    cluster.patch("/api/v1/nodes/n7/status", status).await;
     issued(&cluster, "serving").await;
 }
