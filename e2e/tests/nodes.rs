@@ -124,7 +124,7 @@ fn pods_services_names_and_policies_work_across_nodes() -> Result<()> {
         for to in NAMES {
             let address = cluster.address_of(&format!("web-{to}"))?;
             let answer =
-                cluster.in_pod(&format!("sh-{from}"), &format!("wget -qO- -T 5 http://{address}/"))?;
+                cluster.in_pod(&format!("sh-{from}"), &format!("curl -sf --max-time 5 http://{address}/"))?;
             assert_eq!(answer, format!("web-{to} latest\n"), "from {from}");
         }
     }
@@ -138,15 +138,18 @@ fn pods_services_names_and_policies_work_across_nodes() -> Result<()> {
         "mkdir -p /usr/share/nginx/html; dd if=/dev/zero of=/usr/share/nginx/html/big bs=1024 count=4096",
     )?;
     let far = cluster.address_of("web-far")?;
-    let size = cluster.in_pod("sh-server", &format!("wget -qO- -T 20 http://{far}/files/big | wc -c"))?;
+    let size =
+        cluster.in_pod("sh-server", &format!("curl -sf --max-time 20 http://{far}/files/big | wc -c"))?;
     assert_eq!(size.trim(), "4194304");
 
     // Names are resolved on every node, and Services lead to pods elsewhere.
     for from in NAMES {
         for to in NAMES {
             cluster.eventually("a Service by its name", || {
-                let answer = cluster
-                    .in_pod(&format!("sh-{from}"), &format!("wget -qO- -T 2 http://web-{to}.default/"))?;
+                let answer = cluster.in_pod(
+                    &format!("sh-{from}"),
+                    &format!("curl -sf --max-time 2 http://web-{to}.default/"),
+                )?;
                 if answer == format!("web-{to} latest\n") { Ok(()) } else { bail!("{answer}") }
             })?;
         }
@@ -174,7 +177,7 @@ fn pods_services_names_and_policies_work_across_nodes() -> Result<()> {
                 {"from": [{"podSelector": {"matchLabels": {"on": "near"}}}], "ports": [{"port": "http"}]}]}})
         .to_string(),
     )?;
-    let ask = format!("wget -qO- -T 1 http://{far}/");
+    let ask = format!("curl -sf --max-time 1 http://{far}/");
     cluster.eventually("the policy", || match cluster.in_pod("sh-server", &ask) {
         Ok(_) => bail!("it is let through"),
         Err(_) => Ok(()),

@@ -62,7 +62,8 @@ pub async fn start(
     let listener = listen(settings).await?;
     let now = Timestamp::now();
     let directory = paths.pki();
-    let pki = tokio::task::spawn_blocking(move || Pki::load_or_create(&directory, now));
+    // First of all, since it clears its directory of what a killed process left.
+    let pki = Arc::new(tokio::task::spawn_blocking(move || Pki::load_or_create(&directory, now)).await??);
     let encryption = encryption(settings, paths).await?;
     let options = Options {
         extractor: Arc::new(FieldExtractor::built_in()),
@@ -74,7 +75,6 @@ pub async fn start(
     let source = Source::new(paths, Some(&settings.state()));
     source.clean();
     let keeper = Arc::new(Keeper::new(Arc::clone(&store), source, settings.backups.clone()));
-    let pki = Arc::new(pki.await??);
     nodes.set_pki(&pki);
     nodes.set_store(&store);
     if !nodes.wait_for_majority(stop).await? {
