@@ -94,57 +94,6 @@ impl Machine {
     }
 }
 
-/// A switch for every subnet and a router between them: what machines are plugged into. It knows nothing of pods.
-/// Deleted when dropped.
-#[derive(Debug)]
-pub struct Router {
-    machine: Machine,
-}
-
-impl Router {
-    /// Makes a router with one switch per subnet, each a /24 of which it has the address 254.
-    ///
-    /// # Errors
-    /// Without root, or when `ip` fails.
-    pub fn new(name: &str, subnets: &[&str]) -> Result<Self> {
-        let name = format!("knarr-{name}-{}", std::process::id());
-        ip(&["netns", "add", &name])?;
-        let router = Self { machine: Machine { name, address: String::new() } };
-        router.machine.ip("link set lo up")?;
-        for subnet in subnets {
-            let bridge = bridge_of(subnet)?;
-            router.machine.ip(&format!("link add {bridge} type bridge"))?;
-            router.machine.ip(&format!("address add {}/24 dev {bridge}", gateway_of(subnet)?))?;
-            router.machine.ip(&format!("link set {bridge} up"))?;
-        }
-        router.machine.shell("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
-        Ok(router)
-    }
-
-    /// Makes a machine with an address of one of the subnets.
-    ///
-    /// # Errors
-    /// When `ip` fails.
-    pub fn plug(&self, name: &str, address: &str) -> Result<Machine> {
-        let port = format!("to-{name}");
-        let name = format!("knarr-{name}-{}", std::process::id());
-        ip(&["netns", "add", &name])?;
-        let machine = Machine { name, address: address.to_owned() };
-        machine.ip("link set lo up")?;
-        self.machine.ip(&format!("link add {port} type veth peer name eth0 netns {}", machine.name))?;
-        self.machine.ip(&format!("link set {port} master {} up", bridge_of(address)?))?;
-        machine.ip(&format!("address add {address}/24 dev eth0"))?;
-        machine.ip("link set eth0 up")?;
-        machine.ip(&format!("route add default via {}", gateway_of(address)?))?;
-        Ok(machine)
-    }
-
-    /// The router itself, as somebody outside of the cluster.
-    pub fn machine(&self) -> &Machine {
-        &self.machine
-    }
-}
-
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = ip(&["netns", "delete", &self.name]);
@@ -163,18 +112,12 @@ pub fn text_of(what: &str, output: Output) -> Result<String> {
     bail!("`{what}`: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr))
 }
 
-fn gateway_of(address: &str) -> Result<String> {
+pub(crate) fn gateway_of(address: &str) -> Result<String> {
     let (network, _) = address.rsplit_once('.').context("an IPv4 address")?;
     Ok(format!("{network}.254"))
 }
 
-/// The switch of an address's subnet.
-fn bridge_of(address: &str) -> Result<String> {
-    let (network, _) = address.rsplit_once('.').context("an IPv4 address")?;
-    Ok(format!("br-{}", network.replace('.', "-")))
-}
-
-pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
+fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).output().context("running ip")?;
     text_of(&format!("ip {}", arguments.join(" ")), output).map(drop)
 }

@@ -1,65 +1,53 @@
-//! Machines that reach each other: a bridge in a namespace of its own, with a cable to each.
+//! Machines that reach each other.
 
-use crate::machine::{Machine, ip};
-use anyhow::Result;
+use crate::machine::{Machine, gateway_of};
+use anyhow::{Context, Result};
 
-/// A switch with cables to machines. Deleted when dropped.
+/// A switch for every subnet and a router between them, which knows nothing of pods. Deleted when dropped.
 #[derive(Debug)]
 pub struct Network {
-    name: String,
+    router: Machine,
 }
 
 impl Network {
-    /// Makes a switch without machines.
+    /// Makes a network without machines, of subnets of which each is a /24 with the router's address 254.
     ///
     /// # Errors
     /// Without root, or when `ip` fails.
-    pub fn new(name: &str) -> Result<Self> {
-        let name = format!("knarr-{name}-net-{}", std::process::id());
-        ip(&["netns", "add", &name])?;
-        let network = Self { name };
-        network.ip("link add switch type bridge")?;
-        network.ip("link set switch up")?;
-        Ok(network)
+    pub fn new(name: &str, subnets: &[&str]) -> Result<Self> {
+        let router = Machine::bare(&format!("{name}-net"), "")?;
+        router.ip("link set lo up")?;
+        for subnet in subnets {
+            let switch = switch_of(subnet)?;
+            router.ip(&format!("link add {switch} type bridge"))?;
+            router.ip(&format!("address add {}/24 dev {switch}", gateway_of(subnet)?))?;
+            router.ip(&format!("link set {switch} up"))?;
+        }
+        router.shell("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+        Ok(Self { router })
     }
 
-    fn ip(&self, arguments: &str) -> Result<()> {
-        let mut all = vec!["-n", &self.name];
-        all.extend(arguments.split_whitespace());
-        ip(&all)
-    }
-
-    /// Connects a new machine that has `address` of a /24.
+    /// Makes a machine with an address of one of the subnets.
     ///
     /// # Errors
     /// When `ip` fails.
     pub fn machine(&self, name: &str, address: &str) -> Result<Machine> {
         let machine = Machine::bare(name, address)?;
-        let cable = cable(&machine);
-        self.ip(&format!("link add {cable} type veth peer name eth0 netns {}", machine.name()))?;
-        self.ip(&format!("link set {cable} master switch"))?;
-        self.ip(&format!("link set {cable} up"))?;
+        let port = format!("to-{name}");
+        self.router.ip(&format!("link add {port} type veth peer name eth0 netns {}", machine.name()))?;
+        self.router.ip(&format!("link set {port} master {} up", switch_of(address)?))?;
         machine.bring_up()?;
         Ok(machine)
     }
 
-    /// Pulls a machine's cable out of the switch, or plugs it in again.
-    ///
-    /// # Errors
-    /// When `ip` fails.
-    pub fn plug(&self, machine: &Machine, plugged: bool) -> Result<()> {
-        let way = if plugged { "up" } else { "down" };
-        self.ip(&format!("link set {} {way}", cable(machine)))
+    /// The router itself, as somebody outside of the cluster.
+    pub fn router(&self) -> &Machine {
+        &self.router
     }
 }
 
-/// The last number of the address: names of links are short.
-fn cable(machine: &Machine) -> String {
-    format!("to-{}", machine.address.rsplit('.').next().unwrap_or_default())
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let _ = ip(&["netns", "delete", &self.name]);
-    }
+/// The switch of an address's subnet.
+fn switch_of(address: &str) -> Result<String> {
+    let (network, _) = address.rsplit_once('.').context("an IPv4 address")?;
+    Ok(format!("br-{}", network.replace('.', "-")))
 }

@@ -18,7 +18,7 @@ struct Cluster {
 impl Cluster {
     /// Nodes that are alone, each with an object of its own.
     fn of_strangers(name: &str, count: usize) -> Result<Self> {
-        let network = Network::new(name)?;
+        let network = Network::new(name, &["10.78.0.0"])?;
         let mut nodes = Vec::new();
         for n in 1..=count {
             let machine = network.machine(&format!("{name}{n}"), &format!("10.78.0.{n}"))?;

@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
 
 use anyhow::{Context, Result, bail};
-use e2e::machine::Router;
+use e2e::network::Network;
 use e2e::node::{Node, PATIENCE};
 use e2e::wait;
 use serde_json::{Value, json};
@@ -14,24 +14,24 @@ struct Cluster {
     near: Node,
     far: Node,
     // Last: the others hang on it.
-    router: Router,
+    network: Network,
 }
 
 const NAMES: [&str; 3] = ["server", "near", "far"];
 
 impl Cluster {
     fn start() -> Result<Self> {
-        let router = Router::new("router", &["10.77.0.0", "10.78.0.0"])?;
-        let mut server = Node::on(router.plug("server", "10.77.0.2")?, "server")?;
-        let mut near = Node::worker_on(router.plug("near", "10.77.0.3")?, "near")?;
-        let mut far = Node::worker_on(router.plug("far", "10.78.0.2")?, "far")?;
+        let network = Network::new("router", &["10.77.0.0", "10.78.0.0"])?;
+        let mut server = Node::on(network.machine("server", "10.77.0.2")?, "server")?;
+        let mut near = Node::worker_on(network.machine("near", "10.77.0.3")?, "near")?;
+        let mut far = Node::worker_on(network.machine("far", "10.78.0.2")?, "far")?;
         server.launch()?;
         server.wait_ready()?;
         for (worker, name) in [(&mut near, "near"), (&mut far, "far")] {
             join(&server, worker, name)?;
             worker.launch()?;
         }
-        let cluster = Self { server, near, far, router };
+        let cluster = Self { server, near, far, network };
         for name in NAMES {
             cluster.server.eventually("a Ready node", || {
                 let wait = format!("wait --for=condition=Ready node/{name} --timeout=1s");
@@ -162,7 +162,7 @@ fn pods_services_names_and_policies_work_across_nodes() -> Result<()> {
             (&service["spec"]["ports"][0]["nodePort"], service["spec"]["clusterIP"].as_str().unwrap());
         for address in ["10.77.0.2", "10.77.0.3", "10.78.0.2"] {
             let curl = format!("curl -sf --max-time 5 http://{address}:{port}/");
-            assert_eq!(cluster.router.machine().shell(&curl)?, format!("web-{to} latest\n"), "by {address}");
+            assert_eq!(cluster.network.router().shell(&curl)?, format!("web-{to} latest\n"), "by {address}");
         }
         for node in [&cluster.server, &cluster.near, &cluster.far] {
             let answer = node.machine.shell(&format!("curl -sf --max-time 5 http://{ip}/"))?;

@@ -3,16 +3,16 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::machine::Router;
+use e2e::network::Network;
 use e2e::node::Node;
 use serde_json::json;
 use std::time::Instant;
 
 #[test]
 fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
-    let router = Router::new("workers", &["10.77.0.0"])?;
-    let mut server = Node::on(router.plug("first", "10.77.0.2")?, "first")?;
-    let worker = Node::worker_on(router.plug("worker", "10.77.0.3")?, "worker")?;
+    let network = Network::new("workers", &["10.77.0.0"])?;
+    let mut server = Node::on(network.machine("first", "10.77.0.2")?, "first")?;
+    let worker = Node::worker_on(network.machine("worker", "10.77.0.3")?, "worker")?;
     server.launch()?;
     server.wait_ready()?;
     let line = server.run("add-node --format short")?;
@@ -44,6 +44,6 @@ fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
     })?;
     let told = server.run_fails("remove-node worker")?;
     ensure!(told.contains("there is no node worker"), "{told}");
-    drop((worker, server, router));
+    drop((worker, server, network));
     Ok(())
 }

@@ -95,8 +95,8 @@ pub fn client_config(
     Ok(config)
 }
 
-/// A client's configuration that believes any server: for what is public, and checked by other means. Nothing secret may
-/// be sent to such a server.
+/// A client's configuration that believes any server: for what is public and checked by other means, or where the user
+/// asks for it. No secret may be sent to such a server.
 ///
 /// # Errors
 /// [`PkiError::Tls`].

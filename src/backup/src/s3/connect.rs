@@ -1,11 +1,9 @@
 //! Connections, without the C library's resolver: a static glibc binary must not call getaddrinfo.
 
 use hickory_resolver::TokioResolver;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -30,38 +28,35 @@ pub(super) enum Trust<'a> {
 
 /// How TLS is spoken.
 pub(super) fn tls(trust: &Trust<'_>) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let config = match trust {
-        Trust::Anybody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-            .with_no_client_auth(),
+    let mut roots = RootCertStore::empty();
+    match trust {
+        Trust::Anybody => {
+            let config = pki::tls::unverified_client_config(&[]).map_err(|error| error.to_string())?;
+            return Ok(Arc::new(config));
+        }
         Trust::System => {
-            let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err(
                     "this machine has no certificates of authorities; give those of the server".into()
                 );
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
         }
         Trust::File(path) => {
             let shown = path.display();
             let pem = std::fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
             let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-            let mut roots = RootCertStore::empty();
             let (added, _) = roots.add_parsable_certificates(found.unwrap_or_default());
             if added == 0 {
                 return Err(format!("{shown} holds no certificates"));
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
         }
-    };
-    Ok(Arc::new(config))
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Connects to the first address of a host that answers.
@@ -96,43 +91,4 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
     let resolver = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
     let found = resolver.map_err(failed)?.lookup_ip(host).await.map_err(failed)?;
     Ok(found.iter().collect())
-}
-
-/// Believes everybody, but not that a signature is right that is not.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
