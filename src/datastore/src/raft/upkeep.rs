@@ -59,9 +59,11 @@ pub(crate) async fn compact(cluster: Weak<Cluster>) {
 
 /// Has the others know this node's name and address when they know something else.
 pub(crate) async fn introduce(cluster: Weak<Cluster>, member: Member) {
+    // One receiver for all rounds: a new one knows of no change yet, and would never wait.
+    let Some(mut metrics) = cluster.upgrade().map(|this| this.raft().metrics()) else { return };
     loop {
         let Some(this) = cluster.upgrade() else { return };
-        let mut metrics = this.raft().metrics();
+        metrics.mark_unchanged();
         let id = this.id();
         match this.members().get(&id) {
             Some((known, _)) if *known == member => return,
