@@ -1,0 +1,66 @@
+//! Some seeds for every build; thousands are for nights (see docs/simulation.md).
+
+#![allow(clippy::expect_used, reason = "a test")]
+
+use std::process::{Command, Output};
+
+/// Runs a seed, with faults for four simulated seconds.
+fn sim(seed: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
+    command.args(["--seed", seed, "--duration", "4000"]).args(more);
+    command.output().expect("the simulation starts")
+}
+
+/// Runs a seed, which has to pass, and returns what it printed.
+fn passes(seed: &str) -> String {
+    let output = sim(seed, &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "seed {seed}: {text}\n{errors}");
+    text
+}
+
+/// Runs a seed with a bug put back in, which has to be noticed as what it is.
+fn catches(bug: &str, seed: &str, why: &str) {
+    let output = sim(seed, &["--bug", bug]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{bug} is not noticed: {text}");
+    assert!(text.contains(why), "{bug} is noticed as something else: {text}");
+}
+
+#[test]
+fn seeds_hold() {
+    for seed in ["1", "2", "3", "4", "5"] {
+        passes(seed);
+    }
+}
+
+#[test]
+fn two_runs_of_a_seed_are_the_same() {
+    assert_eq!(passes("6"), passes("6"));
+}
+
+#[test]
+fn an_early_acknowledgement_is_noticed() {
+    catches("early-acknowledgement", "1", "log matching");
+}
+
+#[test]
+fn a_forgotten_vote_is_noticed() {
+    catches("forgotten-vote", "2", "linearizability: a stale list");
+}
+
+#[test]
+fn a_stale_read_is_noticed() {
+    catches("stale-read", "12", "linearizability: a stale list");
+}
+
+#[test]
+fn a_repeated_proposal_is_noticed() {
+    catches("repeated-proposal", "10", "was written twice");
+}
+
+#[test]
+fn half_a_snapshot_is_noticed() {
+    catches("half-snapshot", "5", "equal rows");
+}
