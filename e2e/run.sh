@@ -11,7 +11,7 @@ step "prerequisites"
 packages=()
 command -v busybox >/dev/null 2>&1 || packages+=(busybox-static)
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
-command -v jq >/dev/null 2>&1 || packages+=(jq)
+for tool in curl jq openssl; do command -v "$tool" >/dev/null 2>&1 || packages+=("$tool"); done
 command -v etcdctl >/dev/null 2>&1 || packages+=(etcd-client)
 if [ ${#packages[@]} -gt 0 ]; then
   apt-get update -qq
