@@ -110,7 +110,7 @@ pub(crate) struct Counters {
 /// The writer, and whoever borrows it. None when it has stopped.
 pub(crate) type Shared = Arc<Mutex<Option<Writer>>>;
 
-/// The writer's state; lives on its thread.
+/// The writer's state; lives with its thread, and is lent to a write that is alone ([`crate::direct`]).
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) machine: StateMachine,
