@@ -1,5 +1,6 @@
 //! What add-ons there are. Each is a folder of `addons/` with an `addon.yaml` and plain manifests.
 
+use apimachinery::decode;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -129,7 +130,7 @@ static ADDONS: LazyLock<Vec<Addon>> =
     LazyLock::new(|| FOLDERS.iter().filter_map(|folder| read(folder).ok()).collect());
 
 fn read(folder: &Folder) -> Result<Addon, String> {
-    let mut addon: Addon = serde_saphyr::from_str(folder.addon).map_err(|e| e.to_string())?;
+    let mut addon: Addon = decode::from_yaml(folder.addon).map_err(|e| e.to_string())?;
     for name in &addon.manifests {
         let (_, text) =
             folder.files.iter().find(|(file, _)| file == name).ok_or_else(|| format!("{name} is missing"))?;

@@ -1,7 +1,7 @@
 //! Strict decoding of request bodies: JSON and YAML into a tree, with duplicate keys told apart from
 //! syntax errors, and bounds on depth and size that hold before anything is built.
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -84,6 +84,15 @@ pub fn yaml(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|e| DecodeError::Yaml(e.to_string()))?;
     let value: Value = serde_saphyr::from_str(text).map_err(|e| DecodeError::Yaml(e.to_string()))?;
     Ok(Decoded { value, duplicates: Vec::new() })
+}
+
+/// Reads a type from YAML (one document) by way of the tree of its JSON form, as Kubernetes does: one decoder of YAML
+/// for all types keeps the program small.
+///
+/// # Errors
+/// Those of [`yaml`], and when the tree is not one of that type.
+pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
+    serde_json::from_value(yaml(text.as_bytes())?.value).map_err(|e| DecodeError::Json(e.to_string()))
 }
 
 /// Writes YAML as `kubectl -o yaml` would show it.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::PkiError;
 
@@ -99,8 +100,9 @@ impl Component {
     /// # Errors
     /// [`PkiError::Profile`] when the compiled-in text is not a profile.
     pub fn profile(self) -> Result<Profile, PkiError> {
-        serde_saphyr::from_str(self.text())
-            .map_err(|error| PkiError::Profile { name: self.file_stem().into(), reason: error.to_string() })
+        let invalid = |reason: String| PkiError::Profile { name: self.file_stem().into(), reason };
+        let tree: Value = serde_saphyr::from_str(self.text()).map_err(|error| invalid(error.to_string()))?;
+        serde_json::from_value(tree).map_err(|error| invalid(error.to_string()))
     }
 }
 

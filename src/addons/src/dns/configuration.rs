@@ -2,6 +2,7 @@
 
 use super::forward::Forwarder;
 use crate::arguments::address;
+use apimachinery::decode;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -75,7 +76,7 @@ impl Configuration {
         let file: File = if text.trim().is_empty() {
             File::default()
         } else {
-            serde_saphyr::from_str(text).map_err(|e| e.to_string())?
+            decode::from_yaml(text).map_err(|e| e.to_string())?
         };
         let addresses = |texts: Vec<String>| -> Result<Vec<SocketAddr>, String> {
             texts.iter().map(|t| address(t).ok_or_else(|| format!("{t:?} is no address"))).collect()

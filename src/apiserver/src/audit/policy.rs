@@ -2,6 +2,7 @@
 
 use crate::authentication::UserInfo;
 use crate::endpoints::RequestInfo;
+use apimachinery::decode;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -149,7 +150,7 @@ impl Policy {
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let invalid = |reason: String| PolicyError::Invalid { reason };
-        let policy: Self = serde_saphyr::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        let policy: Self = decode::from_yaml(text).map_err(|e| invalid(e.to_string()))?;
         if policy.api_version != "audit.k8s.io/v1" || policy.kind != "Policy" {
             let (version, kind) = (&policy.api_version, &policy.kind);
             return Err(invalid(format!("it is {version} {kind}, not audit.k8s.io/v1 Policy")));

@@ -1,5 +1,6 @@
 //! The configuration file.
 
+use apimachinery::decode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -116,7 +117,7 @@ pub(super) struct KmsConfiguration {
 /// When it is none.
 pub(super) fn parse(text: &str) -> Result<EncryptionConfiguration, ConfigurationError> {
     let format = |reason: String| ConfigurationError::Format { reason };
-    let parsed: EncryptionConfiguration = serde_saphyr::from_str(text).map_err(|e| format(e.to_string()))?;
+    let parsed: EncryptionConfiguration = decode::from_yaml(text).map_err(|e| format(e.to_string()))?;
     if parsed.api_version != "apiserver.config.k8s.io/v1" || parsed.kind != "EncryptionConfiguration" {
         return Err(format(format!(
             "it is {} {}, not apiserver.config.k8s.io/v1 EncryptionConfiguration",

@@ -19,6 +19,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::ContainerdError;
 use super::toml::quoted;
@@ -126,7 +127,8 @@ impl Registries {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+        let tree: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        serde_json::from_value(tree).map_err(|error| error.to_string())
     }
 
     fn check(&self) -> Result<(), String> {
