@@ -6,6 +6,7 @@ mod node;
 mod reads;
 mod watches;
 mod writes;
+mod wrk;
 
 use anyhow::{Context, Result};
 use e2e::api::Api;
@@ -53,14 +54,14 @@ fn starts(report: &mut Report) -> Result<()> {
 
 fn writes(report: &mut Report) -> Result<()> {
     let server = Node::start_control_plane("bench")?;
-    writes::measure(&server, &Api::new(&server.data_dir(), ADDRESS)?, report)
+    writes::measure(&server, &Api::new(&server.data_dir(), ADDRESS)?, ADDRESS, report)
 }
 
 /// Reads of a filled store, and watches of it.
 fn reads(report: &mut Report) -> Result<()> {
     let server = Node::start_control_plane("bench")?;
     let api = Api::new(&server.data_dir(), ADDRESS)?;
-    reads::measure(&server, &api, report)?;
+    reads::measure(&server, &api, ADDRESS, report)?;
     watches::measure(&server, &api, report)
 }
 

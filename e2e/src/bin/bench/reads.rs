@@ -1,12 +1,13 @@
 //! Reads of 27,600 ConfigMaps and 10,000 pods, beside nginx sending the same bytes over TLS.
 
-use crate::{Report, on_machine, rss_kib, server_pid, spread};
+use crate::wrk::{self, Load, Outcome};
+use crate::{Report, on_machine, rss_kib, server_pid};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use e2e::api::Api;
 use e2e::node::Node;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -16,36 +17,50 @@ const PODS: usize = 10_000;
 const CONFIG_MAPS: usize = 27_600;
 /// Who fills the store.
 const WRITERS: usize = 16;
-/// Lists that are measured.
-const LISTS: usize = 20;
-/// Clients that get one pod again and again, and for how long.
+/// Clients that get one pod again and again.
 const GETTERS: usize = 16;
-const GETTING: Duration = Duration::from_secs(5);
+/// How long each of the reads is repeated.
+const READING: Duration = Duration::from_secs(5);
 /// Where nginx listens.
 const NGINX: &str = "127.0.0.1:8443";
 
 /// Fills the store, then measures.
-pub fn measure(node: &Node, api: &Api, report: &mut Report) -> Result<()> {
+pub fn measure(node: &Node, api: &Api, address: &str, report: &mut Report) -> Result<()> {
     on_machine(node, fill(api))?;
     report.insert("rss_filled_mib".to_owned(), json!(rss_kib(server_pid(node)?)? / 1024));
-    report.insert("list_10000_pods_ms".to_owned(), beside_nginx(node, api, PODS_PATH, LISTS)?);
+    let reader = Reader { node, api, address, token: wrk::token(node, api)? };
+    report.insert("list_10000_pods_ms".to_owned(), reader.beside_nginx(PODS_PATH)?);
     let path = format!("{PODS_PATH}?labelSelector=hundredth%3Dyes");
-    report.insert("list_by_label_ms".to_owned(), beside_nginx(node, api, &path, 10 * LISTS)?);
-    let gets = on_machine(node, get(api))?;
-    report.insert("get_pod_16_clients_per_second".to_owned(), json!(gets as f64 / GETTING.as_secs_f64()));
+    report.insert("list_by_label_ms".to_owned(), reader.beside_nginx(&path)?);
+    let gets = reader.read(address, &format!("{PODS_PATH}/p-7"), GETTERS)?;
+    report.insert("get_pod_16_clients_per_second".to_owned(), json!(gets.per_second));
     Ok(())
 }
 
-/// A list's times, and those of nginx with the same bytes.
-fn beside_nginx(node: &Node, api: &Api, path: &str, times: usize) -> Result<serde_json::Value> {
-    let (took, body) = on_machine(node, list(api, path, times))?;
-    let mut report = spread(&took);
-    report["bytes"] = json!(body.len());
-    let _nginx = Nginx::start(node, &body)?;
-    let other = Api::new(&node.data_dir(), NGINX)?;
-    let (took, _) = on_machine(node, list(&other, "/list", times))?;
-    report["nginx"] = spread(&took);
-    Ok(report)
+struct Reader<'a> {
+    node: &'a Node,
+    api: &'a Api,
+    address: &'a str,
+    token: String,
+}
+
+impl Reader<'_> {
+    fn read(&self, address: &str, path: &str, connections: usize) -> Result<Outcome> {
+        let url = format!("https://{address}{path}");
+        wrk::run(self.node, &self.token, &Load { url: &url, body: None, connections, lasting: READING })
+    }
+
+    /// How long a list takes one client, and how long nginx needs with the same bytes.
+    fn beside_nginx(&self, path: &str) -> Result<Value> {
+        let body = on_machine(self.node, async {
+            self.api.connect().await?.must(Method::GET, path, Bytes::new()).await
+        })?;
+        let own = self.read(self.address, path, 1)?;
+        let _nginx = Nginx::start(self.node, &body)?;
+        let nginx = self.read(NGINX, "/list", 1)?;
+        let spread = |of: &Outcome| json!({"p50": of.p50, "worst": of.worst});
+        Ok(json!({"p50": own.p50, "worst": own.worst, "bytes": body.len(), "nginx": spread(&nginx)}))
+    }
 }
 
 const PODS_PATH: &str = "/api/v1/namespaces/default/pods";
@@ -77,40 +92,6 @@ async fn fill(api: &Api) -> Result<()> {
         task.await??;
     }
     Ok(())
-}
-
-/// Times of a list, and its bytes.
-async fn list(api: &Api, path: &str, times: usize) -> Result<(Vec<Duration>, Bytes)> {
-    let mut connection = api.connect().await?;
-    let (mut all, mut body) = (Vec::new(), Bytes::new());
-    for _ in 0..times {
-        let start = Instant::now();
-        body = connection.must(Method::GET, path, Bytes::new()).await?;
-        all.push(start.elapsed());
-    }
-    Ok((all, body))
-}
-
-async fn get(api: &Api) -> Result<usize> {
-    let path = format!("{PODS_PATH}/p-7");
-    let start = Instant::now();
-    let mut tasks = Vec::new();
-    for _ in 0..GETTERS {
-        let (mut connection, path) = (api.connect().await?, path.clone());
-        tasks.push(tokio::spawn(async move {
-            let mut count = 0;
-            while start.elapsed() < GETTING {
-                connection.must(Method::GET, &path, Bytes::new()).await?;
-                count += 1;
-            }
-            anyhow::Ok(count)
-        }));
-    }
-    let mut sum = 0;
-    for task in tasks {
-        sum += task.await??;
-    }
-    Ok(sum)
 }
 
 /// An nginx that sends one file with the API server's own certificate.
