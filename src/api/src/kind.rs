@@ -106,6 +106,11 @@ pub trait Kind: Send + Sync + 'static {
     /// Makes a new object ready to be stored.
     fn prepare_for_create(&self, _object: &mut Value) {}
 
+    /// Whether making a new object ready writes its name into other places of it.
+    fn writes_name_on_create(&self) -> bool {
+        false
+    }
+
     /// Whether clients may write the status of a new object: only where whoever registers it knows it.
     fn keeps_status_on_create(&self) -> bool {
         false

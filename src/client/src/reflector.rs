@@ -241,6 +241,14 @@ fn handle_line(line: &[u8], revision: &mut String, sink: &mut dyn Sink) -> Resul
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
+    if let Some((change, object)) = plain(line) {
+        match sink.event(change, object).filter(|seen| !seen.is_empty()) {
+            Some(seen) => *revision = seen,
+            // What is no JSON at all is to be asked for once more.
+            None => drop(serde_json::from_slice::<WatchLine<'_>>(line).map_err(Error::SerdeError)?),
+        }
+        return Ok(());
+    }
     let line: WatchLine<'_> = serde_json::from_slice(line).map_err(Error::SerdeError)?;
     let object = line.object.get();
     let seen = match line.kind.as_ref() {
@@ -264,6 +272,21 @@ fn handle_line(line: &[u8], revision: &mut String, sink: &mut dyn Sink) -> Resul
         *revision = seen;
     }
     Ok(())
+}
+
+/// A change in the form in which API servers write it, taken apart without a look at the object: whoever decodes that
+/// sees whether it is whole.
+fn plain(line: &[u8]) -> Option<(Change, &str)> {
+    let kinds = [
+        (Change::Added, b"ADDED".as_slice()),
+        (Change::Modified, b"MODIFIED".as_slice()),
+        (Change::Deleted, b"DELETED".as_slice()),
+    ];
+    let rest = line.strip_prefix(br#"{"type":""#)?;
+    let (change, rest) =
+        kinds.into_iter().find_map(|(change, name)| Some((change, rest.strip_prefix(name)?)))?;
+    let object = rest.strip_prefix(br#"","object":"#)?.strip_suffix(b"}")?;
+    Some((change, std::str::from_utf8(object).ok()?))
 }
 
 fn api_error(text: &Bytes, code: http::StatusCode) -> Error {
@@ -298,7 +321,7 @@ struct Lines {
 impl Lines {
     fn push(&mut self, data: Bytes, mut each: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut rest: &[u8] = &data;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = rest.split_at(end);
             rest = after.get(1..).unwrap_or_default();
             if self.partial.is_empty() {
@@ -345,6 +368,44 @@ mod tests {
             lines.push(Bytes::from_static(frame.as_bytes()), each).unwrap();
         }
         assert_eq!(seen, ["{\"a\":1}", "{\"b\":2}", "{}"]);
+    }
+
+    #[test]
+    fn changes_are_read_in_whatever_form_they_are_written() {
+        #[derive(Default)]
+        struct Seen(Vec<(Change, String)>);
+        impl Sink for Seen {
+            fn list_started(&mut self) {}
+            fn list_item(&mut self, _json: &str) {}
+            fn list_finished(&mut self) {}
+            fn event(&mut self, change: Change, json: &str) -> Option<String> {
+                serde_json::from_str::<serde_json::Value>(json).ok()?;
+                self.0.push((change, json.to_owned()));
+                Some(format!("{}", self.0.len()))
+            }
+        }
+        let (mut seen, mut revision) = (Seen::default(), String::new());
+        for line in [
+            r#"{"type":"ADDED","object":{"a":"}"}}"#,
+            r#"{"type": "MODIFIED", "object": {"a":1}}"#,
+            r#"{"object":{"a":2},"type":"DELETED"}"#,
+            "  ",
+        ] {
+            handle_line(line.as_bytes(), &mut revision, &mut seen).unwrap();
+        }
+        let expected = [
+            (Change::Added, r#"{"a":"}"}"#),
+            (Change::Modified, r#"{"a":1}"#),
+            (Change::Deleted, r#"{"a":2}"#),
+        ];
+        assert_eq!(seen.0, expected.map(|(change, json)| (change, json.to_owned())));
+        assert_eq!(revision, "3");
+        let bookmark = br#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}"#;
+        handle_line(bookmark, &mut revision, &mut seen).unwrap();
+        assert_eq!(revision, "9");
+        for broken in [br#"{"type":"ADDED","object":{}"#.as_slice(), b"no"] {
+            assert!(handle_line(broken, &mut revision, &mut seen).is_err());
+        }
     }
 
     #[test]

@@ -61,6 +61,10 @@ impl Kind for Job {
         label_as_template(object);
     }
 
+    fn writes_name_on_create(&self) -> bool {
+        true
+    }
+
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
         drop_disabled_template(object, Some(old));
     }

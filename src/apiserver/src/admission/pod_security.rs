@@ -71,9 +71,9 @@ impl PodSecurity {
         let pods = apimachinery::gvk::GroupResource::new("", "pods");
         let mut reported: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pod in self.registry.list_values(&pods, name).await?.iter().take(PODS_CHECKED) {
-            let spec = pod.get("spec").cloned().unwrap_or_default();
+            let spec = pod.get("spec").unwrap_or(&Value::Null);
             let found =
-                violations(enforced.level, enforced.version, &spec, apimachinery::meta::annotations(pod));
+                violations(enforced.level, enforced.version, spec, apimachinery::meta::annotations(pod));
             if !found.is_empty() {
                 let reasons: Vec<&str> = found.iter().map(|violation| violation.reason).collect();
                 let pod = apimachinery::meta::name(pod).to_owned();
@@ -142,16 +142,16 @@ impl Plugin for PodSecurity {
             _ => None,
         };
         let Some(pod) = pod else { return Ok(()) };
-        let spec = pod.get("spec").cloned().unwrap_or_default();
+        let spec = pod.get("spec").unwrap_or(&Value::Null);
         if is_pod
             && request.operation == Operation::Update
-            && request.old.is_some_and(|old| old.get("spec") == Some(&spec))
+            && request.old.is_some_and(|old| old.get("spec") == Some(spec))
         {
             return Ok(());
         }
         let exemptions = &self.configured.exemptions;
         let exempt = exemptions.of_request(request.namespace, &request.user.name);
-        if let Some(why) = exempt.or_else(|| exemptions.of_pod(&spec)) {
+        if let Some(why) = exempt.or_else(|| exemptions.of_pod(spec)) {
             request.annotations.add(EXEMPT, why);
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl Plugin for PodSecurity {
             request.annotations.add(ERROR, format!("Failed to parse policy: {}", errors.join(", ")));
         }
         let annotations = apimachinery::meta::annotations(pod);
-        let check = |asked: &Standard| tell(&violations(asked.level, asked.version, &spec, annotations));
+        let check = |asked: &Standard| tell(&violations(asked.level, asked.version, spec, annotations));
         let mut refused = None;
         if is_pod {
             request.annotations.add(ENFORCED, policy.enforce.to_string());

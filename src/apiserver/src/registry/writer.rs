@@ -83,21 +83,22 @@ impl Writer<'_> {
         }
         let rules = self.served.rules();
         let generated = meta::name(&object).is_empty() && !meta::string(&object, "generateName").is_empty();
-        if !generated {
-            rules.prepare_for_create(&mut object);
-            return self.finish_create(&mut object, &namespace).await;
-        }
-        let mut retries = GENERATED_NAME_RETRIES;
+        // Another name can be tried on what was made ready under the first, unless that is written into it.
+        let unnamed = (generated && rules.writes_name_on_create()).then(|| object.clone());
+        let mut retries = if generated { GENERATED_NAME_RETRIES } else { 1 };
         loop {
-            let name = meta_rules::generate_name(meta::string(&object, "generateName"));
-            let mut candidate = object.clone();
-            meta::set(&mut candidate, "name", name);
-            // After the name: a job writes it into its pods' labels.
-            rules.prepare_for_create(&mut candidate);
+            if generated {
+                let name = meta_rules::generate_name(meta::string(&object, "generateName"));
+                meta::set(&mut object, "name", name);
+            }
+            rules.prepare_for_create(&mut object);
             retries -= 1;
-            match self.finish_create(&mut candidate, &namespace).await {
+            match self.finish_create(&mut object, &namespace).await {
                 Err(e) if e.is_already_exists() && retries > 0 => {}
                 result => return result,
+            }
+            if let Some(unnamed) = &unnamed {
+                object.clone_from(unnamed);
             }
         }
     }
