@@ -179,6 +179,9 @@ fn handshake(
         client.read_tls(&mut buffer.as_slice()).unwrap();
         client.process_new_packets()?;
     }
+    // The client would rather have 256 bits.
+    let suite = server.negotiated_cipher_suite().map(|suite| suite.suite());
+    assert_eq!(suite, Some(rustls::CipherSuite::TLS13_AES_128_GCM_SHA256));
     Ok(server.peer_certificates().map_or(0, <[_]>::len))
 }
 
