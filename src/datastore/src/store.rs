@@ -402,7 +402,7 @@ impl Datastore {
                 beside.push(Beside::default());
                 continue;
             };
-            let attrs = self.extractor.extract(&key, object.bytes());
+            let attrs = object.take_attrs().unwrap_or_else(|| self.extractor.extract(&key, object.bytes()));
             let sealed = self.sealer.as_ref().map_or(Ok(None), |sealer| sealer.seal(&key, object.bytes()))?;
             let plain = sealed.map(|stored| {
                 let sealed = object.sealed(stored);

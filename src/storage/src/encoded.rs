@@ -1,5 +1,6 @@
 //! Objects on their way into the store: encoded once, before the revision is known.
 
+use crate::attrs::Attrs;
 use crate::error::StorageError;
 use bytes::Bytes;
 use serde_json::Value;
@@ -16,6 +17,8 @@ const RESOURCE_VERSION: &str = "resourceVersion";
 pub struct Encoded {
     bytes: Bytes,
     splice_at: u32,
+    /// Known to whoever encoded it; never stored.
+    attrs: Option<Attrs>,
 }
 
 impl Encoded {
@@ -71,11 +74,23 @@ impl Encoded {
         Self::from_parts(Bytes::from(out), splice_at)
     }
 
+    /// With what selectors can name, so that nobody has to find it in the bytes. It has to be what the store's
+    /// [`crate::Extractor`] would find there.
+    #[must_use]
+    pub fn with_attrs(self, attrs: Attrs) -> Self {
+        Self { attrs: Some(attrs), ..self }
+    }
+
+    /// Takes out what [`Encoded::with_attrs`] brought.
+    pub fn take_attrs(&mut self) -> Option<Attrs> {
+        self.attrs.take()
+    }
+
     /// The same object as it is to be stored: encrypted by a [`crate::Sealer`], with the place of the revision kept
     /// for the time when it is decrypted.
     #[must_use]
     pub fn sealed(&self, stored: Bytes) -> Self {
-        Self { bytes: stored, splice_at: self.splice_at }
+        Self { bytes: stored, splice_at: self.splice_at, attrs: None }
     }
 
     /// Whether the bytes are encrypted; JSON of an object begins with a brace.
@@ -96,7 +111,7 @@ impl Encoded {
         }
         let splice_at = u32::try_from(splice_at)
             .map_err(|_| StorageError::InvalidObject { reason: "larger than 4 GiB" })?;
-        Ok(Self { bytes, splice_at })
+        Ok(Self { bytes, splice_at, attrs: None })
     }
 
     /// The JSON without the revision.

@@ -1,6 +1,6 @@
 //! Finds labels and selectable fields in stored bytes without building the whole object.
 
-use api::KindRef;
+use api::{Kind, KindRef};
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -51,20 +51,23 @@ impl Extractor for FieldExtractor {
         let Ok(skeleton) = deserializer.deserialize_map(Skeleton { members }) else {
             return Attrs::default();
         };
-        let mut attrs = Attrs::builder();
-        for (key, value) in apimachinery::meta::labels(&skeleton).into_iter().flatten() {
-            attrs = attrs.label(key, value.as_str().unwrap_or(""));
-        }
-        attrs = attrs
-            .field("metadata.name", apimachinery::meta::name(&skeleton))
-            .field("metadata.namespace", apimachinery::meta::namespace(&skeleton));
-        if let Some(plan) = plan {
-            for (name, value) in plan.kind.selectable_fields(&skeleton) {
-                attrs = attrs.field(name, &value);
-            }
-        }
-        attrs.build()
+        attributes(plan.map(|plan| &*plan.kind), &skeleton)
     }
+}
+
+/// What selectors can name of an object of a built-in kind: what [`FieldExtractor`] finds in its bytes.
+pub(super) fn attributes(kind: Option<&dyn Kind>, object: &Value) -> Attrs {
+    let mut attrs = Attrs::builder();
+    for (key, value) in apimachinery::meta::labels(object).into_iter().flatten() {
+        attrs = attrs.label(key, value.as_str().unwrap_or(""));
+    }
+    attrs = attrs
+        .field("metadata.name", apimachinery::meta::name(object))
+        .field("metadata.namespace", apimachinery::meta::namespace(object));
+    for (name, value) in kind.into_iter().flat_map(|kind| kind.selectable_fields(object)) {
+        attrs = attrs.field(name, &value);
+    }
+    attrs.build()
 }
 
 /// Reads an object's scalars, the scalars of some of its members, and of its metadata what is needed; the rest
@@ -205,6 +208,8 @@ mod tests {
         assert_eq!(attrs.field("metadata.namespace"), Some("n"));
         assert_eq!(attrs.field("spec.nodeName"), Some("a"));
         assert_eq!(attrs.field("status.phase"), Some("Running"));
+        let pods = api::registry().resources().find(|resource| resource.gvr.resource == "pods");
+        assert_eq!(attributes(Some(&*pods.unwrap().kind), &pod), attrs);
     }
 
     #[test]

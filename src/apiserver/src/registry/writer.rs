@@ -7,7 +7,7 @@ use super::error::status;
 use super::key::key;
 use super::served::Served;
 use super::store::{self, Registry};
-use super::{admin_access, certificates, dates, meta_rules, strategy};
+use super::{admin_access, certificates, dates, extractor, meta_rules, strategy};
 use crate::admission::{Chain, Operation, Request, Warnings};
 use crate::audit::Annotations;
 use crate::authentication::UserInfo;
@@ -373,7 +373,10 @@ impl Writer<'_> {
     pub(super) async fn encode(&self, object: &Value) -> Result<Encoded> {
         match self.served.as_custom() {
             Some(version) => version.write(object).await,
-            None => store::encode(object),
+            None => {
+                Ok(store::encode(object)?
+                    .with_attrs(extractor::attributes(Some(self.served.rules()), object)))
+            }
         }
     }
 
