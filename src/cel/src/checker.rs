@@ -353,6 +353,7 @@ impl Checker<'_> {
                     self.finish(target);
                 }
                 args.iter_mut().for_each(|arg| self.finish(arg));
+                self.check_format(expr.at, function, target.as_deref(), args);
             }
             Kind::List(items) => items.iter_mut().for_each(|item| self.finish(&mut item.value)),
             Kind::Map(entries) => {
@@ -368,6 +369,17 @@ impl Checker<'_> {
                     self.finish(part);
                 }
             }
+        }
+    }
+
+    /// `'...'.format([...])`: whether the format and its arguments fit each other.
+    fn check_format(&mut self, at: u32, function: &str, target: Option<&Expr>, args: &[Expr]) {
+        if let ("format", Some(Expr { kind: Kind::Literal(Literal::String(format)), .. }), [args]) =
+            (function, target, args)
+            && let Kind::List(items) = &args.kind
+            && let Err((at, message)) = functions::formatting::check(format, items, at)
+        {
+            self.report.error(at, message);
         }
     }
 

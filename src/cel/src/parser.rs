@@ -239,7 +239,7 @@ impl<'s> Parser<'s> {
                 let name = self.expect_ident()?;
                 if !optional && let Some(open) = self.accept("(") {
                     let args = self.arguments()?;
-                    expr = macros::member_call(self, open, name.text, expr, args)?;
+                    expr = macros::member_call(self, open, name.text, expr, args).unwrap_or_else(unexpanded);
                 } else {
                     let (operand, field) = (Box::new(expr), name.text.to_owned());
                     expr = Expr::new(dot, Kind::Select { operand, field, test: false, optional });
@@ -325,10 +325,11 @@ impl<'s> Parser<'s> {
 
     fn number(&mut self, at: u32, negative: bool) -> Parsed {
         let TokenKind::Number(number) = self.peek().kind else { return self.mismatch(PRIMARY) };
-        match number.literal(negative) {
-            Ok(literal) => self.word(at, literal),
-            Err(message) => self.fail(at, message),
-        }
+        let literal = number.literal(negative).unwrap_or_else(|message| {
+            self.report.error(at, message);
+            Literal::Int(0)
+        });
+        self.word(at, literal)
     }
 
     fn list(&mut self, at: u32) -> Parsed {
@@ -378,11 +379,11 @@ impl<'s> Parser<'s> {
             return self.structure(name);
         }
         if is_reserved(token.text) {
-            return self.fail(token.at, format!("reserved identifier: {}", token.text));
+            self.report.error(token.at, format!("reserved identifier: {}", token.text));
         }
         if let Some(open) = self.accept("(") {
             let args = self.arguments()?;
-            return macros::global_call(self, open, token.text, args);
+            return Ok(macros::global_call(self, open, token.text, args).unwrap_or_else(unexpanded));
         }
         Ok(Expr::ident(token.at, token.text))
     }
@@ -402,6 +403,11 @@ impl<'s> Parser<'s> {
         self.expect("}")?;
         Ok(Expr::new(open, Kind::Struct { name: name.trim_start_matches('.').to_owned(), fields }))
     }
+}
+
+/// Stands for a macro that is wrong, which was reported: what follows may be wrong as well.
+fn unexpanded(_: Failed) -> Expr {
+    Expr::literal(0, Literal::Null)
 }
 
 fn starts_primary(kind: &TokenKind) -> bool {

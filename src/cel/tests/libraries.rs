@@ -53,20 +53,56 @@ fn formatting() {
             "compile: expected type 'duration' but found 'timestamp'",
         ),
         ("'%s'.format([duration('1h')])", r#""3600s""#),
+        ("s.format([1, 'x'])", "compile: expected type 'int' but found 'string'"),
         (
-            "'%d'.format(['a'])",
-            "error: error during formatting: decimal clause can only be used on integers, was given string",
-        ),
-        ("'%d %d'.format([1])", "error: index 1 out of range"),
-        (
-            "'%y'.format([1])",
+            "dyn('%y').format([1])",
             "error: could not parse formatting clause: unrecognized formatting clause \"y\"",
         ),
         (
-            "'%.100000f'.format([1.0])",
-            "error: could not parse formatting clause: error while parsing precision: \"100000\"",
+            "'%d'.format([dyn('a')])",
+            "error: error during formatting: decimal clause can only be used on integers, was given string",
         ),
+        ("dyn('%d %d').format([1])", "error: index 1 out of range"),
+        ("dyn('%').format([])", "error: index 0 out of range"),
+        ("dyn('%s').format([1, 2])", r#""1""#),
     ]);
+}
+
+#[test]
+fn a_format_and_its_arguments_are_compared_when_they_are_compiled() {
+    let misuse = |what: &str| format!("compile: error during formatting: {what}");
+    let plain = |what: &str| format!("compile: {what}");
+    let decimal = "decimal clause can only be used on integers, was given string";
+    let hex = "only integers, byte buffers, and strings can be formatted as hex, was given";
+    let string = "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, \
+                  durations, and timestamps, was given";
+    let precision = "compile: could not parse formatting clause: error while parsing precision:";
+    let number = format!("{precision} error while converting precision to integer: strconv.Atoi: parsing");
+    let binary = "only integers and bools can be formatted as binary, was given google.protobuf.Timestamp";
+    let table = [
+        ("'%d'.format(['a'])", misuse(decimal)),
+        ("'%d'.format([x])", r#""5""#.to_owned()),
+        ("'%f'.format([x])", misuse("fixed-point clause can only be used on doubles, was given int")),
+        ("'%e'.format([l])", misuse("scientific clause can only be used on doubles, was given list")),
+        ("'%b'.format([t])", misuse(binary)),
+        ("'%x'.format([m])", misuse(&format!("{hex} map"))),
+        ("'%X'.format([null])", misuse(&format!("{hex} null_type"))),
+        ("'%o'.format([true])", misuse("octal clause can only be used on integers, was given bool")),
+        ("'%s'.format([quantity('1')])", misuse(&format!("{string} kubernetes.Quantity"))),
+        ("'%s'.format([[[m[?'one']]]])", misuse(&format!("{string} optional_type"))),
+        ("'%s'.format([{'a': quantity('1')}])", misuse(&format!("{string} kubernetes.Quantity"))),
+        ("'%d %d'.format([1])", plain("index 1 out of range")),
+        ("'%d'.format([1, 2])", plain("too many arguments supplied to string.format (expected 1, got 2)")),
+        ("'%'.format([])", plain("unexpected end of string")),
+        ("'%y'.format([1])", {
+            plain("could not parse formatting clause: unrecognized formatting clause \"y\"")
+        }),
+        ("'%.f'.format([1.0])", format!("{number} \"\": invalid syntax")),
+        ("'%.3'.format([1.0])", format!("{precision} could not find end of precision specifier")),
+        ("'%.100000f'.format([1.0])", format!("{number} \"100000\": value out of range")),
+        ("l.all(i, '%d'.format([s]) == '')", misuse(decimal)),
+    ];
+    check(&table.each_ref().map(|(source, expected)| (*source, expected.as_str())));
 }
 
 #[test]

@@ -178,6 +178,10 @@ fn errors_are_worded_and_placed_as_cel_go_does() {
             "ERROR: <input>:1:1: undeclared reference to 'b' (in container '')\n | b == c\n | ^\nERROR: <input>:1:6: undeclared reference to 'c' (in container '')\n | b == c\n | .....^",
         ),
         ("package", "ERROR: <input>:1:1: reserved identifier: package\n | package\n | ^"),
+        (
+            "if + [1].all(1, true)",
+            "ERROR: <input>:1:1: reserved identifier: if\n | if + [1].all(1, true)\n | ^\nERROR: <input>:1:14: argument must be a simple name\n | if + [1].all(1, true)\n | .............^",
+        ),
     ] {
         assert_eq!(environment.compile(source).unwrap_err().to_string(), expected);
     }

@@ -6,7 +6,7 @@ mod comparisons;
 mod conversions;
 mod encoders;
 pub(crate) mod format;
-mod formatting;
+pub(crate) mod formatting;
 mod ip;
 mod lists;
 mod math;
