@@ -17,6 +17,18 @@ pub(crate) struct Overlay {
     pub(crate) ranks: BTreeMap<(String, String), (i64, i64)>,
 }
 
+impl Overlay {
+    /// What it says of one group.
+    pub(crate) fn of_group(&self, group: &str) -> Self {
+        let from = (group.to_owned(), String::new());
+        let ranks = self.ranks.range(from..).take_while(|((name, _), _)| name == group);
+        Self {
+            versions: self.versions.iter().filter(|version| version.group == group).cloned().collect(),
+            ranks: ranks.map(|(key, ranks)| (key.clone(), *ranks)).collect(),
+        }
+    }
+}
+
 /// OpenAPI of other servers.
 #[derive(Default)]
 pub(crate) struct OpenApiElsewhere {

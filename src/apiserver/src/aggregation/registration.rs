@@ -58,49 +58,51 @@ pub(super) async fn register_built_in(registry: &Registry, resources: &Resources
         })
         .map(|object| (meta::name(&object).to_owned(), object))
         .collect();
-    synchronize(registry, &wanted, ON_START).await
-}
-
-/// Creates what is missing, updates what is managed, deletes what is managed by this label and not wanted.
-async fn synchronize(registry: &Registry, wanted: &BTreeMap<String, Value>, by: &str) -> Result<()> {
-    let resource = resource();
-    let existing = registry.list_values(&resource, "").await?;
-    let found: BTreeMap<&str, &Value> = existing.iter().map(|object| (meta::name(object), object)).collect();
-    let resource = &resource;
-    let writes = wanted.iter().map(|(name, object)| {
-        let found = found.get(name.as_str()).copied();
-        async move {
-            match found {
-                None => match registry.create(resource, object.clone()).await {
-                    Err(status) if status.is_already_exists() => Ok(()),
-                    result => result.map(drop),
-                },
-                // Made by somebody: theirs.
-                Some(found) if meta::label(found, MANAGED).is_none() => Ok(()),
-                Some(_) => {
-                    let update = registry.guaranteed_update(resource, "", name, |current| {
-                        meta::set_label(current, MANAGED, by);
-                        value::copy(current, object, "spec");
-                        Ok(())
-                    });
-                    update.await.map(drop)
-                }
-            }
-        }
-    });
+    // At once: they share flushes of the store.
+    let writes = wanted.iter().map(|(name, object)| ensure(registry, name, object, ON_START));
     for result in join_all(writes).await {
         result?;
     }
-    for object in &existing {
-        let name = meta::name(object);
-        if meta::label(object, MANAGED) == Some(by) && !wanted.contains_key(name) {
-            match registry.remove(resource, "", name).await {
-                Err(status) if status.is_not_found() => {}
-                result => drop(result?),
-            }
+    remove_others(registry, ON_START, |name| wanted.contains_key(name)).await
+}
+
+/// Creates an APIService, or makes the one that is there what it is to be if it is the server's own.
+async fn ensure(registry: &Registry, name: &str, wanted: &Value, by: &str) -> Result<()> {
+    let resource = resource();
+    let Some(found) = registry.get_value(&resource, "", name).await? else {
+        return match registry.create(&resource, wanted.clone()).await {
+            Err(status) if status.is_already_exists() => Ok(()),
+            result => result.map(drop),
+        };
+    };
+    // Made by somebody: theirs.
+    if meta::label(&found, MANAGED).is_none() {
+        return Ok(());
+    }
+    let update = registry.guaranteed_update(&resource, "", name, |current| {
+        meta::set_label(current, MANAGED, by);
+        value::copy(current, wanted, "spec");
+        Ok(())
+    });
+    update.await.map(drop)
+}
+
+/// Deletes what is managed by this label and not to be kept.
+async fn remove_others(registry: &Registry, by: &str, keep: impl Fn(&str) -> bool) -> Result<()> {
+    for object in registry.list_values(&resource(), "").await? {
+        let name = meta::name(&object);
+        if meta::label(&object, MANAGED) == Some(by) && !keep(name) {
+            remove(registry, name).await?;
         }
     }
     Ok(())
+}
+
+async fn remove(registry: &Registry, name: &str) -> Result<()> {
+    match registry.remove(&resource(), "", name).await {
+        Err(status) if status.is_not_found() => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 fn resource() -> GroupResource {
@@ -126,35 +128,107 @@ fn object(group: &str, version: &str, managed: &str, group_priority: i32, versio
     object
 }
 
-/// The groups and versions of custom resources, by definition.
+/// The groups and versions of custom resources.
 #[derive(Default)]
 pub(super) struct Definitions {
-    served: Mutex<BTreeMap<String, Vec<GroupVersion>>>,
+    known: Mutex<Known>,
     pub(super) changed: Notify,
 }
 
+#[derive(Default)]
+struct Known {
+    /// By key of the definition.
+    served: BTreeMap<String, Vec<GroupVersion>>,
+    /// How many definitions serve each.
+    counts: BTreeMap<GroupVersion, usize>,
+    /// What is to be looked at.
+    changed: BTreeSet<GroupVersion>,
+    /// Whether there may be APIServices of what was served before the definitions were told anew.
+    anew: bool,
+}
+
+impl Known {
+    /// Returns whether anything is to be looked at.
+    fn change(&mut self, key: &str, served: Option<Vec<GroupVersion>>) -> bool {
+        let new = served.clone().unwrap_or_default();
+        let old = match served {
+            Some(served) => self.served.insert(key.to_owned(), served),
+            None => self.served.remove(key),
+        };
+        let old = old.unwrap_or_default();
+        if old == new {
+            return false;
+        }
+        for version in new.iter().filter(|version| !old.contains(version)) {
+            *self.counts.entry(version.clone()).or_default() += 1;
+            self.changed.insert(version.clone());
+        }
+        for version in old.into_iter().filter(|version| !new.contains(version)) {
+            if let Some(count) = self.counts.get_mut(&version) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&version);
+                }
+            }
+            self.changed.insert(version);
+        }
+        true
+    }
+}
+
 impl Definitions {
-    /// Makes the APIServices of custom resources what they are to be.
+    /// Makes the APIServices of the groups and versions that have changed what they are to be.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails; what was not done is done by the next call.
     pub(super) async fn register(&self, registry: &Registry) -> Result<()> {
-        let served: BTreeSet<GroupVersion> = self.served.lock().values().flatten().cloned().collect();
-        let wanted = served.iter().map(|(group, version)| {
-            object(group, version, ALWAYS, CUSTOM_GROUP_PRIORITY, CUSTOM_VERSION_PRIORITY)
-        });
-        let wanted = wanted.map(|object| (meta::name(&object).to_owned(), object)).collect();
-        synchronize(registry, &wanted, ALWAYS).await
+        let (anew, changed) = {
+            let mut known = self.known.lock();
+            (std::mem::take(&mut known.anew), std::mem::take(&mut known.changed))
+        };
+        let settled = join_all(changed.into_iter().map(|version| async move {
+            let result = self.settle(registry, &version).await;
+            (version, result)
+        }));
+        let mut result = Ok(());
+        let mut left = Vec::new();
+        for (version, settled) in settled.await {
+            if settled.is_err() {
+                left.push(version);
+                result = settled;
+            }
+        }
+        if anew && result.is_ok() {
+            let counts = self.known.lock().counts.clone();
+            let names: BTreeSet<String> =
+                counts.keys().map(|(group, version)| format!("{version}.{group}")).collect();
+            result = remove_others(registry, ALWAYS, |name| names.contains(name)).await;
+        }
+        if result.is_err() {
+            let mut known = self.known.lock();
+            known.anew |= anew;
+            known.changed.extend(left);
+        }
+        result
+    }
+
+    /// Makes the APIService of one group and version what it is to be.
+    async fn settle(&self, registry: &Registry, version: &GroupVersion) -> Result<()> {
+        let wanted = self.known.lock().counts.contains_key(version);
+        let (group, name) = version;
+        let object = object(group, name, ALWAYS, CUSTOM_GROUP_PRIORITY, CUSTOM_VERSION_PRIORITY);
+        let name = meta::name(&object);
+        if wanted {
+            return ensure(registry, name, &object, ALWAYS).await;
+        }
+        match registry.get_value(&resource(), "", name).await? {
+            Some(found) if meta::label(&found, MANAGED) == Some(ALWAYS) => remove(registry, name).await,
+            _ => Ok(()),
+        }
     }
 
     fn change(&self, key: &str, served: Option<Vec<GroupVersion>>) {
-        let mut all = self.served.lock();
-        let old = match &served {
-            Some(served) => all.insert(key.to_owned(), served.clone()),
-            None => all.remove(key),
-        };
-        drop(all);
-        if old != served {
+        if self.known.lock().change(key, served) {
             self.changed.notify_one();
         }
     }
@@ -165,8 +239,17 @@ pub(super) struct DefinitionsSink(pub(super) Arc<Definitions>);
 
 impl Sink for DefinitionsSink {
     fn reset(&self, objects: &[Arc<Object>]) {
-        let all = objects.iter().filter_map(|object| Some((object.key.to_string(), served(object)?)));
-        *self.0.served.lock() = all.collect();
+        {
+            let mut known = self.0.known.lock();
+            let gone: Vec<String> = known.served.keys().cloned().collect();
+            for key in &gone {
+                known.change(key, None);
+            }
+            for object in objects {
+                known.change(&object.key, served(object));
+            }
+            known.anew = true;
+        }
         self.0.changed.notify_one();
     }
 
@@ -214,5 +297,36 @@ mod tests {
         assert_eq!(priority("v1.gone").await, None);
         assert_eq!(priority("v1.custom").await, Some(5));
         assert_eq!(priority("v1.apiregistration.k8s.io").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_a_definition_touches_the_api_services_of_its_versions_only() {
+        let registry = registry().await;
+        let definitions = Definitions::default();
+        let version = |group: &str, version: &str| (group.to_owned(), version.to_owned());
+        let names = async || {
+            let all = registry.list_values(&resource(), "").await.unwrap();
+            all.iter().map(|object| meta::name(object).to_owned()).collect::<Vec<_>>()
+        };
+        definitions.change("a", Some(vec![version("x", "v1"), version("x", "v2")]));
+        definitions.change("b", Some(vec![version("x", "v1")]));
+        definitions.change("c", Some(vec![version("y", "v1")]));
+        definitions.register(&registry).await.unwrap();
+        assert_eq!(names().await, ["v1.x", "v1.y", "v2.x"]);
+        let revision = registry.storage().revision();
+        definitions.change("a", None);
+        // Still served by another one.
+        assert_eq!(definitions.known.lock().changed.len(), 2);
+        definitions.register(&registry).await.unwrap();
+        assert_eq!(names().await, ["v1.x", "v1.y"]);
+        assert_eq!(registry.storage().revision(), revision + 1);
+        // The same once more is no change.
+        definitions.change("b", Some(vec![version("x", "v1")]));
+        assert!(definitions.known.lock().changed.is_empty());
+        // Left over from before the definitions were told anew.
+        registry.create(&resource(), object("gone", "v1", ALWAYS, 5, 5)).await.unwrap();
+        definitions.known.lock().anew = true;
+        definitions.register(&registry).await.unwrap();
+        assert_eq!(names().await, ["v1.x", "v1.y"]);
     }
 }

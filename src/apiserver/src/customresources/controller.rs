@@ -1,7 +1,7 @@
 //! Follows definitions: decides on their names, serves what they define, tells so in their status, and has their
 //! objects deleted before them.
 //!
-//! Every change leads to one pass over all definitions: there are at most hundreds, and names are decided among them.
+//! Names are decided within a group: a change leads to a look at the definitions of its group, and at no others.
 
 use super::cleanup;
 use super::definition::{Condition, Definition};
@@ -15,7 +15,7 @@ use apimachinery::gvk::GroupResource;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Object, StorageError};
@@ -41,10 +41,59 @@ struct Shared {
     processed: watch::Sender<u64>,
 }
 
+/// Definitions, and in which groups they have changed.
 #[derive(Default)]
 struct Known {
     /// By key.
     definitions: BTreeMap<String, Arc<Definition>>,
+    /// Keys by group.
+    groups: BTreeMap<String, BTreeSet<String>>,
+    /// Groups to look at.
+    changed: BTreeSet<String>,
+}
+
+impl Known {
+    fn put(&mut self, object: Arc<Object>) {
+        let key = object.key.to_string();
+        match Definition::parse(object) {
+            Ok(definition) => {
+                self.groups.entry(definition.group.clone()).or_default().insert(key.clone());
+                self.changed.insert(definition.group.clone());
+                self.definitions.insert(key, Arc::new(definition));
+            }
+            Err(error) => tracing::warn!(key, %error, "a definition cannot be read"),
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        let Some(definition) = self.definitions.remove(key) else { return };
+        if let Some(keys) = self.groups.get_mut(&definition.group) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.groups.remove(&definition.group);
+            }
+        }
+        self.changed.insert(definition.group.clone());
+    }
+
+    fn reset(&mut self, objects: &[Arc<Object>]) {
+        let gone: Vec<String> = self.definitions.keys().cloned().collect();
+        gone.iter().for_each(|key| self.remove(key));
+        objects.iter().for_each(|object| self.put(Arc::clone(object)));
+    }
+
+    /// The groups that changed since the last call, with all their definitions: who was first comes first.
+    fn take(&mut self) -> Vec<(String, Vec<Arc<Definition>>)> {
+        let changed = std::mem::take(&mut self.changed);
+        let with_definitions = changed.into_iter().map(|group| {
+            let keys = self.groups.get(&group).into_iter().flatten();
+            let mut all: Vec<Arc<Definition>> =
+                keys.filter_map(|key| self.definitions.get(key)).cloned().collect();
+            all.sort_by_key(|definition| definition.object.create_revision);
+            (group, all)
+        });
+        with_definitions.collect()
+    }
 }
 
 impl CustomResources {
@@ -99,38 +148,23 @@ impl CustomResources {
 struct Follower(Arc<Shared>);
 
 impl Follower {
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Definition>>)) {
-        change(&mut self.0.known.lock().definitions);
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.0.known.lock());
         self.0.changes.send_modify(|count| *count += 1);
-    }
-}
-
-fn put(definitions: &mut BTreeMap<String, Arc<Definition>>, object: Arc<Object>) {
-    let key = object.key.to_string();
-    match Definition::parse(object) {
-        Ok(definition) => {
-            definitions.insert(key, Arc::new(definition));
-        }
-        Err(error) => tracing::warn!(key, %error, "a definition cannot be read"),
     }
 }
 
 impl Sink for Follower {
     fn reset(&self, objects: &[Arc<Object>]) {
-        self.change(|definitions| {
-            definitions.clear();
-            objects.iter().for_each(|object| put(definitions, Arc::clone(object)));
-        });
+        self.change(|known| known.reset(objects));
     }
 
     fn put(&self, object: &Object) {
-        self.change(|definitions| put(definitions, Arc::new(object.clone())));
+        self.change(|known| known.put(Arc::new(object.clone())));
     }
 
     fn remove(&self, key: &str) {
-        self.change(|definitions| {
-            definitions.remove(key);
-        });
+        self.change(|known| known.remove(key));
     }
 }
 
@@ -138,8 +172,8 @@ impl Sink for Follower {
 struct Pass {
     server: ApiServer,
     shared: Arc<Shared>,
-    /// By name of the definition.
-    current: HashMap<String, Current>,
+    /// By group and by name of the definition.
+    current: HashMap<String, HashMap<String, Current>>,
     /// Statuses to write.
     due: Vec<(Arc<Definition>, Wanted)>,
     /// Uids of definitions whose objects are being deleted.
@@ -167,47 +201,51 @@ impl Pass {
         }
     }
 
-    /// Looks at all definitions and serves what they define.
+    /// Looks at the groups that have changed and serves what their definitions define.
     fn run(&mut self) {
         let seen = *self.shared.changes.borrow();
-        let mut definitions: Vec<Arc<Definition>> =
-            self.shared.known.lock().definitions.values().cloned().collect();
-        // Who was first has the names.
-        definitions.sort_by_key(|definition| definition.object.create_revision);
+        let groups = self.shared.known.lock().take();
         let now = jiff::Timestamp::now();
-        let mut taken: HashMap<String, Taken> = HashMap::new();
-        for definition in &definitions {
-            taken.entry(definition.group.clone()).or_default().add(&definition.accepted);
-        }
-        self.due.clear();
-        let mut last = std::mem::take(&mut self.current);
-        let mut changed = false;
-        for definition in definitions {
-            let names = taken.entry(definition.group.clone()).or_default();
-            let known = last.remove(&definition.name);
-            let violations = self.violations(&definition, known.as_ref());
-            let wanted = names::wanted(&definition, names, violations.as_deref(), now);
-            names.add(&wanted.accepted);
-            if wanted.accepted != definition.accepted || wanted.conditions != definition.conditions {
-                self.due.push((Arc::clone(&definition), wanted.clone()));
-            }
-            let current = match known {
-                Some(current) if is_same(&current.definition, &definition, &wanted) => current,
-                known => {
-                    changed = true;
-                    self.make(&definition, wanted, known)
+        let mut gone = Vec::new();
+        let mut changed = Vec::new();
+        for (group, definitions) in groups {
+            let mut taken = Taken::default();
+            definitions.iter().for_each(|definition| taken.add(&definition.accepted));
+            let mut last = self.current.remove(&group).unwrap_or_default();
+            let mut served_otherwise = false;
+            let mut all = HashMap::new();
+            for definition in definitions {
+                let known = last.remove(&definition.name);
+                let violations = self.violations(&definition, known.as_ref());
+                let wanted = names::wanted(&definition, &taken, violations.as_deref(), now);
+                taken.add(&wanted.accepted);
+                if wanted.accepted != definition.accepted || wanted.conditions != definition.conditions {
+                    self.due.push((Arc::clone(&definition), wanted.clone()));
                 }
-            };
-            self.clean_up(&definition, &current.resource);
-            self.current.insert(definition.name.clone(), current);
+                let current = match known {
+                    Some(current) if is_same(&current.definition, &definition, &wanted) => current,
+                    known => {
+                        served_otherwise = true;
+                        self.make(&definition, wanted, known)
+                    }
+                };
+                self.clean_up(&definition, &current.resource);
+                all.insert(definition.name.clone(), current);
+            }
+            if served_otherwise || !last.is_empty() {
+                let served = all.values().flat_map(|current| current.served.iter().cloned()).collect();
+                changed.push((group.clone(), served));
+            }
+            gone.extend(last.into_values());
+            if !all.is_empty() {
+                self.current.insert(group, all);
+            }
         }
-        changed |= !last.is_empty();
-        if changed {
-            let served = self.current.values().flat_map(|current| current.served.iter().cloned());
-            self.server.live_resources().serve(served);
+        if !changed.is_empty() {
+            self.server.live_resources().serve(changed);
         }
         // Only now: whoever comes back finds what took their place.
-        for gone in last.into_values() {
+        for gone in gone {
             gone.resource.superseded.cancel();
         }
         self.first = false;
@@ -267,20 +305,22 @@ impl Pass {
                 apply(object, &definition, &wanted);
             });
             match result.await {
-                Ok(()) => false,
-                Err(status) if status.is_not_found() => false,
+                Ok(()) => None,
+                Err(status) if status.is_not_found() => None,
                 Err(status) => {
                     tracing::warn!(definition = definition.name, %status, "cannot write a status");
-                    true
+                    Some(definition.group.clone())
                 }
             }
         });
         let mut work = futures::stream::iter(work).buffer_unordered(PARALLELISM);
-        let mut failed = false;
+        let mut failed = Vec::new();
         while let Some(one) = work.next().await {
-            failed |= one;
+            failed.extend(one);
         }
-        failed
+        let pending = !failed.is_empty();
+        self.shared.known.lock().changed.extend(failed);
+        pending
     }
 }
 
@@ -317,5 +357,64 @@ fn apply(object: &mut Value, definition: &Definition, wanted: &Wanted) {
     api::value::set(status, "conditions", serde_json::to_value(conditions).unwrap_or_default());
     if wanted.conditions.iter().any(|condition| condition.kind == NAMES_ACCEPTED) {
         api::value::set(status, "acceptedNames", serde_json::to_value(&wanted.accepted).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A definition as it is stored, the `revision`-th write.
+    fn stored(group: &str, plural: &str, revision: u64) -> Arc<Object> {
+        let value = json!({
+            "metadata": {"name": format!("{plural}.{group}"), "uid": "u", "generation": 1},
+            "spec": {
+                "group": group, "scope": "Namespaced", "versions": [],
+                "names": {"plural": plural, "kind": plural},
+            },
+        });
+        Arc::new(Object {
+            key: format!("/registry/definitions/{plural}.{group}").into(),
+            value: value.to_string().into_bytes().into(),
+            revision,
+            create_revision: revision,
+            splice_at: 0,
+            attrs: storage::Attrs::default(),
+        })
+    }
+
+    fn names(taken: &[(String, Vec<Arc<Definition>>)]) -> Vec<&str> {
+        taken.iter().flat_map(|(_, all)| all).map(|definition| definition.name.as_str()).collect()
+    }
+
+    #[test]
+    fn five_hundred_definitions_of_as_many_groups_are_looked_at_once_each() {
+        let mut known = Known::default();
+        let mut looked = 0;
+        for number in 0..500 {
+            known.put(stored(&format!("g{number}.example.com"), "things", number));
+            looked += known.take().iter().map(|(_, all)| all.len()).sum::<usize>();
+        }
+        assert_eq!(looked, 500);
+        assert!(known.take().is_empty());
+    }
+
+    #[test]
+    fn a_change_is_told_with_all_of_its_group_in_order_of_creation() {
+        let mut known = Known::default();
+        known.reset(&[stored("a.com", "y", 1), stored("a.com", "x", 2), stored("b.com", "x", 3)]);
+        assert_eq!(names(&known.take()), ["y.a.com", "x.a.com", "x.b.com"]);
+        known.put(stored("a.com", "w", 4));
+        assert_eq!(names(&known.take()), ["y.a.com", "x.a.com", "w.a.com"]);
+        known.remove("/registry/definitions/x.b.com");
+        let taken = known.take();
+        assert_eq!(taken.len(), 1);
+        assert_eq!((taken[0].0.as_str(), taken[0].1.len()), ("b.com", 0));
+        // What is not there any more when everything is told anew has changed as well.
+        known.reset(&[stored("b.com", "x", 5)]);
+        let taken = known.take();
+        assert_eq!(taken.iter().map(|(group, _)| group.as_str()).collect::<Vec<_>>(), ["a.com", "b.com"]);
+        assert_eq!(names(&taken), ["x.b.com"]);
     }
 }

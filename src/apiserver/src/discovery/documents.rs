@@ -1,10 +1,11 @@
 //! The documents of discovery, from the table of what is served.
 
 use crate::aggregation::Overlay;
-use crate::registry::{Resources, Served};
+use crate::registry::{Group as Local, Served};
 use api::versions;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,35 +33,28 @@ pub(super) enum Content {
     Remote { resources: Vec<Value>, fresh: bool },
 }
 
-/// Everything that is served here and elsewhere, in the order of discovery; the core group comes first.
-pub(super) fn groups(resources: &Resources, overlay: &Overlay) -> Vec<Group> {
-    let mut sorted: BTreeMap<String, BTreeMap<String, Content>> = BTreeMap::new();
-    for served in resources.iter() {
-        let versions = sorted.entry(served.gvr.group.clone()).or_default();
-        let content =
-            versions.entry(served.gvr.version.clone()).or_insert_with(|| Content::Local(Vec::new()));
-        if let Content::Local(resources) = content {
-            resources.push(Arc::clone(served));
-        }
+/// What is served of a group here, and elsewhere as its overlay says.
+pub(super) fn group_of(name: &str, local: Option<&Local>, overlay: &Overlay) -> Group {
+    let mut all: BTreeMap<String, Content> = BTreeMap::new();
+    for (version, served) in local.into_iter().flatten() {
+        all.insert(version.clone(), Content::Local(served.values().cloned().collect()));
     }
     for remote in &overlay.versions {
         let content = Content::Remote { resources: remote.resources.clone(), fresh: remote.fresh };
-        sorted.entry(remote.group.clone()).or_default().insert(remote.version.clone(), content);
+        all.insert(remote.version.clone(), content);
     }
-    let mut groups: Vec<Group> = sorted
-        .into_iter()
-        .map(|(name, all)| {
-            let mut versions: Vec<Version> =
-                all.into_iter().map(|(version, content)| ranked(&name, version, content, overlay)).collect();
-            versions.sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| versions::compare(&b.name, &a.name)));
-            Group { name, versions }
-        })
-        .collect();
-    groups.sort_by_key(|group| {
-        let rank = group.versions.iter().map(|version| version.group_rank).max();
-        (!group.name.is_empty(), std::cmp::Reverse(rank), group.name.clone())
-    });
-    groups
+    let mut versions: Vec<Version> =
+        all.into_iter().map(|(version, content)| ranked(name, version, content, overlay)).collect();
+    versions.sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| versions::compare(&b.name, &a.name)));
+    Group { name: name.to_owned(), versions }
+}
+
+impl Group {
+    /// Where it comes in discovery: the core group first, then by rank and name.
+    pub(super) fn order(&self) -> (bool, Reverse<Option<i64>>, String) {
+        let rank = self.versions.iter().map(|version| version.group_rank).max();
+        (!self.name.is_empty(), Reverse(rank), self.name.clone())
+    }
 }
 
 fn ranked(group: &str, name: String, mut content: Content, overlay: &Overlay) -> Version {

@@ -63,12 +63,11 @@ impl Section {
             Self::OpenIdKeys,
             Self::ServerVersion,
         ]);
-        for served in resources.iter() {
-            let gvr = &served.gvr;
-            if !gvr.group.is_empty() {
-                all.insert(Self::Group(gvr.group.clone()));
+        for (group, versions) in resources.groups() {
+            if !group.is_empty() {
+                all.insert(Self::Group(group.to_owned()));
             }
-            all.insert(Self::Version(gvr.group.clone(), gvr.version.clone()));
+            all.extend(versions.keys().map(|version| Self::Version(group.to_owned(), version.clone())));
         }
         all
     }
@@ -94,10 +93,7 @@ impl Section {
     /// The resources in it, sorted by name.
     fn resources<'a>(&self, resources: &'a Resources) -> Vec<&'a Arc<Served>> {
         let Self::Version(group, version) = self else { return Vec::new() };
-        let mut all: Vec<&Arc<Served>> =
-            resources.iter().filter(|s| s.gvr.group == *group && s.gvr.version == *version).collect();
-        all.sort_by(|a, b| a.gvr.resource.cmp(&b.gvr.resource));
-        all
+        resources.of_version(group, version)
     }
 
     /// The paths in it.

@@ -24,7 +24,7 @@ pub(crate) use strategy::{creates_on_update, shows_deleted};
 
 pub use extractor::FieldExtractor;
 pub use key::{key, prefix};
-pub use resources::{LiveResources, Resources};
+pub use resources::{Group, LiveResources, Resources};
 pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 pub use served::{Served, Source};
 pub(crate) use store::encode;

@@ -7,10 +7,13 @@ use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Resources by group, version and plural name.
+/// What is served of one group, by version and plural name.
+pub type Group = HashMap<String, HashMap<String, Arc<Served>>>;
+
+/// Resources by group, version and plural name. A copy shares what is in the groups.
 #[derive(Clone, Default)]
 pub struct Resources {
-    by_name: HashMap<String, HashMap<String, HashMap<String, Arc<Served>>>>,
+    by_name: HashMap<String, Arc<Group>>,
 }
 
 impl Resources {
@@ -27,9 +30,7 @@ impl Resources {
     pub fn add(&mut self, served: impl Into<Arc<Served>>) {
         let served = served.into();
         let gvr = served.gvr.clone();
-        self.by_name
-            .entry(gvr.group)
-            .or_default()
+        Arc::make_mut(self.by_name.entry(gvr.group).or_default())
             .entry(gvr.version)
             .or_default()
             .insert(gvr.resource, served);
@@ -56,7 +57,13 @@ impl Resources {
     /// The other versions and groups under which the objects of a resource are served, sorted.
     pub fn equivalents(&self, served: &Served) -> Vec<Arc<Served>> {
         let same = |other: &&Arc<Served>| other.stored_as() == served.stored_as() && other.gvr != served.gvr;
-        let mut all: Vec<Arc<Served>> = self.iter().filter(same).cloned().collect();
+        // Objects of custom resources are served under one group only.
+        let groups: Vec<&Arc<Group>> = match served.as_custom() {
+            Some(_) => self.by_name.get(&served.gvr.group).into_iter().collect(),
+            None => self.by_name.values().filter(|group| !is_custom(group)).collect(),
+        };
+        let resources = groups.into_iter().flat_map(|group| group.values()).flat_map(HashMap::values);
+        let mut all: Vec<Arc<Served>> = resources.filter(same).cloned().collect();
         all.sort_by(|a, b| a.gvr.cmp(&b.gvr));
         all
     }
@@ -73,7 +80,25 @@ impl Resources {
 
     /// Everything, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Served>> {
-        self.by_name.values().flat_map(HashMap::values).flat_map(HashMap::values)
+        self.by_name.values().flat_map(|group| group.values()).flat_map(HashMap::values)
+    }
+
+    /// The groups, in no particular order. One that did not change is the same in the next table.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &Arc<Group>)> {
+        self.by_name.iter().map(|(name, group)| (name.as_str(), group))
+    }
+
+    /// One group.
+    pub fn group(&self, name: &str) -> Option<&Arc<Group>> {
+        self.by_name.get(name)
+    }
+
+    /// The resources of a group and version, sorted by name.
+    pub fn of_version(&self, group: &str, version: &str) -> Vec<&Arc<Served>> {
+        let found = self.by_name.get(group).and_then(|versions| versions.get(version));
+        let mut all: Vec<&Arc<Served>> = found.into_iter().flat_map(HashMap::values).collect();
+        all.sort_by(|a, b| a.gvr.resource.cmp(&b.gvr.resource));
+        all
     }
 }
 
@@ -95,10 +120,17 @@ impl LiveResources {
         Arc::clone(&self.now.read())
     }
 
-    /// From now on these are served besides the built-in resources. None of them may be built in.
-    pub fn serve(&self, custom: impl IntoIterator<Item = Arc<Served>>) {
-        let mut resources = self.built_in.clone();
-        custom.into_iter().for_each(|served| resources.add(served));
+    /// From now on the custom resources of these groups are the ones given; those of other groups stay. None of them
+    /// may be built in.
+    pub fn serve(&self, groups: impl IntoIterator<Item = (String, Vec<Arc<Served>>)>) {
+        let mut resources = Resources::clone(&self.load());
+        for (group, custom) in groups {
+            match self.built_in.by_name.get(&group) {
+                Some(built_in) => drop(resources.by_name.insert(group, Arc::clone(built_in))),
+                None => drop(resources.by_name.remove(&group)),
+            }
+            custom.into_iter().for_each(|served| resources.add(served));
+        }
         *self.now.write() = Arc::new(resources);
     }
 
@@ -108,7 +140,33 @@ impl LiveResources {
     }
 }
 
+/// Whether a group has custom resources only: built-in ones are not added to it.
+fn is_custom(group: &Group) -> bool {
+    group.values().flat_map(HashMap::values).all(|served| served.as_custom().is_some())
+}
+
 /// The resource whose version is stored.
 fn hub(resource: &'static Resource) -> &'static Resource {
     api::registry().by_gvr(&resource.storage).unwrap_or(resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_nobody_touches_are_the_same_in_the_next_table() {
+        let live = LiveResources::built_in(&RuntimeConfig::default());
+        let before = live.load();
+        let borrowed = Arc::clone(before.get("batch", "v1", "jobs").unwrap());
+        live.serve([("apps".to_owned(), vec![borrowed])]);
+        let after = live.load();
+        for (name, group) in before.groups() {
+            assert_eq!(Arc::ptr_eq(group, after.group(name).unwrap()), name != "batch", "{name}");
+        }
+        live.serve([("batch".to_owned(), Vec::new()), ("none.example.com".to_owned(), Vec::new())]);
+        let last = live.load();
+        assert_eq!(last.groups().count(), before.groups().count());
+        assert!(Arc::ptr_eq(before.group("batch").unwrap(), last.group("batch").unwrap()));
+    }
 }
