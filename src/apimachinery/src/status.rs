@@ -3,7 +3,8 @@
 
 use crate::field::{ErrorList, FieldError};
 use crate::gvk::{GroupResource, Gvk};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The result of an API operation.
@@ -86,33 +87,61 @@ pub struct Cause {
     pub field: String,
 }
 
-/// `metav1.StatusReason`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are Kubernetes' own reasons")]
-pub enum Reason {
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    AlreadyExists,
-    Conflict,
-    Gone,
-    Invalid,
-    ServerTimeout,
-    StoreReadError,
-    Timeout,
-    TooManyRequests,
-    BadRequest,
-    MethodNotAllowed,
-    NotAcceptable,
-    RequestEntityTooLarge,
-    UnsupportedMediaType,
-    InternalError,
-    Expired,
-    ServiceUnavailable,
-    /// None given, or one that is not known here.
-    #[default]
-    #[serde(rename = "", other)]
-    Unknown,
+/// `metav1.StatusReason`, with Kubernetes' own reasons by their names.
+macro_rules! reasons {
+    ($($name:ident)*) => {
+        /// `metav1.StatusReason`.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the names are Kubernetes' own reasons")]
+        pub enum Reason {
+            $($name,)*
+            /// None given.
+            #[default]
+            Unknown,
+            /// One that is not Kubernetes' own, as webhooks and aggregated servers may give.
+            Other(Box<str>),
+        }
+
+        impl Reason {
+            /// As it is written; empty when none is given.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                    Self::Unknown => "",
+                    Self::Other(reason) => reason,
+                }
+            }
+        }
+
+        impl From<&str> for Reason {
+            fn from(text: &str) -> Self {
+                match text {
+                    $(stringify!($name) => Self::$name,)*
+                    "" => Self::Unknown,
+                    other => Self::Other(other.into()),
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    Unauthorized Forbidden NotFound AlreadyExists Conflict Gone Invalid ServerTimeout StoreReadError Timeout
+    TooManyRequests BadRequest MethodNotAllowed NotAcceptable RequestEntityTooLarge UnsupportedMediaType InternalError
+    Expired ServiceUnavailable
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Ok(Self::from(&*text))
+    }
 }
 
 impl Reason {
@@ -398,9 +427,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_reason_parses() {
+    fn a_reason_of_somebody_else_is_kept() {
         let status: Status = serde_json::from_str(r#"{"reason":"Novel","code":499}"#).unwrap();
-        assert!(status.reason.is_unknown());
+        assert_eq!(status.reason, Reason::Other("Novel".into()));
         assert_eq!(status.kind, "Status");
+        assert_eq!(serde_json::to_value(&status).unwrap()["reason"], "Novel");
+        let none: Status = serde_json::from_str(r#"{"reason":""}"#).unwrap();
+        assert!(none.reason.is_unknown());
     }
 }

@@ -15,15 +15,13 @@ pub(super) fn refused(webhook: &str, result: &Value) -> Status {
     let code = result.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let mut status: Status =
         serde_json::from_value(result.clone()).unwrap_or_else(|_| Status::bad_request(""));
-    if result.get("reason").is_none() {
-        status.reason = apimachinery::status::Reason::Unknown;
-    }
+    status.reason = text("reason").into();
     "Status".clone_into(&mut status.kind);
     "v1".clone_into(&mut status.api_version);
     "Failure".clone_into(&mut status.status);
     status.message = message;
     // A refusal is never told as a success.
-    status.code = code.filter(|code| (400..600).contains(code)).unwrap_or(400);
+    status.code = code.filter(|code| (400..1000).contains(code)).unwrap_or(400);
     status
 }
 
@@ -74,9 +72,14 @@ mod tests {
         let status = refused("a.b.c", &Value::Null);
         assert_eq!(status.message, "admission webhook \"a.b.c\" denied the request without explanation");
         assert_eq!((status.code, status.status.as_str()), (400, "Failure"));
-        let status = refused("a.b.c", &json!({"status": "Success", "reason": "Odd", "code": 200}));
+        let details = json!({"name": "n", "causes": [{"reason": "Own", "field": "spec", "message": "m"}]});
+        let given = json!({"status": "Success", "reason": "Odd", "code": 200, "details": details});
+        let status = refused("a.b.c", &given);
         assert_eq!(status.message, "admission webhook \"a.b.c\" denied the request: Odd");
         assert_eq!((status.code, status.status.as_str()), (400, "Failure"));
+        let told = serde_json::to_value(&status).unwrap();
+        assert_eq!((&told["reason"], &told["details"]), (&json!("Odd"), &details));
+        assert_eq!(refused("a.b.c", &json!({"code": 601})).code, 601);
     }
 
     #[test]
