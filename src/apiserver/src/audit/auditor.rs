@@ -1,5 +1,6 @@
 //! Policy, counts and the way to the log.
 
+use super::delivery::{Mode, Pending};
 use super::event::{About, Event};
 use super::log::{Log, LogOptions};
 use super::policy::{Level, Policy};
@@ -10,7 +11,6 @@ use crate::endpoints::RequestInfo;
 use crate::metrics::head;
 use crate::outbound::Outbound;
 use crate::settings_file::ConfigurationError;
-use bytes::Bytes;
 use http::HeaderMap;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -24,12 +24,14 @@ const USER_AGENT_MAX_BYTES: usize = 1024;
 pub struct Auditor {
     policy: Policy,
     log: Option<Log>,
+    log_mode: Mode,
     webhook_options: Option<WebhookOptions>,
     /// From when the server starts.
     webhook: OnceLock<Webhook>,
     by_level: [AtomicU64; Level::ALL.len()],
     events: AtomicU64,
     dropped: AtomicU64,
+    rejected: AtomicU64,
 }
 
 /// Who sent a request, and from where.
@@ -52,9 +54,18 @@ impl Auditor {
         log: Option<LogOptions>,
         webhook_options: Option<WebhookOptions>,
     ) -> std::io::Result<Arc<Self>> {
-        let (events, dropped, by_level) = Default::default();
-        let (log, webhook) = (log.map(Log::open).transpose()?, OnceLock::new());
-        Ok(Arc::new(Self { policy, log, webhook_options, webhook, by_level, events, dropped }))
+        let log_mode = log.as_ref().map_or(Mode::Batch, |log| log.delivery.mode);
+        Ok(Arc::new(Self {
+            policy,
+            log: log.map(Log::open).transpose()?,
+            log_mode,
+            webhook_options,
+            webhook: OnceLock::new(),
+            by_level: Default::default(),
+            events: AtomicU64::default(),
+            dropped: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+        }))
     }
 
     /// Begins to post to the webhook, if there is one.
@@ -112,24 +123,39 @@ impl Auditor {
         Some(Record::new(Arc::clone(self), verdict, about))
     }
 
-    pub(super) fn send(&self, event: Event) {
+    /// Sends an event to where events go. What it returns need not be waited for.
+    pub(super) fn send(&self, event: Event) -> Pending {
         self.events.fetch_add(1, Ordering::Relaxed);
-        if let Some(webhook) = self.webhook.get() {
-            let mut json = Vec::new();
-            event.write(&mut json);
-            webhook.send(Bytes::from(json));
+        let mut pending = Pending::default();
+        if let (Some(webhook), Some(options)) = (self.webhook.get(), &self.webhook_options) {
+            let receipt = pending.receipt(options.delivery.mode);
+            webhook.send(&event, options.delivery.event_limit(), receipt);
         }
-        if let Some(log) = &self.log
-            && !log.send(event)
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(log) = &self.log {
+            let receipt = pending.receipt(self.log_mode);
+            if !log.send(event, receipt) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
+        pending
+    }
+
+    /// Counts a request that failed since it could not be told of.
+    pub(super) fn rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Writes the metrics.
     pub(crate) fn write_metrics(&self, out: &mut String) -> std::fmt::Result {
         head(out, "apiserver_audit_event_total", "counter", "Audit events that were made.")?;
         writeln!(out, "apiserver_audit_event_total {}", self.events.load(Ordering::Relaxed))?;
+        head(
+            out,
+            "apiserver_audit_requests_rejected_total",
+            "counter",
+            "Requests that failed since they could not be told of.",
+        )?;
+        writeln!(out, "apiserver_audit_requests_rejected_total {}", self.rejected.load(Ordering::Relaxed))?;
         head(out, "apiserver_audit_error_total", "counter", "Audit events that were lost.")?;
         if let Some(log) = &self.log {
             let lost = self.dropped.load(Ordering::Relaxed) + log.failed();

@@ -6,8 +6,12 @@ use crate::endpoints::RequestInfo;
 use apimachinery::status::Status;
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Says that the objects of an event were left out.
+const TRUNCATED: &str = "audit.k8s.io/truncated";
 
 /// What the events of one request have in common.
 #[derive(Debug)]
@@ -107,9 +111,34 @@ struct ObjectReference<'a> {
 }
 
 impl Event {
-    /// Appends the event as a line.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the event as a line. What is longer than `limit` bytes goes without its objects; returns whether that
+    /// was short enough. What is not is not appended.
+    pub(super) fn write(&self, out: &mut Vec<u8>, limit: Option<usize>) -> bool {
+        let start = out.len();
+        // The line's end is no part of the event.
+        let fits = |out: &Vec<u8>| limit.is_none_or(|limit| out.len() - start <= limit.saturating_add(1));
+        self.append(out, false);
+        if !fits(out) && matches!(self.about.level, "Request" | "RequestResponse") {
+            out.truncate(start);
+            self.append(out, true);
+        }
+        let fits = fits(out);
+        if !fits {
+            out.truncate(start);
+            tracing::warn!(
+                audit_id = self.about.audit_id,
+                "an audit event is too large even after truncating"
+            );
+        }
+        fits
+    }
+
+    fn append(&self, out: &mut Vec<u8>, truncated: bool) {
         let Self { about, noted, .. } = self;
+        let mut annotations = Cow::Borrowed(&noted.annotations);
+        if truncated {
+            annotations.to_mut().insert(TRUNCATED.to_owned(), "true".to_owned());
+        }
         let written = Written {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
@@ -130,11 +159,11 @@ impl Event {
             user_agent: &about.user_agent,
             object_ref: self.object_ref(),
             response_status: self.status.as_ref().map(ResponseStatus::to_value),
-            request_object: self.request.as_deref(),
-            response_object: self.response.as_ref(),
+            request_object: self.request.as_deref().filter(|_| !truncated),
+            response_object: self.response.as_ref().filter(|_| !truncated),
             request_received_timestamp: apimachinery::time::rfc3339_micro(about.received),
             stage_timestamp: apimachinery::time::rfc3339_micro(self.at),
-            annotations: &noted.annotations,
+            annotations: &annotations,
         };
         let length = out.len();
         match serde_json::to_writer(&mut *out, &written) {

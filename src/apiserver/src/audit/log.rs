@@ -1,5 +1,6 @@
-//! The log: a thread that writes, and a bounded queue before it, so that no request waits for a disk.
+//! The log: a thread that writes, and a bounded queue before it. Requests that wait for it share its writes.
 
+use super::delivery::{Delivery, Receipt, Throttle};
 use super::event::Event;
 use super::rotating_file::RotatingFile;
 use std::io::Write;
@@ -9,8 +10,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
-/// Events that may wait (upstream's buffer).
-const QUEUE_EVENTS: usize = 10_000;
 /// Memory that waiting events may hold.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// What is written at a time.
@@ -27,10 +26,12 @@ pub struct LogOptions {
     pub max_backups: u32,
     /// Size at which a new file is begun, in megabytes (zero: 100).
     pub max_size_megabytes: u32,
+    /// How events get there. None waits for others: what is there when the log is free is written.
+    pub delivery: Delivery,
 }
 
 enum Message {
-    Event(Box<Event>, usize),
+    Event(Box<Event>, usize, Option<Receipt>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -45,29 +46,30 @@ pub(super) struct Log {
 impl Log {
     /// Opens the log and starts its thread.
     pub(super) fn open(options: LogOptions) -> std::io::Result<Self> {
+        let delivery = options.delivery.clone();
         let mut out: Box<dyn Write + Send> = if options.path.as_os_str() == "-" {
             Box::new(std::io::stdout())
         } else {
             Box::new(RotatingFile::open(options)?)
         };
-        let (sender, mut receiver) = mpsc::channel(QUEUE_EVENTS);
+        let (sender, mut receiver) = mpsc::channel(delivery.buffer_size.max(1));
         let (pending, failed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
         let (released, lost) = (Arc::clone(&pending), Arc::clone(&failed));
         let thread = std::thread::Builder::new()
             .name("knarr-audit".to_owned())
-            .spawn(move || run(&mut receiver, &mut *out, &released, &lost))?;
+            .spawn(move || run(&mut receiver, &mut *out, &delivery, &released, &lost))?;
         Ok(Self { sender: Some(sender), pending, failed, thread: Some(thread) })
     }
 
-    /// Queues an event. Returns whether there was room.
-    pub(super) fn send(&self, event: Event) -> bool {
+    /// Queues an event. Returns whether there was room; without it the receipt is dropped.
+    pub(super) fn send(&self, event: Event, receipt: Option<Receipt>) -> bool {
         let size = event.size();
         if self.pending.fetch_add(size, Ordering::Relaxed) > QUEUE_BYTES {
             self.pending.fetch_sub(size, Ordering::Relaxed);
             return false;
         }
-        let sent =
-            self.sender.as_ref().is_some_and(|s| s.try_send(Message::Event(Box::new(event), size)).is_ok());
+        let message = Message::Event(Box::new(event), size, receipt);
+        let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok());
         if !sent {
             self.pending.fetch_sub(size, Ordering::Relaxed);
         }
@@ -106,34 +108,52 @@ impl Drop for Log {
 fn run(
     receiver: &mut mpsc::Receiver<Message>,
     out: &mut dyn Write,
+    delivery: &Delivery,
     pending: &AtomicUsize,
     failed: &AtomicU64,
 ) {
+    let mut throttle =
+        delivery.throttle.filter(|_| !delivery.blocks()).map(|(rate, burst)| Throttle::new(rate, burst));
+    let most = if delivery.blocks() { usize::MAX } else { delivery.max_batch_size };
+    let most_bytes =
+        delivery.truncation.map_or(BATCH_BYTES, |truncation| truncation.max_batch_bytes.min(BATCH_BYTES));
     let mut batch = Vec::new();
     while let Some(first) = receiver.blocking_recv() {
-        let (mut next, mut count, mut size, mut flushed) = (Some(first), 0, 0, Vec::new());
+        if let Some(throttle) = &mut throttle {
+            std::thread::sleep(throttle.reserve(tokio::time::Instant::now()));
+        }
+        let (mut next, mut count, mut size) = (Some(first), 0, 0);
+        let (mut flushed, mut receipts) = (Vec::new(), Vec::new());
         while let Some(message) = next.take() {
             match message {
-                Message::Event(event, bytes) => {
-                    event.write(&mut batch);
-                    count += 1;
+                Message::Event(event, bytes, receipt) => {
                     size += bytes;
+                    if event.write(&mut batch, delivery.event_limit()) {
+                        count += 1;
+                        receipts.extend(receipt);
+                    } else {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 Message::Flush(answer) => flushed.push(answer),
             }
-            if batch.len() < BATCH_BYTES {
+            if batch.len() < most_bytes && count < most {
                 next = receiver.try_recv().ok();
             }
         }
-        if let Err(error) = out.write_all(&batch).and_then(|()| out.flush()) {
-            failed.fetch_add(count, Ordering::Relaxed);
+        let written = out.write_all(&batch).and_then(|()| out.flush());
+        if let Err(error) = &written {
+            failed.fetch_add(count as u64, Ordering::Relaxed);
             tracing::error!(%error, events = count, "cannot write the audit log");
         }
         pending.fetch_sub(size, Ordering::Relaxed);
         batch.clear();
         batch.shrink_to(BATCH_BYTES);
+        // Whoever waited may have gone.
+        for receipt in receipts {
+            let _ = receipt.send(written.is_ok());
+        }
         for answer in flushed {
-            // Whoever waited may have gone.
             let _ = answer.send(());
         }
     }

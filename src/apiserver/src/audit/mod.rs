@@ -7,6 +7,7 @@
 //! | [`annotations`] | what parts of the server note about a request |
 //! | [`record`] | the events of one request, by stage |
 //! | [`auditor`] | policy, counts and the way to the log |
+//! | [`delivery`] | whether requests wait for the log, batches, sizes |
 //! | [`log`], [`rotating_file`] | the log's thread and its files |
 //! | [`webhook`] | events posted to a webhook |
 //!
@@ -14,6 +15,7 @@
 
 mod annotations;
 mod auditor;
+mod delivery;
 mod event;
 mod log;
 mod policy;
@@ -23,6 +25,7 @@ mod webhook;
 
 pub use annotations::Annotations;
 pub use auditor::Auditor;
+pub use delivery::{Delivery, Mode, Truncation};
 pub use log::LogOptions;
 pub use policy::{Policy, PolicyError};
 pub use webhook::WebhookOptions;

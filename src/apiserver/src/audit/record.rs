@@ -2,6 +2,7 @@
 
 use super::annotations::Annotations;
 use super::auditor::Auditor;
+use super::delivery::Pending;
 use super::event::{About, Event, ResponseStatus};
 use super::policy::{Level, Stage, Verdict};
 use crate::authentication::Impersonated;
@@ -70,18 +71,25 @@ impl Record {
     }
 
     /// The request is here.
-    pub(crate) fn received(&self) {
-        self.tell(Stage::RequestReceived, self.inner.about.received, None, None);
+    ///
+    /// # Errors
+    /// 500 when that could not be kept, and requests depend on it.
+    pub(crate) async fn received(&self) -> apimachinery::status::Result<()> {
+        if self.tell(Stage::RequestReceived, self.inner.about.received, None, None).wait().await {
+            return Ok(());
+        }
+        self.inner.auditor.rejected();
+        Err(Status::internal("failed to store audit event"))
     }
 
-    /// The head of the answer is sent.
-    pub(crate) fn started<B>(&self, response: &Response<B>) {
-        self.tell(Stage::ResponseStarted, jiff::Timestamp::now(), Some(status_of(response)), None);
+    /// The head of the answer is to be sent, once what is pending is done.
+    pub(crate) fn started<B>(&self, response: &Response<B>) -> Pending {
+        self.tell(Stage::ResponseStarted, jiff::Timestamp::now(), Some(status_of(response)), None)
     }
 
-    /// All is sent; `object` is the object of the answer where it is wanted.
-    pub(crate) fn complete<B>(&self, response: &Response<B>, object: Option<Value>) {
-        self.complete_with(status_of(response), object);
+    /// All is there to be sent; `object` is the object of the answer where it is wanted.
+    pub(crate) fn complete<B>(&self, response: &Response<B>, object: Option<Value>) -> Pending {
+        self.complete_with(status_of(response), object)
     }
 
     /// What tells that all is sent when it is dropped.
@@ -90,15 +98,15 @@ impl Record {
     }
 
     /// It was not answered as it should have been.
-    pub(crate) fn panicked<B>(&self, response: &Response<B>) {
-        self.tell(Stage::Panic, jiff::Timestamp::now(), Some(status_of(response)), None);
+    pub(crate) fn panicked<B>(&self, response: &Response<B>) -> Pending {
+        self.tell(Stage::Panic, jiff::Timestamp::now(), Some(status_of(response)), None)
     }
 
-    fn complete_with(&self, status: ResponseStatus, mut object: Option<Value>) {
+    fn complete_with(&self, status: ResponseStatus, mut object: Option<Value>) -> Pending {
         if let Some(object) = &mut object {
             self.omit_managed_fields(object);
         }
-        self.tell(Stage::ResponseComplete, jiff::Timestamp::now(), Some(status), object);
+        self.tell(Stage::ResponseComplete, jiff::Timestamp::now(), Some(status), object)
     }
 
     fn tell(
@@ -107,10 +115,10 @@ impl Record {
         at: jiff::Timestamp,
         status: Option<ResponseStatus>,
         response: Option<Value>,
-    ) {
+    ) -> Pending {
         let inner = &self.inner;
         if inner.verdict.omit_stages.contains(&stage) {
-            return;
+            return Pending::default();
         }
         let state = inner.state.lock();
         let event = Event {
@@ -124,7 +132,7 @@ impl Record {
             noted: inner.annotations.noted(),
         };
         drop(state);
-        inner.auditor.send(event);
+        inner.auditor.send(event)
     }
 
     fn omit_managed_fields(&self, object: &mut Value) {
@@ -166,7 +174,8 @@ pub(crate) struct Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(status) = self.status.take() {
-            self.record.complete_with(status, None);
+            // Its client is gone: nobody waits.
+            drop(self.record.complete_with(status, None));
         }
     }
 }

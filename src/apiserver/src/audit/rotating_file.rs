@@ -136,6 +136,7 @@ mod tests {
             max_age_days: 1,
             max_backups: 2,
             max_size_megabytes: 1,
+            delivery: super::super::delivery::Delivery::to_log(),
         };
         let mut log = RotatingFile::open(options.clone()).unwrap();
         let line = vec![b'x'; 700 * 1024];

@@ -1,7 +1,10 @@
-//! Events posted to a webhook, many at a time (`EventList` of `audit.k8s.io/v1`), without any request waiting for it.
+//! Events posted to a webhook, many at a time (`EventList` of `audit.k8s.io/v1`), or each by itself where requests wait
+//! for it.
 //!
-//! Upstream counterpart: `k8s.io/apiserver/plugin/pkg/audit/{buffered,webhook}`, mode `batch`.
+//! Upstream counterpart: `k8s.io/apiserver/plugin/pkg/audit/webhook`.
 
+use super::delivery::{Delivery, Receipt, Throttle};
+use super::event::Event;
 use crate::outbound::Outbound;
 use crate::remote::{Backoff, Remote};
 use bytes::Bytes;
@@ -23,33 +26,25 @@ pub struct WebhookOptions {
     pub kubeconfig: PathBuf,
     /// The first pause before a post is tried again.
     pub initial_backoff: Duration,
-    /// Events that may wait; what comes then is lost.
-    pub buffer_size: usize,
-    /// Events of one post.
-    pub max_batch_size: usize,
-    /// How long the first event of a post waits for others.
-    pub max_batch_wait: Duration,
-    /// Posts a second, and how many at once when there were fewer before; none for no limit.
-    pub throttle: Option<(f64, u32)>,
+    /// How events get there.
+    pub delivery: Delivery,
 }
 
 impl WebhookOptions {
     /// With upstream's defaults.
     pub fn new(kubeconfig: PathBuf) -> Self {
-        Self {
-            kubeconfig,
-            initial_backoff: Duration::from_secs(10),
-            buffer_size: 10_000,
-            max_batch_size: 400,
-            max_batch_wait: Duration::from_secs(30),
-            throttle: Some((10.0, 15)),
-        }
+        Self { kubeconfig, initial_backoff: Duration::from_secs(10), delivery: Delivery::to_webhook() }
     }
 }
 
+/// An event's JSON, and who waits for it.
+struct Entry {
+    json: Bytes,
+    receipt: Option<Receipt>,
+}
+
 enum Message {
-    /// An event's JSON.
-    Event(Bytes),
+    Event(Entry),
     /// Post at once what there is, and tell when all posts are done.
     Flush(oneshot::Sender<()>),
 }
@@ -67,16 +62,23 @@ impl Webhook {
     /// A sentence, when the kubeconfig file cannot be used.
     pub(super) fn start(options: &WebhookOptions, outbound: &Outbound) -> Result<Self, String> {
         let remote = Remote::load(outbound, &options.kubeconfig, TIMEOUT)?;
-        let (sender, receiver) = mpsc::channel(options.buffer_size.max(1));
+        let (sender, receiver) = mpsc::channel(options.delivery.buffer_size.max(1));
         let lost = Arc::<AtomicU64>::default();
-        let poster = Poster { remote: Arc::new(remote), options: options.clone(), lost: Arc::clone(&lost) };
+        let mut options = options.clone();
+        if options.delivery.blocks() {
+            (options.delivery.max_batch_size, options.delivery.throttle) = (1, None);
+        }
+        let poster = Poster { remote: Arc::new(remote), options, lost: Arc::clone(&lost) };
         tokio::spawn(poster.run(receiver));
         Ok(Self { sender, lost })
     }
 
-    /// Queues an event's JSON; it is lost when there is no room.
-    pub(super) fn send(&self, event: Bytes) {
-        if self.sender.try_send(Message::Event(event)).is_err() {
+    /// Queues an event; it is lost when there is no room, or it is too large. Then the receipt is dropped.
+    pub(super) fn send(&self, event: &Event, limit: Option<usize>, receipt: Option<Receipt>) {
+        let mut json = Vec::new();
+        let fits = event.write(&mut json, limit);
+        let entry = Entry { json: Bytes::from(json), receipt };
+        if !fits || self.sender.try_send(Message::Event(entry)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -105,10 +107,12 @@ struct Poster {
 impl Poster {
     async fn run(self, mut receiver: mpsc::Receiver<Message>) {
         let mut posts = JoinSet::new();
-        let mut throttle = self.options.throttle.map(|(rate, burst)| Throttle::new(rate, burst));
+        let delivery = &self.options.delivery;
+        let mut throttle = delivery.throttle.map(|(rate, burst)| Throttle::new(rate, burst));
+        let limit = delivery.truncation.map_or(usize::MAX, |truncation| truncation.max_batch_bytes);
         loop {
             let (batch, flush, open) = self.collect(&mut receiver).await;
-            if !batch.is_empty() {
+            for batch in split(batch, limit) {
                 if let Some(throttle) = &mut throttle {
                     tokio::time::sleep(throttle.reserve(Instant::now())).await;
                 }
@@ -137,10 +141,10 @@ impl Poster {
     async fn collect(
         &self,
         receiver: &mut mpsc::Receiver<Message>,
-    ) -> (Vec<Bytes>, Option<oneshot::Sender<()>>, bool) {
+    ) -> (Vec<Entry>, Option<oneshot::Sender<()>>, bool) {
         let mut batch = Vec::new();
         let mut until = None;
-        while batch.len() < self.options.max_batch_size.max(1) {
+        while batch.len() < self.options.delivery.max_batch_size.max(1) {
             let message = match until {
                 None => receiver.recv().await,
                 Some(until) => match tokio::time::timeout_at(until, receiver.recv()).await {
@@ -153,81 +157,85 @@ impl Poster {
                 Some(Message::Flush(answer)) => return (batch, Some(answer), true),
                 None => return (batch, None, false),
             }
-            until.get_or_insert_with(|| Instant::now() + self.options.max_batch_wait);
+            until.get_or_insert_with(|| Instant::now() + self.options.delivery.max_batch_wait);
         }
         (batch, None, true)
     }
 }
 
-async fn post(remote: Arc<Remote>, batch: Vec<Bytes>, first_pause: Duration, lost: Arc<AtomicU64>) {
+/// Batches of at most so many bytes each, unless one event has more.
+fn split(events: Vec<Entry>, limit: usize) -> Vec<Vec<Entry>> {
+    let mut batches: Vec<Vec<Entry>> = Vec::new();
+    let mut size = 0;
+    for entry in events {
+        match batches.last_mut() {
+            Some(last) if size + entry.json.len() <= limit => {
+                size += entry.json.len();
+                last.push(entry);
+            }
+            _ => {
+                size = entry.json.len();
+                batches.push(vec![entry]);
+            }
+        }
+    }
+    batches
+}
+
+async fn post(remote: Arc<Remote>, batch: Vec<Entry>, first_pause: Duration, lost: Arc<AtomicU64>) {
     let body = list(&batch);
-    if let Err(error) =
-        remote.deliver(body, Backoff { first_pause, unanswered: true, ..Backoff::default() }).await
-    {
+    let backoff = Backoff { first_pause, unanswered: true, ..Backoff::default() };
+    let result = remote.deliver(body, backoff).await;
+    if let Err(error) = &result {
         lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
         tracing::error!(%error, events = batch.len(), "the audit webhook did not take events");
+    }
+    for receipt in batch.into_iter().filter_map(|entry| entry.receipt) {
+        // Whoever waited may have gone.
+        let _ = receipt.send(result.is_ok());
     }
 }
 
 /// An `EventList` of these.
-fn list(events: &[Bytes]) -> Bytes {
+fn list(events: &[Entry]) -> Bytes {
     const HEAD: &[u8] = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
     let mut body =
-        Vec::with_capacity(HEAD.len() + 2 + events.iter().map(|event| event.len() + 1).sum::<usize>());
+        Vec::with_capacity(HEAD.len() + 2 + events.iter().map(|event| event.json.len() + 1).sum::<usize>());
     body.extend_from_slice(HEAD);
     for (n, event) in events.iter().enumerate() {
         if n > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(event.trim_ascii_end());
+        body.extend_from_slice(event.json.trim_ascii_end());
     }
     body.extend_from_slice(b"]}");
     Bytes::from(body)
-}
-
-/// A token bucket.
-struct Throttle {
-    rate: f64,
-    burst: f64,
-    tokens: f64,
-    at: Option<Instant>,
-}
-
-impl Throttle {
-    fn new(rate: f64, burst: u32) -> Self {
-        let burst = f64::from(burst.max(1));
-        Self { rate: rate.max(f64::MIN_POSITIVE), burst, tokens: burst, at: None }
-    }
-
-    /// Takes a token; returns how long to wait for it.
-    fn reserve(&mut self, now: Instant) -> Duration {
-        let elapsed = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.at = Some(now);
-        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(self.burst) - 1.0;
-        if self.tokens >= 0.0 {
-            return Duration::ZERO;
-        }
-        Duration::try_from_secs_f64(-self.tokens / self.rate).unwrap_or(Duration::MAX)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn entry(json: &'static str) -> Entry {
+        Entry { json: Bytes::from_static(json.as_bytes()), receipt: None }
+    }
+
     #[test]
     fn events_are_put_into_a_list() {
-        let events = [Bytes::from_static(b"{\"a\":1}\n"), Bytes::from_static(b"{\"b\":2}\n")];
-        let value: serde_json::Value = serde_json::from_slice(&list(&events)).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_slice(&list(&[entry("{\"a\":1}\n"), entry("{\"b\":2}\n")])).unwrap();
         assert_eq!(value["kind"], "EventList");
         assert_eq!(value["items"], serde_json::json!([{"a": 1}, {"b": 2}]));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn posts_are_throttled_beyond_a_burst() {
-        let mut throttle = Throttle::new(10.0, 2);
-        let now = Instant::now();
-        let waits: Vec<u128> = (0..4).map(|_| throttle.reserve(now).as_millis()).collect();
-        assert_eq!(waits, [0, 0, 100, 200]);
+    #[test]
+    fn a_batch_that_is_too_large_is_split() {
+        let lengths = |limit| {
+            let all = ["1", "22", "333", "4444444", "5"].map(entry).into_iter().collect();
+            split(all, limit).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(usize::MAX), [5]);
+        assert_eq!(lengths(5), [2, 1, 1, 1]);
+        assert_eq!(lengths(6), [3, 1, 1]);
     }
 }

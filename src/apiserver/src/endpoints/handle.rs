@@ -137,24 +137,28 @@ async fn tell(
     panicked: bool,
 ) -> Response<Body> {
     if panicked {
-        record.panicked(&response);
+        let pending = record.panicked(&response);
+        pending.wait().await;
         return response;
     }
     if long_running {
-        record.started(&response);
+        let pending = record.started(&response);
+        pending.wait().await;
         let completion = record.completion(&response);
         return response.map(|body| crate::body::hold(body, completion));
     }
     // What has no end that is known is not held up for being told.
     if !record.wants_response() || response.body().size_hint().exact().is_none() {
-        record.complete(&response, None);
+        let pending = record.complete(&response, None);
+        pending.wait().await;
         return response;
     }
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let object = super::body::told(&parts.headers, &bytes);
     let response = Response::from_parts(parts, crate::body::full(bytes));
-    record.complete(&response, object);
+    let pending = record.complete(&response, object);
+    pending.wait().await;
     response
 }
 
@@ -217,8 +221,10 @@ async fn answer(
     };
     let annotations = begun.tell_of(server, &user, &info, &parts);
     let record = begun.record.get();
-    if let Some(record) = record {
-        record.received();
+    if let Some(record) = record
+        && let Err(status) = record.received().await
+    {
+        return response::status(&status, error_media);
     }
     let user = match server.authentication().impersonate(&parts, &info, &user).await {
         Ok(None) => user,

@@ -1,6 +1,6 @@
 //! The audit log, as it is written.
 
-use apiserver::audit::{Auditor, LogOptions, Policy, WebhookOptions};
+use apiserver::audit::{Auditor, Delivery, LogOptions, Mode, Policy, Truncation, WebhookOptions};
 use apiserver::authentication::UserInfo;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
@@ -20,6 +20,21 @@ struct Audited {
     _directory: TempDir,
 }
 
+fn log_options(path: PathBuf) -> LogOptions {
+    let delivery = Delivery::to_log();
+    LogOptions { path, max_age_days: 0, max_backups: 0, max_size_megabytes: 0, delivery }
+}
+
+/// A kubeconfig file in a directory, for a webhook.
+fn kubeconfig(directory: &TempDir, webhook: &HttpsServer) -> PathBuf {
+    let path = directory.path().join("kubeconfig");
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": webhook.url("/audit"), "certificate-authority-data": webhook.bundle()}}],
+        "users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
 /// A server with a policy; `jane` may do all with config maps.
 async fn start(rules: &str) -> Audited {
     let directory = TempDir::new().unwrap();
@@ -27,7 +42,7 @@ async fn start(rules: &str) -> Audited {
     let policy = format!(
         "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: None\n  users: [setup]\n{rules}"
     );
-    let log = LogOptions { path: path.clone(), max_age_days: 0, max_backups: 0, max_size_megabytes: 0 };
+    let log = log_options(path.clone());
     let auditor = Auditor::new(Policy::parse(&policy).unwrap(), Some(log), None).unwrap();
     let given = Arc::clone(&auditor);
     let server = TestServer::start_with(|config| config.audit = Some(given)).await;
@@ -211,15 +226,10 @@ async fn events_are_posted_to_a_webhook_many_at_a_time_and_again_when_it_fails()
         async move { response }.boxed()
     })
     .await;
-    let kubeconfig = directory.path().join("kubeconfig");
-    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": webhook.url("/audit"), "certificate-authority-data": webhook.bundle()}}],
-        "users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
-    std::fs::write(&kubeconfig, config.to_string()).unwrap();
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, users: [jane], omitStages: [RequestReceived]}\n";
     let options = WebhookOptions {
         initial_backoff: std::time::Duration::from_millis(1),
-        ..WebhookOptions::new(kubeconfig)
+        ..WebhookOptions::new(kubeconfig(&directory, &webhook))
     };
     let auditor = Auditor::new(Policy::parse(policy).unwrap(), None, Some(options)).unwrap();
     let given = Arc::clone(&auditor);
@@ -252,7 +262,7 @@ async fn pods_of_exempt_namespaces_are_let_in_and_that_is_noted() {
         "plugins": [{"name": "PodSecurity", "configuration": configuration}]});
     std::fs::write(&control, file.to_string()).unwrap();
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, verbs: [create], resources: [{resources: [pods]}], omitStages: [RequestReceived]}\n";
-    let options = LogOptions { path: log.clone(), max_age_days: 0, max_backups: 0, max_size_megabytes: 0 };
+    let options = log_options(log.clone());
     let auditor = Auditor::new(Policy::parse(policy).unwrap(), Some(options), None).unwrap();
     let given = Arc::clone(&auditor);
     let control = apiserver::admission::AdmissionControl::load(&control).unwrap();
@@ -281,4 +291,87 @@ async fn pods_of_exempt_namespaces_are_let_in_and_that_is_noted() {
     assert_eq!(notes(0)["pod-security.kubernetes.io/exempt"], "namespace");
     assert!(notes(0).get("pod-security.kubernetes.io/enforce-policy").is_none());
     assert_eq!(notes(1)["pod-security.kubernetes.io/enforce-policy"], "restricted:latest");
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_log_that_blocks() {
+    let audited = start("- level: Metadata\n").await;
+    for name in ["a", "b"] {
+        audited.jane("POST", MAPS, &[], &map(name)).await.expect(201);
+    }
+    // Nothing is flushed here: it was in the file when the answers came.
+    let text = std::fs::read_to_string(&audited.path).unwrap();
+    assert_eq!(text.lines().count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_fails_when_it_cannot_be_told_to_a_strict_webhook() {
+    let directory = TempDir::new().unwrap();
+    let posts: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let kept = Arc::clone(&posts);
+    let webhook = HttpsServer::start(&[], move |request: http::Request<Bytes>| {
+        let list: Value = serde_json::from_slice(request.body()).unwrap();
+        let refused = list["items"][0]["objectRef"]["resource"] == "secrets";
+        kept.lock().unwrap().push(list);
+        let mut response = json_response(&json!({}));
+        // Not one that is tried again.
+        *response.status_mut() = http::StatusCode::from_u16(if refused { 400 } else { 200 }).unwrap();
+        async move { response }.boxed()
+    })
+    .await;
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, users: [jane]}\n";
+    for (mode, code) in [(Mode::BlockingStrict, 500), (Mode::Blocking, 403)] {
+        let mut options = WebhookOptions::new(kubeconfig(&directory, &webhook));
+        options.delivery.mode = mode;
+        let auditor = Auditor::new(Policy::parse(policy).unwrap(), None, Some(options)).unwrap();
+        let server = TestServer::start_with(|config| config.audit = Some(auditor)).await;
+        posts.lock().unwrap().clear();
+        let jane = || Some(UserInfo::new("jane", &[]));
+        server.request_as(jane(), "GET", MAPS, &[], "").await.expect(403);
+        // Both events were posted, each by itself, before the answer came.
+        let told = posts.lock().unwrap().clone();
+        let stages: Vec<_> = told.iter().map(|list| list["items"][0]["stage"].clone()).collect();
+        assert_eq!(stages, ["RequestReceived", "ResponseComplete"], "{mode:?}");
+        let answer = server.request_as(jane(), "GET", "/api/v1/secrets", &[], "").await;
+        let status = answer.expect(code);
+        let metrics = server.get("/metrics").await.text();
+        let rejected = u8::from(mode == Mode::BlockingStrict);
+        if mode == Mode::BlockingStrict {
+            assert!(status["message"].as_str().unwrap().contains("failed to store audit event"), "{status}");
+        }
+        assert!(
+            metrics.contains(&format!("apiserver_audit_requests_rejected_total {rejected}\n")),
+            "{metrics}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn large_events_go_without_their_objects() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("audit.log");
+    let mut options = log_options(path.clone());
+    options.delivery.truncation = Some(Truncation { max_event_bytes: 2_000, ..Truncation::default() });
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Request, verbs: [create], resources: [{resources: [configmaps]}], omitStages: [RequestReceived]}\n";
+    let auditor = Auditor::new(Policy::parse(policy).unwrap(), Some(options), None).unwrap();
+    let server = TestServer::start_with(|config| config.audit = Some(auditor)).await;
+    for (name, size) in [("small", 10), ("large", 4_000)] {
+        let object = json!({"metadata": {"name": name}, "data": {"a": "x".repeat(size)}});
+        server.post(MAPS, &object).await.expect(201);
+    }
+    // Too large even so.
+    let agent = "x".repeat(1_000);
+    let headers = [("user-agent", agent.as_str())];
+    let uri = format!("{MAPS}?fieldManager=m&{}", "y".repeat(1_000));
+    server.request("POST", &uri, &headers, &json!({"metadata": {"name": "lost"}})).await.expect(201);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = events.iter().map(|event| event["objectRef"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["small", "large"]);
+    assert_eq!(events[0]["requestObject"]["metadata"]["name"], "small");
+    assert!(events[0]["annotations"].get("audit.k8s.io/truncated").is_none());
+    assert!(events[1].get("requestObject").is_none());
+    assert_eq!(events[1]["annotations"]["audit.k8s.io/truncated"], "true");
+    let metrics = server.get("/metrics").await.text();
+    assert!(metrics.contains("apiserver_audit_error_total{plugin=\"log\"} 1\n"), "{metrics}");
 }

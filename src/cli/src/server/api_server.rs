@@ -2,7 +2,7 @@
 //!
 //! They can be given as such, or as `--kube-apiserver-arg NAME=VALUE`, as k3s has it.
 
-use super::audit_webhook::AuditWebhookFlags;
+use super::audit_flags::{AuditLogFlags, AuditWebhookFlags};
 use anyhow::{Context, Result, bail};
 use apiserver::admission::AdmissionControl;
 use apiserver::authentication::{
@@ -166,6 +166,12 @@ impl ApiServerFlags {
             let text = error.to_string();
             anyhow::anyhow!("--kube-apiserver-arg: {}", text.lines().next().unwrap_or(&text))
         })?;
+    /// Reach Services behind webhooks and APIServices at their endpoints, not at their cluster IPs [default: as --disable-agent]
+    #[arg(long, env = "KNARR_ENABLE_AGGREGATOR_ROUTING", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable_aggregator_routing: Option<bool>,
+    /// How audit events get into the log.
+    #[command(flatten)]
+    pub audit_log: AuditLogFlags,
         clap::FromArgMatches::update_from_arg_matches(&mut self, &matches)?;
         Ok(self)
     }

@@ -204,6 +204,10 @@ fn audit(settings: &Settings) -> Result<Option<Arc<Auditor>>> {
     }
     let auditor = Auditor::new(loaded, log.clone(), webhook);
     let path = log.as_ref().map(|log| log.path.display().to_string()).unwrap_or_default();
+    let mut log = log.clone();
+    if let Some(log) = &mut log {
+        log.delivery = settings.api_server.audit_log.delivery(log.delivery.clone())?;
+    }
     auditor.map(Some).with_context(|| format!("cannot write the audit log {path}"))
 }
 

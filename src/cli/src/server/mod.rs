@@ -23,7 +23,7 @@
 pub mod addresses;
 pub mod agent;
 pub mod api_server;
-mod audit_webhook;
+mod audit_flags;
 pub mod backup_flags;
 mod control_plane;
 mod datastore_api;

@@ -10,7 +10,7 @@ use crate::commands::process::State;
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apimachinery::validation;
-use apiserver::audit::LogOptions;
+use apiserver::audit::{Delivery, LogOptions};
 use datastore::raft::Ticket;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -190,6 +190,7 @@ impl Settings {
                     max_age_days: options.audit_log_maxage,
                     max_backups: options.audit_log_maxbackup,
                     max_size_megabytes: options.audit_log_maxsize,
+                    delivery: Delivery::to_log(),
                 });
                 (policy, log)
             }),
