@@ -7,6 +7,7 @@ use super::conflict::{self, Conflict};
 use super::entry::{self, Entry, Operation};
 use super::field_set::FieldSet;
 use super::update::untracked;
+use super::versions::{Alike, Elsewhere, Pending, Versions};
 use super::{extract, last_applied, merge};
 use crate::gvk::parse_api_version;
 use crate::meta;
@@ -46,6 +47,45 @@ pub fn apply(
     config: Value,
     how: &Apply<'_>,
 ) -> Result<Value, Status> {
+    apply_to_versions(schema, live, config, how, &Alike).map_err(|unfinished| match unfinished {
+        Unfinished::Refused(status) => *status,
+        // Nothing is converted.
+        Unfinished::Pending => Status::internal("a conversion is pending"),
+    })
+}
+
+/// Why an apply has no outcome.
+#[derive(Debug)]
+pub enum Unfinished {
+    /// See [`apply()`].
+    Refused(Box<Status>),
+    /// A conversion has to be made first.
+    Pending,
+}
+
+impl From<Status> for Unfinished {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+impl From<Pending> for Unfinished {
+    fn from(Pending: Pending) -> Self {
+        Self::Pending
+    }
+}
+
+/// As [`apply()`], of a kind whose versions may have other fields.
+///
+/// # Errors
+/// Those of [`apply()`], or that a conversion has to be made first.
+pub fn apply_to_versions(
+    schema: &SchemaRef,
+    live: Option<&Value>,
+    config: Value,
+    how: &Apply<'_>,
+    versions: &dyn Versions,
+) -> Result<Value, Unfinished> {
     let ty = schema.node();
     let config = checked(ty, config, how)?;
     let mut set = extract::fields(ty, &config);
@@ -64,22 +104,32 @@ pub fn apply(
     meta::remove(&mut merged, "managedFields");
     merge::merge(ty, &mut merged, &config);
     if let Some(last) = &last {
-        merge::remove(ty, &mut merged, &abandoned(last, &set, &entries));
+        let elsewhere = |entry: &Entry| entry.api_version != how.api_version;
+        if versions.differ() && (elsewhere(last) || entries.iter().any(elsewhere)) {
+            merged = super::versions::prune(versions, how.api_version, merged, last, &set, &entries)?;
+        } else {
+            merge::remove(ty, &mut merged, &abandoned(last, &set, &entries));
+        }
     }
 
     let differences = compare(ty, live, &merged);
     let mut taken = differences.modified;
     taken.add(differences.added);
-    let conflicts = conflicts(&entries, &taken);
+    // An object that comes to be has no entries.
+    let elsewhere = Elsewhere::compare(versions, &entries, how.api_version, (live, &merged))?;
+    entries.retain(|entry| elsewhere.knows(entry));
+    let of = |entry: &Entry| elsewhere.of(entry, (&taken, &differences.removed));
+    let conflicts = conflicts(&entries, |entry| entry.fields.intersection(&of(entry).0));
     if !conflicts.is_empty() && !how.force {
         let conflicts = not_from_client_side_apply(ty, live, how, conflicts);
         if !conflicts.is_empty() {
-            return Err(conflict::status(conflicts));
+            return Err(conflict::status(conflicts).into());
         }
     }
     for entry in &mut entries {
+        let (taken, removed) = of(entry);
         entry.fields.subtract(&taken);
-        entry.fields.subtract(&differences.removed);
+        entry.fields.subtract(removed);
     }
 
     if how.manager == last_applied::MANAGER {
@@ -181,8 +231,8 @@ fn abandoned(last: &Entry, set: &FieldSet, others: &[Entry]) -> FieldSet {
     abandoned
 }
 
-fn conflicts(entries: &[Entry], taken: &FieldSet) -> Vec<Conflict> {
-    let owned = entries.iter().map(|entry| (entry, entry.fields.intersection(taken)));
+fn conflicts(entries: &[Entry], lost: impl Fn(&Entry) -> FieldSet) -> Vec<Conflict> {
+    let owned = entries.iter().map(|entry| (entry, lost(entry)));
     let owned = owned.filter(|(_, fields)| !fields.is_empty());
     owned.map(|(entry, fields)| Conflict { manager: entry.describe(), fields }).collect()
 }

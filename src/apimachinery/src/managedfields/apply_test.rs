@@ -233,3 +233,87 @@ fn each_subresource_has_its_own_entry_and_its_own_fields() {
     assert_eq!(entries[0]["subresource"], "status");
     assert_eq!(entries[0]["fieldsV1"], json!({"f:status": {"f:ready": {}}}));
 }
+
+/// `v1` has `replicas`; `v2` has twice as many `count`, so that a number tells where it was written.
+struct TwoVersions;
+
+impl super::super::versions::Versions for TwoVersions {
+    fn differ(&self) -> bool {
+        true
+    }
+
+    fn convert(&self, object: &Value, to: &str) -> Result<Option<(SchemaRef, Value)>, Pending> {
+        const V2: &str = "example.com/v2";
+        if !matches!(to, "example.com/v1" | V2) {
+            return Ok(None);
+        }
+        let mut object = object.clone();
+        let from = std::mem::replace(&mut object["apiVersion"], json!(to));
+        if from != to {
+            let (old, new) = if to == V2 { ("replicas", "count") } else { ("count", "replicas") };
+            if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+                && let Some(number) = spec.remove(old).and_then(|number| number.as_i64())
+            {
+                let number = if to == V2 { number * 2 } else { number / 2 };
+                spec.insert(new.to_owned(), json!(number));
+            }
+        }
+        Ok(Some((fixture::schema(), object)))
+    }
+}
+
+fn applied_to(live: Option<&Value>, version: &str, spec: Value, manager: &str) -> Result<Value, Unfinished> {
+    let api_version = format!("example.com/{version}");
+    let live = live.map(|live| TwoVersions.convert(live, &api_version).unwrap().unwrap().1);
+    let mut config = config(spec);
+    config["apiVersion"] = json!(api_version);
+    let how = Apply { api_version: &api_version, ..how(manager, false) };
+    apply_to_versions(&fixture::schema(), live.as_ref(), config, &how, &TwoVersions)
+}
+
+#[test]
+fn what_managers_of_other_versions_own_is_compared_in_their_version() {
+    let first = applied_to(None, "v1", json!({"replicas": 2, "paused": true}), "one").unwrap();
+    // The same number, as the other version has it, is no conflict.
+    let second = applied_to(Some(&first), "v2", json!({"count": 4}), "two").unwrap();
+    assert_eq!(second["spec"], json!({"count": 4, "paused": true}));
+    assert_eq!(owned(&second, "one"), json!({"f:replicas": {}, "f:paused": {}}));
+    assert_eq!(owned(&second, "two"), json!({"f:count": {}}));
+    // Another one is, with the field as its owner knows it.
+    let refused = applied_to(Some(&second), "v2", json!({"count": 6}), "three").unwrap_err();
+    let Unfinished::Refused(status) = refused else { panic!("{refused:?}") };
+    let fields: Vec<String> = status.details.unwrap().causes.into_iter().map(|cause| cause.field).collect();
+    assert_eq!(fields, [".spec.replicas", ".spec.count"]);
+    // A write by other means takes it from both.
+    let mut new = second.clone();
+    new["spec"]["count"] = json!(8);
+    let schema = fixture::schema();
+    let version = "example.com/v2";
+    super::super::update_versions(&schema, Some(&second), &mut new, "me", version, "", NOW, &TwoVersions)
+        .unwrap();
+    assert_eq!(owned(&new, "one"), json!({"f:paused": {}}));
+    let entries = new["metadata"]["managedFields"].as_array().unwrap();
+    let managers: Vec<&str> = entries.iter().map(|entry| entry["manager"].as_str().unwrap()).collect();
+    assert_eq!(managers, ["one", "me"]);
+}
+
+#[test]
+fn who_comes_back_with_another_version_leaves_behind_what_was_applied_in_the_last() {
+    let first = applied_to(None, "v1", json!({"replicas": 2, "paused": true}), "one").unwrap();
+    let moved = applied_to(Some(&first), "v2", json!({"paused": true}), "one").unwrap();
+    assert_eq!(moved["spec"], json!({"paused": true}));
+    assert_eq!(owned(&moved, "one"), json!({"f:paused": {}}));
+    // Not what somebody else owns by then, by whichever name.
+    let shared = applied_to(Some(&first), "v2", json!({"count": 4}), "two").unwrap();
+    let left = applied_to(Some(&shared), "v1", json!({"paused": true}), "one").unwrap();
+    assert_eq!(left["spec"], json!({"replicas": 2, "paused": true}));
+    assert_eq!(owned(&left, "two"), json!({"f:count": {}}));
+}
+
+#[test]
+fn what_was_owned_in_a_version_that_is_gone_is_nobodys() {
+    let mut first = applied_to(None, "v1", json!({"replicas": 2}), "one").unwrap();
+    first["metadata"]["managedFields"][0]["apiVersion"] = json!("example.com/v0");
+    let second = applied_to(Some(&first), "v1", json!({"replicas": 3}), "two").unwrap();
+    assert_eq!(second["metadata"]["managedFields"].as_array().unwrap().len(), 1);
+}

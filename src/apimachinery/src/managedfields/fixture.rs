@@ -31,6 +31,7 @@ strategy api.Strategy 6
 raw RawExtension 7
 opaque JSON 8
 reference api.Reference 9
+count int32 10
 : api.Container
 name! string 1
 image string 2

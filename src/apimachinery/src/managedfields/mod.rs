@@ -15,11 +15,8 @@
 //! | `merge` | a configuration onto an object, and fields out of one |
 //! | [`overlay()`] | merges a configuration that nobody comes to own |
 //! | `entry` | one manager's entry in `metadata.managedFields` |
+//! | [`versions`] | managers of versions whose fields differ |
 //! | `conflict` | conflicts in the words of kube-apiserver |
-//!
-//! # Caveats
-//! One schema is used for all versions of a kind: an entry of another version than the written one is compared as if
-//! the field names were the same.
 
 mod apply;
 mod atom;
@@ -33,11 +30,12 @@ mod merge;
 mod overlay;
 pub mod path;
 mod update;
+pub mod versions;
 
-pub use apply::{Apply, apply};
+pub use apply::{Apply, Unfinished, apply, apply_to_versions};
 pub use field_set::FieldSet;
 pub use overlay::overlay;
-pub use update::update;
+pub use update::{update, update_versions};
 
 #[cfg(test)]
 mod fixture;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::compare::{Comparison, compare, created};
 use super::entry::{self, Entry, Operation};
 use super::field_set::FieldSet;
+use super::versions::{Alike, Elsewhere, Pending, Versions};
 use crate::meta;
 use crate::schema::SchemaRef;
 
@@ -55,12 +56,31 @@ pub fn update(
     subresource: &str,
     now: &str,
 ) {
+    // Nothing is converted, so that nothing is pending.
+    let _ = update_versions(schema, old, new, manager, api_version, subresource, now, &Alike);
+}
+
+/// As [`update()`], of a kind whose versions may have other fields.
+///
+/// # Errors
+/// [`Pending`] when a conversion has to be made first; `new` is not to be used then.
+#[allow(clippy::too_many_arguments, reason = "those of `update`, and the versions")]
+pub fn update_versions(
+    schema: &SchemaRef,
+    old: Option<&Value>,
+    new: &mut Value,
+    manager: &str,
+    api_version: &str,
+    subresource: &str,
+    now: &str,
+    versions: &dyn Versions,
+) -> Result<(), Pending> {
     let given = meta::remove(new, "managedFields");
     let stored = || old.and_then(meta::metadata).and_then(|metadata| metadata.get("managedFields"));
     let mut entries = match given {
         // Managed fields are not edited through a subresource.
         Some(_) if !subresource.is_empty() => Vec::new(),
-        Some(given) if is_reset(&given) => return,
+        Some(given) if is_reset(&given) => return Ok(()),
         Some(given) => entry::decode(given).unwrap_or_default(),
         None => Vec::new(),
     };
@@ -68,7 +88,7 @@ pub fn update(
         entries = stored().cloned().and_then(entry::decode).unwrap_or_default();
     }
     if entries.is_empty() && old.is_some() {
-        return;
+        return Ok(());
     }
 
     let node = schema.node();
@@ -79,9 +99,16 @@ pub fn update(
     let mut taken = modified;
     taken.add(added);
     taken.subtract(untracked());
-    for entry in &mut entries {
-        entry.fields.subtract(&taken);
-        entry.fields.subtract(&removed);
+    if let Some(old) = old {
+        let elsewhere = Elsewhere::compare(versions, &entries, api_version, (old, new))?;
+        entries.retain(|entry| elsewhere.knows(entry));
+        for entry in &mut entries {
+            let (taken, removed) = elsewhere.of(entry, (&taken, &removed));
+            entry.fields.subtract(&taken);
+            entry.fields.subtract(removed);
+        }
+    } else {
+        entries.iter_mut().for_each(|entry| entry.fields.subtract(&taken));
     }
     if !taken.is_empty() {
         match entries.iter_mut().find(|e| e.is(Operation::Update, manager, api_version, subresource)) {
@@ -104,6 +131,7 @@ pub fn update(
     if let Some(entries) = entry::encode(entries) {
         meta::set(new, "managedFields", entries);
     }
+    Ok(())
 }
 
 /// One entry with nothing in it: the client wants no managed fields.

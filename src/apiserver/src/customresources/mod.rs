@@ -16,6 +16,7 @@
 //! | `names` | names, conflicts, conditions |
 //! | `controller` | follows definitions, swaps the table |
 //! | `version` | one version as a `Kind`; reading and writing its objects |
+//! | `versions` | managers of fields in other versions |
 //! | `convert` | conversion between versions |
 //! | `columns` | table columns |
 //! | `cleanup` | deletion of what was defined |
@@ -35,8 +36,10 @@ mod openapi;
 mod structure;
 mod system;
 mod version;
+mod versions;
 
 pub(crate) use controller::CustomResources;
 pub(crate) use names::begin_deletion;
 pub(crate) use openapi::published;
 pub(crate) use version::{CustomVersion, Read, keep_metadata};
+pub(crate) use versions::Conversions;

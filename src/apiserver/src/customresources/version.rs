@@ -396,6 +396,27 @@ impl CustomVersion {
         Ok(object)
     }
 
+    /// An object in a version of the same resource, with that version's schema; `None` where there is none such.
+    ///
+    /// # Errors
+    /// 500 when it cannot be converted.
+    pub(crate) async fn in_version(
+        &self,
+        object: &Value,
+        to: &str,
+    ) -> Result<Option<(SchemaRef, Value)>, Status> {
+        let Some(rules) = self.all.rules_of(&serde_json::json!({"apiVersion": to})) else { return Ok(None) };
+        let (group, version) = apimachinery::gvk::parse_api_version(to);
+        let gvk = Gvk::new(group, version, self.all.definition.accepted.kind.as_str());
+        let schema = apiextensions::to_engine_schema(rules.schema(), &gvk, &OBJECT_META);
+        let mut object = object.clone();
+        if api::value::text(&object, "apiVersion") != to {
+            object = self.converted(object, to).await?;
+            apiextensions::prune(rules.schema(), &mut object, true);
+        }
+        Ok(Some((schema, object)))
+    }
+
     async fn converted(&self, object: Value, to: &str) -> Result<Value, Status> {
         let mut converted = self.all.converter.convert(vec![object], to).await?;
         converted.pop().ok_or_else(|| Status::internal("conversion lost an object"))

@@ -9,11 +9,12 @@ use super::update::settle_name;
 use super::write_options::WriteOptions;
 use crate::ApiServer;
 use crate::body::Body;
+use crate::customresources::Conversions;
 use crate::registry::Served;
 use crate::registry::writer::Change;
 use apimachinery::field::{FieldError, Path};
 use apimachinery::gvk::Gvk;
-use apimachinery::managedfields::{self, Apply};
+use apimachinery::managedfields::{self, Apply, Unfinished};
 use apimachinery::schema::SchemaRef;
 use apimachinery::status::{Result, Status};
 use apimachinery::{meta, patch, time};
@@ -187,6 +188,7 @@ async fn apply(
     let namespace = if served.namespaced { context.info.namespace.as_str() } else { "" };
     let name = context.info.name.as_str();
     let now = time::rfc3339(context.now);
+    let conversions = Conversions::new(served.as_custom());
     let merge = |live: Option<&Value>| -> Result<Change> {
         let how = Apply {
             manager: &options.manager,
@@ -195,8 +197,13 @@ async fn apply(
             subresource: &context.info.subresource,
             now: &now,
         };
-        let hub = served.hub();
-        let mut object = managedfields::apply(&hub.schema, live, config.clone(), &how)?;
+        let schema = &served.hub().schema;
+        let applied = managedfields::apply_to_versions(schema, live, config.clone(), &how, &conversions);
+        let mut object = applied.map_err(|unfinished| match unfinished {
+            Unfinished::Refused(status) => *status,
+            // It is made below, and then this is done again.
+            Unfinished::Pending => Status::internal("a conversion is pending"),
+        })?;
         body::conform(&mut object, &Expected::hub(served))?;
         served.rules().default(&mut object);
         Ok(Change { object, tracked: true })
@@ -204,8 +211,14 @@ async fn apply(
     // Creating races with others who create; updating with others who delete.
     const ATTEMPTS: usize = 5;
     let mut last = Status::modified(&served.group_resource(), name);
-    for _ in 0..ATTEMPTS {
-        match writer.update(namespace, name, |old| merge(Some(old))).await {
+    let mut attempts = 0;
+    while attempts < ATTEMPTS {
+        let updated = writer.update(namespace, name, |old| merge(Some(old))).await;
+        if updated.is_err() && conversions.settle().await? {
+            continue;
+        }
+        attempts += 1;
+        match updated {
             Ok(stored) => return presenter.object(200, &stored),
             Err(e) if e.is_not_found() && context.info.subresource.is_empty() => {}
             Err(e) => return Err(e),

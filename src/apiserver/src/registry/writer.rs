@@ -15,6 +15,7 @@ use crate::customresources::{self, Read};
 use crate::endpoints::scale;
 use apimachinery::field::ErrorList;
 use apimachinery::gvk::{Gvk, Gvr};
+use apimachinery::managedfields::versions::Versions as _;
 use apimachinery::status::{Result, Status};
 use apimachinery::{managedfields, meta, time};
 use bytes::Bytes;
@@ -235,7 +236,7 @@ impl Writer<'_> {
         meta_rules::prepare_for_update(object, old);
         self.keep_other_half(object, old);
         if !tracked {
-            self.track(Some(old), object);
+            self.track_change(old, object).await?;
         }
         let request = self.request(Operation::Update, namespace, name, Some(old));
         self.admit_update(&request, object).await?;
@@ -359,6 +360,37 @@ impl Writer<'_> {
             self.subresource,
             &time::rfc3339(self.now),
         );
+    }
+
+    /// As `track`, of an object that is there: managers of other versions see it as a webhook converts it, if one does.
+    async fn track_change(&self, old: &Value, object: &mut Value) -> Result<()> {
+        let conversions = customresources::Conversions::new(self.served.as_custom());
+        if !conversions.differ() {
+            self.track(Some(old), object);
+            return Ok(());
+        }
+        restore_managed_fields(object, Some(old));
+        let now = time::rfc3339(self.now);
+        loop {
+            let mut tracked = object.clone();
+            let updated = managedfields::update_versions(
+                &self.served.hub().schema,
+                Some(old),
+                &mut tracked,
+                self.manager,
+                self.served.stored_api_version(),
+                self.subresource,
+                &now,
+                &conversions,
+            );
+            if updated.is_ok() {
+                *object = tracked;
+                return Ok(());
+            }
+            if !conversions.settle().await? {
+                return Err(Status::internal("a conversion is missing"));
+            }
+        }
     }
 
     /// A stored object as the pipeline works on it.

@@ -361,9 +361,11 @@ async fn converter() -> HttpsServer {
                 if object["metadata"]["name"] == "stubborn" && to == "example.com/v2" {
                     result = json!({"status": "Failure", "message": "it does not want to"});
                 }
-                let spec = object["spec"].as_object_mut().unwrap();
-                let value = spec.remove(old).unwrap_or_default();
-                spec.insert(new.to_owned(), value);
+                if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+                    && let Some(value) = spec.remove(old)
+                {
+                    spec.insert(new.to_owned(), value);
+                }
                 object["apiVersion"] = to.clone();
                 object["metadata"]["generation"] = json!(99);
                 object["metadata"]["labels"]["form"] = if new == "weight" { json!("v2") } else { json!("v1") };
@@ -410,6 +412,45 @@ async fn a_webhook_converts_reads_writes_lists_and_watches() {
     let weights: Vec<&Value> =
         list["items"].as_array().unwrap().iter().map(|o| &o["spec"]["weight"]).collect();
     assert_eq!(weights, [&json!(5), &json!(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_manages_a_field_of_another_version_is_found_by_converting() {
+    let (server, converter) = (TestServer::start().await, converter().await);
+    define(&server, &converted_definition(&converter)).await;
+    let apply = async |manager: &str, version: &str, spec: Value| {
+        let mut config = widget("a", spec);
+        config["apiVersion"] = json!(format!("example.com/{version}"));
+        let uri = format!("/apis/example.com/{version}/namespaces/default/widgets/a?fieldManager={manager}");
+        server.patch("apply", &uri, &config).await
+    };
+    let fields = |object: &Value, manager: &str| {
+        let entries = object["metadata"]["managedFields"].as_array().unwrap().clone();
+        entries
+            .into_iter()
+            .find(|entry| entry["manager"] == manager)
+            .map(|entry| entry["fieldsV1"]["f:spec"].clone())
+    };
+    apply("one", "v1", json!({"size": 1})).await.expect(201);
+    // The same value by its other name is no conflict, another one is.
+    let both = apply("two", "v2", json!({"weight": 1})).await.expect(200);
+    assert_eq!(fields(&both, "one"), Some(json!({"f:size": {}})));
+    assert_eq!(fields(&both, "two"), Some(json!({"f:weight": {}})));
+    let refused = apply("three", "v2", json!({"weight": 2})).await;
+    assert_eq!(refused.code, 409);
+    let causes = refused.json()["details"]["causes"].as_array().unwrap().clone();
+    let named: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    assert_eq!(named, [".spec.size", ".spec.weight"]);
+    // A write by other means takes the field from managers of both versions.
+    let v2 = "/apis/example.com/v2/namespaces/default/widgets/a?fieldManager=editor";
+    let patched = server.patch("merge", v2, &json!({"spec": {"weight": 5}})).await.expect(200);
+    assert_eq!((fields(&patched, "one"), fields(&patched, "two")), (None, None));
+    assert_eq!(fields(&patched, "editor"), Some(json!({"f:weight": {}})));
+    // Who changes the version leaves behind nothing of the last one.
+    let forced = format!("{WIDGETS}/a?fieldManager=one&force=true");
+    server.patch("apply", &forced, &widget("a", json!({"size": 7}))).await.expect(200);
+    let left = apply("one", "v2", json!({})).await.expect(200);
+    assert!(left.pointer("/spec/weight").is_none(), "{left}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
