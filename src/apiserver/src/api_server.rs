@@ -104,8 +104,8 @@ impl ApiServer {
         let registry = Registry::new(Arc::new(Metered::new(config.storage, Arc::clone(&storage_metrics))));
         let rbac = Rbac::start(&registry).await?;
         let node: Arc<dyn Authorizer> = NodeAuthorizer::new(registry.clone());
-        let outbound =
-            Outbound::new(registry.clone(), SocketAddr::new(config.advertise_address, config.https_port));
+        let local = SocketAddr::new(config.advertise_address, config.https_port);
+        let outbound = Outbound::new(registry.clone(), local, config.route_to_endpoints);
         let builtin = Builtin { node, rbac: Arc::clone(&rbac) as _, outbound: outbound.clone() };
         let authorizer: Arc<dyn Authorizer> = config.authorization.start(builtin)?;
         let oidc = OidcDocuments::new(

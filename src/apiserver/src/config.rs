@@ -35,6 +35,9 @@ pub struct Config {
     /// Networks of cluster IPs, one or two; the first is the default family.
     pub service_cidrs: Vec<IpNet>,
     /// Which of the built-in versions and resources are served.
+    /// Whether Services behind webhooks and APIServices are reached at their endpoints, rather than at their cluster
+    /// IPs (upstream's `--enable-aggregator-routing`): where nothing here programs cluster IPs.
+    pub route_to_endpoints: bool,
     pub runtime_config: RuntimeConfig,
     /// Ports that Services of type NodePort get.
     pub node_ports: RangeInclusive<u16>,
@@ -98,6 +101,7 @@ impl Config {
             node_ports: DEFAULT_NODE_PORTS,
             advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             https_port: 6443,
+            route_to_endpoints: false,
             hostname: hostname(),
             open_paths: None,
             client_authorities: Vec::new(),

@@ -35,7 +35,7 @@ async fn cluster() -> Cluster {
         authorizer,
         rbac,
         resources: Arc::new(LiveResources::built_in(&crate::registry::RuntimeConfig::default())),
-        outbound: Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into()),
+        outbound: Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into(), false),
         control: crate::admission::AdmissionControl::default(),
     })
     .await

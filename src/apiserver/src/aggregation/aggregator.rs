@@ -63,6 +63,8 @@ struct Document {
     resources: Vec<serde_json::Value>,
     fresh: bool,
     openapi: Option<String>,
+    /// Whether it has v2 only.
+    legacy: bool,
     swagger: Option<Arc<Swagger>>,
     /// The entity tag of the document of v2 that it is from.
     swagger_tag: Option<HeaderValue>,
@@ -133,10 +135,16 @@ impl Aggregator {
         if !self.shared.table.any_remote() {
             return None;
         }
-        let path = path.strip_prefix(OPENAPI).unwrap_or(path);
+        let openapi = path.strip_prefix(OPENAPI);
+        let path = openapi.unwrap_or(path);
         let mut segments = path.split('/').filter(|segment| !segment.is_empty());
         match (segments.next(), segments.next(), segments.next()) {
-            (Some("apis"), Some(group), Some(version)) => self.shared.table.remote(group, version),
+            (Some("apis"), Some(group), Some(version)) => {
+                let service = self.shared.table.remote(group, version)?;
+                // What it does not have itself is answered here.
+                let converted = openapi.is_some() && self.shared.is_legacy(&service);
+                (!converted).then_some(service)
+            }
             _ => None,
         }
     }
@@ -169,9 +177,13 @@ impl Aggregator {
         let mut elsewhere = OpenApiElsewhere::default();
         for service in services.iter().filter(|service| service.remote.is_some()) {
             let Some(document) = documents.get(&service.name) else { continue };
+            let path = format!("apis/{}/{}", service.group, service.version);
             if let Some(url) = &document.openapi {
-                let path = format!("apis/{}/{}", service.group, service.version);
                 elsewhere.v3.insert(path, url.clone());
+            } else if let Some(swagger) = document.swagger.as_ref().filter(|_| document.legacy) {
+                let url = format!("{OPENAPI}/{path}?hash={}", swagger.v3_hash());
+                elsewhere.v3.insert(path.clone(), url);
+                elsewhere.converted.insert(path, Arc::clone(swagger));
             }
             elsewhere.v2.extend(document.swagger.clone());
         }
@@ -180,6 +192,10 @@ impl Aggregator {
 }
 
 impl Shared {
+    fn is_legacy(&self, service: &ApiService) -> bool {
+        self.documents.read().get(&service.name).is_some_and(|document| document.legacy)
+    }
+
     fn overlay(&self) -> Overlay {
         let documents = self.documents.read();
         let mut overlay = Overlay::default();
@@ -287,9 +303,13 @@ impl Shared {
         match availability::get(&self.outbound, remote, "/openapi/v3", &headers).await {
             Ok(answer) if answer.status().is_success() => {
                 document.openapi = documents::openapi_url(answer.body(), group, version);
+                document.legacy = false;
             }
             // It has none.
-            Ok(_) => document.openapi = None,
+            Ok(answer) => {
+                document.openapi = None;
+                document.legacy = answer.status() == StatusCode::NOT_FOUND;
+            }
             Err(why) => tracing::debug!(api_service = service.name, why, "cannot read its OpenAPI"),
         }
         if let Some(tag) = &document.swagger_tag {

@@ -11,16 +11,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http::{HeaderMap, Request, header};
-use serde_json::Value;
 
 use super::api_service::{ApiService, Condition, Remote};
 use super::identity;
 use crate::authentication::{GROUP_MASTERS, UserInfo};
-use crate::outbound::{Limits, Outbound};
+use crate::outbound::{Limits, Outbound, SERVICE_NAME, ready};
 use crate::registry::Registry;
 
-/// The label by which a slice says which Service it belongs to.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// So many attempts are made before a service is not available: the Service may have several endpoints.
 const ATTEMPTS: usize = 5;
 /// What an attempt may take, and how long a document may be: OpenAPI of large servers has some MiB.
@@ -97,21 +94,13 @@ async fn find(registry: &Registry, remote: &Remote) -> Result<String, Condition>
     let slices = registry.list_values(&slices, namespace).await;
     let slices = slices.map_err(|s| unknown("EndpointsAccessError", "endpoints for ", s.message))?;
     let mut own = slices.iter().filter(|slice| meta::label(slice, SERVICE_NAME) == Some(name));
-    if !own.any(|slice| has_address(slice, port_name)) {
+    if !own.any(|slice| ready(slice, port_name).next().is_some()) {
         let message = format!(
             "endpoints for service/{name} in {namespace:?} have no addresses with port name {port_name:?}"
         );
         return Err(no("MissingEndpoints", message));
     }
     Ok(address)
-}
-
-fn has_address(slice: &Value, port_name: &str) -> bool {
-    let port = value::list(slice, "ports").iter().any(|port| value::text(port, "name") == port_name);
-    port && value::list(slice, "endpoints").iter().any(|endpoint| {
-        let ready = value::boolean(value::field(endpoint, "conditions"), "ready");
-        ready != Some(false) && !value::list(endpoint, "addresses").is_empty()
-    })
 }
 
 async fn ask(outbound: &Outbound, remote: &Remote, path: &str, shown: &str) -> Result<Bytes, String> {

@@ -36,6 +36,8 @@ pub(crate) struct OpenApiElsewhere {
     pub(crate) v3: BTreeMap<String, String>,
     /// Parts of the document of v2.
     pub(crate) v2: Vec<Arc<Swagger>>,
+    /// What is to be told in v3 though its server has v2 only, by path.
+    pub(crate) converted: BTreeMap<String, Arc<Swagger>>,
 }
 
 /// A group and version that another server serves, for discovery.

@@ -13,7 +13,7 @@
 //! | `api_service` | an APIService, and its condition |
 //! | `table` | all of them, and what changes availability |
 //! | `availability` | whether the server behind one answers |
-//! | `documents`, `swagger` | discovery and OpenAPI of those servers |
+//! | `documents`, `swagger`, `converted` | discovery and OpenAPI of those servers |
 //! | `registration` | the APIServices of what is served here |
 //! | `proxy`, `identity` | passing requests on, as their user |
 //!
@@ -22,6 +22,7 @@
 mod aggregator;
 mod api_service;
 mod availability;
+mod converted;
 mod documents;
 mod identity;
 mod proxy;

@@ -11,7 +11,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 /// How references to definitions begin.
-const REFERENCE: &str = "#/definitions/";
+pub(super) const REFERENCE: &str = "#/definitions/";
 
 /// The part of a document that is shown. Kept compressed: it is read when the whole document is made anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +27,15 @@ impl Swagger {
     pub(super) fn of(document: &[u8], group: &str, version: &str) -> Option<Self> {
         let mut document: Map<String, Value> = serde_json::from_slice(document).ok()?;
         let own = format!("/apis/{group}/{version}/");
-        let paths = document.get_mut("paths")?.as_object_mut()?;
-        paths.retain(|path, _| path.starts_with(&own));
-        if paths.is_empty() {
+        let mut paths = document.remove("paths")?;
+        let shown = paths.as_object_mut()?;
+        shown.retain(|path, _| path.starts_with(&own));
+        if shown.is_empty() {
             return None;
         }
-        let paths = document.remove("paths")?;
+        if let Some(shared) = document.get("parameters") {
+            write_out(&mut paths, shared);
+        }
         let mut definitions = match document.remove("definitions") {
             Some(Value::Object(definitions)) => definitions,
             _ => Map::new(),
@@ -55,6 +58,20 @@ impl Swagger {
         Some(Self { hash, gzip: gzip.finish().ok()?.into() })
     }
 
+    /// The document of v3 that says the same.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read.
+    pub(crate) fn as_v3(&self) -> std::io::Result<Value> {
+        let (paths, definitions) = self.read()?;
+        Ok(super::converted::document(paths, definitions))
+    }
+
+    /// The hash of [`Swagger::as_v3`], in upper case hexadecimal.
+    pub(crate) fn v3_hash(&self) -> String {
+        self.hash.iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
     /// The paths and the definitions.
     ///
     /// # Errors
@@ -68,6 +85,22 @@ impl Swagger {
             _ => Map::new(),
         };
         Ok((take("paths"), take("definitions")))
+    }
+}
+
+/// Puts parameters that the document shares in the place of references to them: its others are not taken.
+fn write_out(value: &mut Value, shared: &Value) {
+    let named = |map: &Map<String, Value>| {
+        let name = map.get("$ref")?.as_str()?.strip_prefix("#/parameters/")?;
+        shared.get(name).cloned()
+    };
+    match value {
+        Value::Object(map) => match named(map) {
+            Some(parameter) => *value = parameter,
+            None => map.values_mut().for_each(|value| write_out(value, shared)),
+        },
+        Value::Array(list) => list.iter_mut().for_each(|value| write_out(value, shared)),
+        _ => {}
     }
 }
 
@@ -96,10 +129,13 @@ mod tests {
         let refer = |name: &str| json!({"$ref": format!("#/definitions/{name}")});
         let document = json!({
             "paths": {
-                "/apis/a/v1/things": {"get": {"responses": {"200": {"schema": refer("List")}}}},
+                "/apis/a/v1/things": {"get": {
+                    "parameters": [{"$ref": "#/parameters/pretty-1"}],
+                    "responses": {"200": {"schema": refer("List")}}}},
                 "/apis/a/v1beta1/things": {"get": {"responses": {"200": {"schema": refer("Old")}}}},
                 "/secrets": {},
             },
+            "parameters": {"pretty-1": {"name": "pretty", "in": "query"}},
             "definitions": {
                 "List": {"properties": {"items": {"type": "array", "items": refer("Thing")}}},
                 "Thing": {"properties": {"self": refer("Thing"), "lost": refer("Lost")}},
@@ -111,6 +147,8 @@ mod tests {
         let (paths, definitions) = swagger.read().unwrap();
         assert_eq!(paths.keys().collect::<Vec<_>>(), ["/apis/a/v1/things"]);
         assert_eq!(definitions.keys().collect::<Vec<_>>(), ["List", "Thing"]);
+        let parameters = &paths["/apis/a/v1/things"]["get"]["parameters"];
+        assert_eq!(parameters, &json!([{"name": "pretty", "in": "query"}]));
         assert_eq!(Swagger::of(text.as_bytes(), "b", "v1"), None);
         assert_eq!(Swagger::of(b"<html>", "a", "v1"), None);
     }

@@ -12,9 +12,7 @@ use tokio::sync::Notify;
 
 use super::api_service::ApiService;
 use crate::cached::Sink;
-
-/// The label by which a slice says which Service it belongs to.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+use crate::outbound::SERVICE_NAME;
 
 /// APIServices by name, and what waits for changes of them.
 #[derive(Default)]

@@ -57,7 +57,7 @@ async fn fixture(anonymous: bool) -> Fixture {
         anonymous,
         ..AuthenticationConfig::default()
     };
-    let outbound = Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into());
+    let outbound = Outbound::new(registry.clone(), ([127, 0, 0, 1], 6443).into(), false);
     let authentication = Authentication::new(config, registry, Arc::new(Boss), &outbound).unwrap();
     let token = request["status"]["token"].as_str().unwrap().to_owned();
     Fixture { authentication, pki, _directory: directory, token }

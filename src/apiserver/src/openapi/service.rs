@@ -85,7 +85,7 @@ impl OpenApi {
         match path.split_once('/').unwrap_or((path, "")) {
             ("v2", "") => self.v2(resources, elsewhere().v2, context).await,
             ("v3", "") => Ok(index(resources, elsewhere().v3, context)),
-            ("v3", path) => self.v3(resources, context, path).await,
+            ("v3", path) => self.v3(resources, elsewhere, context, path).await,
             _ => Err(Status::no_such_path()),
         }
     }
@@ -109,18 +109,30 @@ impl OpenApi {
         self.document(resources, others, context, name, hash, content_type).await
     }
 
-    async fn v3(&self, resources: &Resources, context: &Context, path: &str) -> Result<Response<Body>> {
-        let section = Section::find(resources, path).ok_or_else(Status::no_such_path)?;
+    async fn v3(
+        &self,
+        resources: &Resources,
+        elsewhere: impl FnOnce() -> OpenApiElsewhere,
+        context: &Context,
+        path: &str,
+    ) -> Result<Response<Body>> {
+        let (path, hash, others) = match Section::find(resources, path) {
+            Some(section) => (section.path(), section.hash(resources), Vec::new()),
+            None => {
+                let converted = elsewhere().converted.remove_entry(path);
+                let (path, swagger) = converted.ok_or_else(Status::no_such_path)?;
+                (path, swagger.v3_hash(), vec![swagger])
+            }
+        };
         if !clauses(&context.headers).iter().any(|clause| clause.accepts(JSON)) {
             return Err(Status::not_acceptable(&[JSON]));
         }
-        let hash = section.hash(resources);
         let asked = context.query.text("hash");
         if !asked.is_empty() && asked != hash {
-            return Ok(moved(&url(&section, &hash)));
+            return Ok(moved(&url(&path, &hash)));
         }
-        let name = Name::V3(section.path());
-        let mut response = self.document(resources, Vec::new(), context, name, hash, JSON).await?;
+        let name = Name::V3(path);
+        let mut response = self.document(resources, others, context, name, hash, JSON).await?;
         if !asked.is_empty() {
             let headers = response.headers_mut();
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -216,11 +228,15 @@ fn make(name: &Name, resources: &Resources, others: &[Arc<Swagger>]) -> io::Resu
             document::write_v2(resources, others, &mut sink)?;
             sink.finish()
         }
-        Name::V3(path) => {
-            let section =
-                Section::find(resources, path).ok_or_else(|| io::Error::other("no such document"))?;
-            document::write_v3(&section, resources, out)?
-        }
+        Name::V3(path) => match (Section::find(resources, path), others) {
+            (Some(section), _) => document::write_v3(&section, resources, out)?,
+            (None, [other]) => {
+                let mut out = out;
+                serde_json::to_writer(&mut out, &other.as_v3()?)?;
+                out
+            }
+            (None, _) => return Err(io::Error::other("no such document")),
+        },
     };
     let mut gzip = out.finish()?;
     gzip.shrink_to_fit();
@@ -232,7 +248,7 @@ fn index(resources: &Resources, elsewhere: BTreeMap<String, String>, context: &C
     let mut paths: Map<String, serde_json::Value> = Section::all(resources)
         .iter()
         .map(|section| {
-            let url = url(section, &section.hash(resources));
+            let url = url(&section.path(), &section.hash(resources));
             (section.path(), json!({"serverRelativeURL": url}))
         })
         .collect();
@@ -244,8 +260,8 @@ fn index(resources: &Resources, elsewhere: BTreeMap<String, String>, context: &C
     response
 }
 
-fn url(section: &Section, hash: &str) -> String {
-    format!("/openapi/v3/{}?hash={hash}", section.path())
+fn url(path: &str, hash: &str) -> String {
+    format!("/openapi/v3/{path}?hash={hash}")
 }
 
 fn moved(to: &str) -> Response<Body> {

@@ -64,9 +64,10 @@ struct Profile {
 }
 
 impl Outbound {
-    /// A client that finds Services in a registry. `local` is this server, as `kubernetes.default.svc`.
-    pub fn new(registry: Registry, local: SocketAddr) -> Self {
-        let resolver = Arc::new(Resolver::new(registry, local));
+    /// A client that finds Services in a registry, at their endpoints or at their cluster IPs. `local` is this server,
+    /// as `kubernetes.default.svc`.
+    pub fn new(registry: Registry, local: SocketAddr, to_endpoints: bool) -> Self {
+        let resolver = Arc::new(Resolver::new(registry, local, to_endpoints));
         Self { shared: Arc::new(Shared { resolver, clients: Mutex::default() }) }
     }
 

@@ -15,9 +15,11 @@ mod connector;
 mod endpoint;
 mod error;
 mod resolve;
+mod slices;
 mod trust;
 
 pub use client::{Limits, Outbound};
 pub use endpoint::{Endpoint, Target, Trust};
 pub use error::OutboundError;
+pub(crate) use slices::{SERVICE_NAME, ready};
 pub(crate) use trust::unchecked;

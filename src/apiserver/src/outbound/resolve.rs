@@ -1,11 +1,14 @@
 //! Where Services and names are.
 
 use super::error::io_cause;
+use super::slices::{SERVICE_NAME, ready};
 use crate::registry::Registry;
 use api::value;
 use apimachinery::gvk::GroupResource;
+use apimachinery::meta;
 use apimachinery::status::Status;
 use hickory_resolver::TokioResolver;
+use rand::seq::SliceRandom;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -21,6 +24,8 @@ pub(super) struct Resolver {
     registry: Registry,
     /// Where `kubernetes.default.svc` is: here, whatever its Service says.
     local: SocketAddr,
+    /// Whether Services are reached at their endpoints, rather than at their cluster IPs.
+    to_endpoints: bool,
 }
 
 /// A place to connect to.
@@ -31,8 +36,8 @@ enum Place {
 }
 
 impl Resolver {
-    pub(super) fn new(registry: Registry, local: SocketAddr) -> Self {
-        Self { registry, local }
+    pub(super) fn new(registry: Registry, local: SocketAddr, to_endpoints: bool) -> Self {
+        Self { registry, local, to_endpoints }
     }
 
     /// Connects to a Service's port.
@@ -54,10 +59,40 @@ impl Resolver {
         // As a lister says it.
         let service =
             service.ok_or_else(|| Status::not_found(&GroupResource::new("", "service"), name).message)?;
+        if self.to_endpoints && value::text(value::field(&service, "spec"), "type") != "ExternalName" {
+            return dial(&self.endpoints(&service, namespace, name, port).await?).await;
+        }
         match place(&service, name, port)? {
             Place::At(address) => dial(&[address]).await,
             Place::Named(host, port) => self.connect_host(&host, port).await,
         }
+    }
+
+    /// The ready endpoints of a Service's port, in any order.
+    async fn endpoints(
+        &self,
+        service: &Value,
+        namespace: &str,
+        name: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, String> {
+        let ports = value::list_at(service, &["spec", "ports"]);
+        let Some(found) = ports.iter().find(|p| value::int(p, "port") == Some(port.into())) else {
+            return Err(format!("no service port {port} found for service {name:?}"));
+        };
+        let port_name = value::text(found, "name");
+        let slices = GroupResource::new("discovery.k8s.io", "endpointslices");
+        let slices = self.registry.list_values(&slices, namespace).await.map_err(|status| status.message)?;
+        let own = slices.iter().filter(|slice| meta::label(slice, SERVICE_NAME) == Some(name));
+        let mut addresses: Vec<SocketAddr> = own
+            .flat_map(|slice| ready(slice, port_name))
+            .filter_map(|(address, port)| Some(SocketAddr::new(address.parse().ok()?, port)))
+            .collect();
+        if addresses.is_empty() {
+            return Err(format!("no endpoints available for service {name:?}"));
+        }
+        addresses.shuffle(&mut rand::rng());
+        Ok(addresses)
     }
 
     /// Connects to a host by name or address.
@@ -127,7 +162,34 @@ async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cached::testing::{create, registry};
     use serde_json::json;
+
+    #[tokio::test]
+    async fn a_service_is_at_its_endpoints_where_nobody_programs_cluster_ips() {
+        let registry = registry().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "a"},
+            "spec": {"type": "ClusterIP", "clusterIP": "None", "ports": [{"name": "s", "port": 443}]}});
+        create(&registry, service).await;
+        let resolver = Resolver::new(registry.clone(), there, true);
+        let told = async |port| resolver.connect_service("a", "web", port).await.map(drop).unwrap_err();
+        assert_eq!(told(80).await, "no service port 80 found for service \"web\"");
+        assert_eq!(told(443).await, "no endpoints available for service \"web\"");
+        let slice = |name: &str, of: &str, address: &str, ready: bool| {
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"name": name, "namespace": "a", "labels": {SERVICE_NAME: of}},
+                "ports": [{"name": "s", "port": there.port()}],
+                "endpoints": [{"addresses": [address], "conditions": {"ready": ready}}]})
+        };
+        create(&registry, slice("other", "db", "127.0.0.1", true)).await;
+        create(&registry, slice("not-ready", "web", "127.0.0.1", false)).await;
+        assert_eq!(told(443).await, "no endpoints available for service \"web\"");
+        create(&registry, slice("ready", "web", "127.0.0.1", true)).await;
+        let stream = resolver.connect_service("a", "web", 443).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), there);
+    }
 
     #[test]
     fn a_service_is_at_its_cluster_ip() {

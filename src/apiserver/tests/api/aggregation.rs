@@ -333,3 +333,43 @@ async fn groups_of_custom_resources_have_api_services_while_they_are_defined() {
     eventually("the APIService is gone", || async { (server.get(&uri).await.code == 404).then_some(()) })
         .await;
 }
+
+/// A server of the time before OpenAPI v3.
+fn old_answer(seen: &mut Seen) -> Response<Body> {
+    match seen.uri.split('?').next().unwrap() {
+        "/openapi/v2" => json(
+            200,
+            &json!({"swagger": "2.0",
+                "paths": {"/apis/metrics.example/v1/samples": {"get": {"operationId": "theirs", "produces": ["application/json"],
+                    "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/Sample"}}}}}},
+                "definitions": {"Sample": {"type": "object"}}}),
+        ),
+        path if path.starts_with("/openapi") => json(404, &Value::Null),
+        _ => answer(seen),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openapi_of_a_server_that_has_the_old_form_only_is_shown_in_the_new_one() {
+    let server = start().await;
+    let remote = Remote::start(&server.pki, "metrics.default.svc", CLUSTER_IP, old_answer).await;
+    register(&server, &remote).await;
+    let url = eventually("it is in the index", || async {
+        let index = server.get("/openapi/v3").await.expect(200);
+        index["paths"]["apis/metrics.example/v1"]["serverRelativeURL"].as_str().map(str::to_owned)
+    })
+    .await;
+    let answer = server.get(&url).await;
+    assert!(answer.headers["cache-control"].to_str().unwrap().contains("immutable"));
+    let document = answer.expect(200);
+    let get = &document["paths"]["/apis/metrics.example/v1/samples"]["get"];
+    assert_eq!(
+        get["responses"]["200"]["content"]["application/json"]["schema"],
+        json!({"$ref": "#/components/schemas/Sample"})
+    );
+    assert_eq!(document["components"]["schemas"], json!({"Sample": {"type": "object"}}));
+    // Another version of it is elsewhere.
+    let other = format!("{}0", url);
+    assert_eq!(server.get(&other).await.code, 301);
+    server.get("/openapi/v3/apis/metrics.example/v2").await.expect(404);
+}

@@ -89,6 +89,8 @@ pub async fn start(
     let front_proxy_name = vec!["front-proxy-client".to_owned()];
     let mut config = Config {
         service_cidrs: vec![settings.service_cidr],
+        // Without an agent nothing here programs cluster IPs.
+        route_to_endpoints: settings.api_server.enable_aggregator_routing.unwrap_or(!settings.agent),
         node_ports: settings.node_ports.clone(),
         advertise_address: settings.address,
         https_port: settings.port,

@@ -6,6 +6,7 @@ use super::target::{ProxyName, Target, address, check_remote};
 use crate::ApiServer;
 use crate::body::Body;
 use crate::endpoints::context::Context;
+use crate::outbound::{SERVICE_NAME, ready};
 use api::value;
 use apimachinery::gvk::GroupResource;
 use apimachinery::meta;
@@ -14,9 +15,6 @@ use http::Response;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use std::net::SocketAddr;
-
-/// The label by which a slice says which Service it belongs to.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Answers `services/proxy`.
 pub(super) async fn proxy(
@@ -36,7 +34,7 @@ pub(super) async fn proxy(
         .await?;
     let mut candidates = Vec::new();
     for slice in slices.iter().filter(|s| meta::label(s, SERVICE_NAME) == Some(&name.name)) {
-        candidates.extend(ready(slice, &port_name));
+        candidates.extend(addresses(slice, &port_name));
     }
     let chosen = candidates.choose(&mut rand::rng()).copied();
     let address = chosen.ok_or_else(|| {
@@ -66,20 +64,8 @@ fn port_name(service: &Value, name: &ProxyName) -> Result<String> {
 }
 
 /// The ready addresses of a slice, where it has the port.
-fn ready(slice: &Value, port_name: &str) -> Vec<SocketAddr> {
-    let port = value::list(slice, "ports")
-        .iter()
-        .find(|port| value::text(port, "name") == port_name)
-        .and_then(|port| value::int(port, "port"))
-        .and_then(|port| u16::try_from(port).ok());
-    let Some(port) = port else { return Vec::new() };
-    value::list(slice, "endpoints")
-        .iter()
-        // Not known is ready (discovery.k8s.io/v1 EndpointConditions).
-        .filter(|e| value::boolean(value::field(e, "conditions"), "ready") != Some(false))
-        .flat_map(|e| value::texts(e, "addresses").map(str::to_owned).collect::<Vec<_>>())
-        .filter_map(|ip| address(&ip, port).and_then(check_remote).ok())
-        .collect()
+fn addresses(slice: &Value, port_name: &str) -> Vec<SocketAddr> {
+    ready(slice, port_name).filter_map(|(ip, port)| address(ip, port).and_then(check_remote).ok()).collect()
 }
 
 #[cfg(test)]
@@ -94,9 +80,9 @@ mod tests {
             {"addresses": ["10.1.0.3"], "conditions": {"ready": false}},
             {"addresses": ["10.1.0.4"]},
             {"addresses": ["127.0.0.1"]}]});
-        let found: Vec<String> = ready(&slice, "web").iter().map(ToString::to_string).collect();
+        let found: Vec<String> = addresses(&slice, "web").iter().map(ToString::to_string).collect();
         assert_eq!(found, ["10.1.0.2:8080", "10.1.0.4:8080"]);
-        assert!(ready(&slice, "other").is_empty());
+        assert!(addresses(&slice, "other").is_empty());
     }
 
     #[test]
