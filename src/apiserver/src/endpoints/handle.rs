@@ -98,7 +98,12 @@ pub(crate) async fn handle(server: &ApiServer, request: Request<Body>) -> Respon
     if let Some(record) = record.into_inner() {
         response = tell(&record, response, long_running, panicked).await;
     }
-    if long_running { response.map(|body| crate::body::hold(body, in_flight)) } else { response }
+    if !long_running {
+        return response;
+    }
+    let watches = described.verb == "watch" && response.status().is_success();
+    let watching = watches.then(|| server.flow_control().watchers().begin(&described));
+    response.map(|body| crate::body::hold(body, (in_flight, watching)))
 }
 
 /// What is known of a request before it is known who sends it.
@@ -308,7 +313,9 @@ async fn queue(
     let served = resources.get(&info.api_group, &info.api_version, &info.resource);
     let query = parts.uri.query().unwrap_or("");
     let seats = flowcontrol::seats(&**server.registry().storage(), served.map(|s| &**s), info, query).await;
-    Some(server.flow_control().enter(user, info, seats, timeout).await)
+    let control = server.flow_control();
+    let wakes = control.watchers().woken_by(info, flowcontrol::WATCHERS_PER_SEAT);
+    Some(control.enter(user, info, flowcontrol::Work { seats, wakes }, timeout).await)
 }
 
 /// Names schema and level by their uids; their names are nobody's business.

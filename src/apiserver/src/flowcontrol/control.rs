@@ -5,7 +5,8 @@ use super::configuration::{Configuration, Objects};
 use super::level::{About, Coming, Level, Permit};
 use super::retry_after::RetryAfter;
 use super::statistics::AllStatistics;
-use super::work;
+use super::watchers::Watchers;
+use super::work::Work;
 use crate::authentication::UserInfo;
 use crate::endpoints::RequestInfo;
 use http::HeaderValue;
@@ -31,6 +32,7 @@ pub(crate) struct FlowControl {
     retry_after: RetryAfter,
     /// Whether somebody sees to it that what is lent is given back.
     lending: AtomicBool,
+    watchers: Watchers,
 }
 
 /// What came of a request's arrival.
@@ -54,10 +56,16 @@ impl FlowControl {
             statistics,
             retry_after: RetryAfter::new(),
             lending: AtomicBool::new(false),
+            watchers: Watchers::default(),
         })
     }
 
-    /// Waits for seats. `timeout` is the time that the whole request has, `seats` how wide it would like to be.
+    /// The watches of this server.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Waits for seats. `timeout` is the time that the whole request has.
     ///
     /// # Cost
     /// While there are seats: matching against the schemas, two short locks, no allocation but for two headers'
@@ -66,7 +74,7 @@ impl FlowControl {
         self: &Arc<Self>,
         user: &UserInfo,
         info: &RequestInfo,
-        seats: u32,
+        wanted: Work,
         timeout: Duration,
     ) -> Outcome {
         let configuration = self.configuration();
@@ -75,10 +83,14 @@ impl FlowControl {
         };
         let level = &schema.level;
         let distinguisher = schema.distinguisher(user, info);
-        let view = if seats > 1 { Some(level.view()) } else { None };
+        let (seats, afterwards) = match wanted {
+            Work { seats: 0 | 1, wakes: 0 } => (1, Duration::ZERO),
+            wanted => wanted.on(level.view().seats.nominal),
+        };
         let coming = Coming {
             hash: schema.hash(distinguisher),
-            seats: view.map_or(1, |view| seats.min(work::at_most(view.seats.nominal))),
+            seats,
+            afterwards,
             watch: info.verb == "watch",
             patience: (timeout / PATIENCE_PART).min(PATIENCE_MAX),
             statistics: &schema.statistics,

@@ -38,7 +38,23 @@ fn control() -> Arc<FlowControl> {
 }
 
 async fn enter(control: &Arc<FlowControl>, user: &UserInfo, uri: &str) -> Outcome {
-    control.enter(user, &info(uri), 1, Duration::from_secs(60)).await
+    control.enter(user, &info(uri), Work { seats: 1, wakes: 0 }, Duration::from_secs(60)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_keeps_seats_while_the_watchers_are_told_that_it_woke() {
+    let control = control();
+    let level = Arc::clone(&control.configuration().levels["a"]);
+    let work = Work { seats: 1, wakes: 1_000 };
+    let outcome = control.enter(&jane(), &info("/a/x"), work, Duration::from_secs(60)).await;
+    // As wide as may be on a level of ten.
+    assert_eq!(level.view().demand, 2);
+    drop(outcome);
+    assert_eq!(level.view().demand, 2);
+    sleep(Duration::from_millis(4)).await;
+    assert_eq!(level.view().demand, 2);
+    sleep(Duration::from_millis(2)).await;
+    assert_eq!(level.view().demand, 0);
 }
 
 #[tokio::test(start_paused = true)]

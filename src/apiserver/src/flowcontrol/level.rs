@@ -55,6 +55,13 @@ pub(super) struct LevelView {
 
 /// A place to run in; given back when it is dropped.
 pub(crate) struct Permit {
+    held: Option<Held>,
+    /// How long the seats are kept then.
+    afterwards: Duration,
+}
+
+/// Seats that somebody has.
+struct Held {
     level: Arc<Level>,
     statistics: Arc<Statistics>,
     queue: u32,
@@ -69,6 +76,8 @@ pub(super) struct Coming<'a> {
     pub(super) hash: u64,
     /// How wide it is.
     pub(super) seats: u32,
+    /// How long it keeps its seats when it is done.
+    pub(super) afterwards: Duration,
     /// Whether it begins a watch.
     pub(super) watch: bool,
     /// How long it may wait.
@@ -183,14 +192,15 @@ impl Level {
 
     fn permit(self: &Arc<Self>, coming: &Coming<'_>, queue: u32, began: Nanos) -> Permit {
         coming.statistics.begin(coming.seats);
-        Permit {
+        let held = Held {
             level: Arc::clone(self),
             statistics: Arc::clone(coming.statistics),
             queue,
             seats: coming.seats,
             began,
             watch: coming.watch,
-        }
+        };
+        Permit { held: Some(held), afterwards: coming.afterwards }
     }
 
     /// Waits for a seat. `contended` is called when there is none at once.
@@ -287,6 +297,23 @@ impl Drop for Place {
 }
 
 impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        if self.afterwards.is_zero() {
+            return;
+        }
+        // Without a runtime nothing is told to anybody any more.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let afterwards = self.afterwards;
+            runtime.spawn(async move {
+                tokio::time::sleep(afterwards).await;
+                drop(held);
+            });
+        }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         let took = self.level.finish(self.queue, self.seats, self.began);
         self.statistics.end(self.seats, self.watch, took);

@@ -14,6 +14,7 @@
 //! | [`configuration`] | the objects in the store, compiled |
 //! | [`follow`] | following the objects, and writing their conditions |
 //! | [`work`] | how many seats a request takes |
+//! | [`watchers`] | how many watches a write wakes |
 //! | [`level`] | a level with requests that wait in it |
 //! | [`retry_after`] | how long refused clients are told to wait |
 //! | [`control`] | the way of a request through all of it |
@@ -32,8 +33,9 @@ mod retry_after;
 mod rules;
 mod shuffle_shard;
 mod statistics;
+mod watchers;
 mod work;
 
 pub(crate) use control::{FlowControl, Outcome};
 pub(crate) use follow::Follower;
-pub(crate) use work::seats;
+pub(crate) use work::{WATCHERS_PER_SEAT, Work, seats};
