@@ -3,30 +3,22 @@
 //! Upstream counterpart: `k8s.io/apiserver/plugin/pkg/authenticator/token/oidc`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Uri, header};
 use jiff::Timestamp;
-use parking_lot::RwLock;
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::certificate::EXTRA_CREDENTIAL;
+use super::distributed_claims::DistributedClaims;
 use super::expressions::Expression;
-use super::jwk::KeySet;
-use super::jwt::{self, JwtError};
+use super::issuer_keys::{IssuerKeys, Web};
+use super::jwt;
 use super::user_info::{GROUP_AUTHENTICATED, UserInfo};
 use crate::cached::Expiring;
-use crate::outbound::{Endpoint, Limits, Outbound, Target, Trust};
+use crate::outbound::{Outbound, Trust};
 
-/// Keys are not asked for more often, whatever tokens name.
-const PAUSE: Duration = Duration::from_secs(1);
-/// What one request to the issuer may take (Go's clients here have 30 s).
-const LIMITS: Limits = Limits { timeout: Duration::from_secs(30), max_bytes: 1024 * 1024 };
 /// How long a token's user is remembered, as upstream's token cache does, and of how many tokens.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 const REMEMBERED: usize = 4096;
@@ -70,10 +62,8 @@ pub(super) enum Mapping {
 /// See the module.
 pub(super) struct JwtIssuer {
     rules: Rules,
-    outbound: Outbound,
-    keys: RwLock<Arc<KeySet>>,
-    /// When keys were last asked for; held while they are.
-    asked: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
+    keys: IssuerKeys,
+    distributed: DistributedClaims,
     users: Expiring<[u8; 32], UserInfo>,
 }
 
@@ -82,20 +72,14 @@ struct Unverified {
     iss: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-    jwks_uri: String,
-}
-
 impl JwtIssuer {
     pub(super) fn new(rules: Rules, outbound: Outbound) -> Self {
+        let web = Web { outbound, trust: rules.trust.clone() };
         Self {
-            rules,
-            outbound,
-            keys: RwLock::default(),
-            asked: tokio::sync::Mutex::default(),
+            keys: IssuerKeys::new(&rules.issuer, &rules.discovery, web.clone()),
+            distributed: DistributedClaims::new(web),
             users: Expiring::new(REMEMBERED),
+            rules,
         }
     }
 
@@ -113,76 +97,26 @@ impl JwtIssuer {
         if let Some(user) = self.users.get(&key) {
             return Ok(Some(user));
         }
-        let payload = self.verify(token).await.map_err(|why| format!("oidc: verify token: {why}"))?;
-        let claims = jwt::read(payload).map_err(|error| format!("oidc: verify token: {error}"))?;
+        let payload = self.keys.verify(token, &self.rules.algorithms).await;
+        let payload = payload.map_err(|why| format!("oidc: verify token: {why}"))?;
+        let mut claims = jwt::read(payload).map_err(|error| format!("oidc: verify token: {error}"))?;
         let lifetime = self.rules.check(&claims, now)?;
+        self.expand(&mut claims, now).await?;
         let user = self.rules.user(claims)?;
         self.users.put(key, user.clone(), lifetime.min(REMEMBERED_FOR));
         Ok(Some(user))
     }
 
-    async fn verify<'a>(&self, token: &'a str) -> Result<&'a str, String> {
-        let keys = Arc::clone(&self.keys.read());
-        let first = keys.verify(token, &self.rules.algorithms);
-        if first != Err(JwtError::Signature) {
-            return first.map_err(|error| error.to_string());
+    /// Puts groups that the token says are elsewhere into the claims.
+    async fn expand(&self, claims: &mut Map<String, Value>, now: Timestamp) -> Result<(), String> {
+        let Some(Mapping::Claim { claim, .. }) = &self.rules.groups else { return Ok(()) };
+        let check = |claims: &Map<String, Value>| self.rules.check(claims, now).map(drop);
+        let found = self.distributed.resolve(claims, claim, &self.rules.algorithms, check).await;
+        let found = found.map_err(|why| format!("oidc: could not expand distributed claims: {why}"))?;
+        if let Some(value) = found {
+            claims.insert(claim.clone(), value);
         }
-        // A key that is not known yet.
-        self.refresh().await?;
-        let keys = Arc::clone(&self.keys.read());
-        keys.verify(token, &self.rules.algorithms)
-            .map_err(|_| "failed to verify signature: failed to verify id token signature".to_owned())
-    }
-
-    async fn refresh(&self) -> Result<(), String> {
-        let mut asked = self.asked.lock().await;
-        if let Some((at, result)) = asked.as_ref()
-            && at.elapsed() < PAUSE
-        {
-            return result.clone();
-        }
-        let result = self.fetch().await.map(|keys| *self.keys.write() = Arc::new(keys));
-        if let Err(error) = &result {
-            tracing::warn!(issuer = self.rules.issuer, error, "cannot get the keys of an issuer of tokens");
-        }
-        *asked = Some((Instant::now(), result.clone()));
-        result
-    }
-
-    async fn fetch(&self) -> Result<KeySet, String> {
-        let document: Discovery = serde_json::from_slice(&self.get(&self.rules.discovery).await?)
-            .map_err(|error| format!("failed to decode provider discovery object: {error}"))?;
-        if document.issuer != self.rules.issuer {
-            return Err(format!(
-                "issuer did not match the issuer returned by provider, expected {:?} got {:?}",
-                self.rules.issuer, document.issuer
-            ));
-        }
-        let keys = self.get(&document.jwks_uri).await?;
-        KeySet::parse(&keys).map_err(|error| format!("failed to decode keys: {error}"))
-    }
-
-    async fn get(&self, url: &str) -> Result<Bytes, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{url:?}: {error}"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(format!("{url:?} is no https URL"));
-        }
-        let endpoint = Endpoint {
-            target: Target::Url(uri.clone()),
-            trust: self.rules.trust.clone(),
-            identity: None,
-            server_name: String::new(),
-            http2: false,
-        };
-        let request =
-            Request::builder().method(Method::GET).uri(uri).header(header::ACCEPT, "application/json");
-        let request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
-        let answer =
-            self.outbound.call(&endpoint, request, LIMITS).await.map_err(|error| error.to_string())?;
-        if !answer.status().is_success() {
-            return Err(format!("Get {url:?}: {}", answer.status()));
-        }
-        Ok(answer.into_body())
+        Ok(())
     }
 }
 

@@ -33,6 +33,37 @@ struct Line {
     spec: Policy,
 }
 
+/// A line of the form before versions: it says less, and what it does not say is everything.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Unversioned {
+    user: String,
+    group: String,
+    readonly: bool,
+    resource: String,
+    namespace: String,
+}
+
+impl From<Unversioned> for Policy {
+    fn from(old: Unversioned) -> Self {
+        let Unversioned { user, group, readonly, resource, namespace } = old;
+        let or_all = |text: &str| if text.is_empty() { ALL.to_owned() } else { text.to_owned() };
+        let everybody = user.is_empty() && group.is_empty();
+        Self {
+            group: if everybody { ALL.to_owned() } else { group },
+            user,
+            readonly,
+            api_group: ALL.to_owned(),
+            non_resource_path: match (resource.as_str(), namespace.as_str()) {
+                ("", "") => ALL.to_owned(),
+                _ => String::new(),
+            },
+            resource: or_all(&resource),
+            namespace: or_all(&namespace),
+        }
+    }
+}
+
 /// Who may do what. Empty text names nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -63,7 +94,16 @@ impl Abac {
         let policies = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(
             |(number, line)| -> Result<Policy, String> {
                 let wrong = |why: String| format!("line {}: {why}", number + 1);
-                let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+                let read: serde_json::Value =
+                    serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+                let says =
+                    |field: &str| read.get(field).and_then(|v| v.as_str()).is_some_and(|v| !v.is_empty());
+                if !(says("apiVersion") && says("kind")) {
+                    let old: Unversioned =
+                        serde_json::from_value(read).map_err(|error| wrong(error.to_string()))?;
+                    return Ok(Policy::from(old).for_everybody());
+                }
+                let line: Line = serde_json::from_value(read).map_err(|error| wrong(error.to_string()))?;
                 if line.api_version != API_VERSION || line.kind != KIND {
                     return Err(wrong(format!("it is no {KIND} of {API_VERSION}")));
                 }
@@ -187,11 +227,30 @@ mod tests {
         assert_eq!((rules[0].verbs.len(), rules[0].resources[0].as_str()), (3, "pods"));
     }
 
+    #[tokio::test]
+    async fn lines_without_a_version_allow_all_that_they_do_not_name() {
+        let abac = |line: &str| Abac::parse(line).unwrap();
+        let (jane, joe) = (UserInfo::new("jane", &["dev"]), UserInfo::new("joe", &[]));
+        let allowed =
+            async |line: &str, attributes: &Attributes<'_>| abac(line).authorize(attributes).await.allowed();
+        let apps = Attributes { api_group: "apps", ..ask(&jane, "create", "a", "deployments") };
+        assert!(allowed(r#"{"user": "jane"}"#, &apps).await);
+        assert!(allowed(r#"{"user": "jane"}"#, &Attributes::non_resource(&jane, "get", "/x")).await);
+        assert!(!allowed(r#"{"user": "jane"}"#, &ask(&joe, "get", "a", "pods")).await);
+        assert!(allowed("{}", &ask(&joe, "get", "a", "pods")).await);
+        let dev = r#"{"group": "dev", "namespace": "a", "readonly": true}"#;
+        assert!(allowed(dev, &ask(&jane, "get", "a", "pods")).await);
+        assert!(!allowed(dev, &ask(&jane, "create", "a", "pods")).await);
+        assert!(!allowed(dev, &ask(&jane, "get", "b", "pods")).await);
+        assert!(!allowed(dev, &Attributes::non_resource(&jane, "get", "/x")).await);
+        assert!(!allowed(r#"{"resource": "pods"}"#, &ask(&jane, "get", "b", "secrets")).await);
+    }
+
     #[test]
     fn lines_that_are_no_policies_are_told() {
         let why = |text: &str| Abac::parse(text).err().unwrap_or_default();
         assert!(why("\n{").starts_with("line 2: "));
-        assert_eq!(why(r#"{"user": "a"}"#).split(',').next().unwrap(), "line 1: unknown field `user`");
+        assert!(why(r#"{"user": 1}"#).starts_with("line 1: invalid type"));
         assert_eq!(
             why(r#"{"apiVersion": "v1", "kind": "Policy", "spec": {}}"#),
             "line 1: it is no Policy of abac.authorization.kubernetes.io/v1beta1"

@@ -1,6 +1,6 @@
 //! Credentials that others vouch for: webhooks, issuers of tokens, files.
 
-use crate::remote::{Remote, json};
+use crate::remote::{Remote, json, text};
 use apiserver::authentication::{
     AnonymousCondition, AnonymousConfiguration, AuthenticationConfiguration, IssuerOptions, OidcDocuments,
     TokenFile, TokenWebhookOptions, UserInfo,
@@ -91,6 +91,11 @@ impl Issuer {
             let host = seen.headers["host"].to_str().unwrap();
             let documents = OidcDocuments::new(&format!("https://{host}"), &format!("https://{host}"), &keys);
             let document = match seen.uri.as_str() {
+                // Somebody's groups, as a token; asked for with a token.
+                path if path.starts_with("/groups/") => {
+                    assert_eq!(seen.header("authorization"), ["Bearer for-groups"]);
+                    return text(200, &path["/groups/".len()..]);
+                }
                 OidcDocuments::CONFIGURATION_PATH => &documents.configuration,
                 OidcDocuments::KEYS_PATH => &documents.keys,
                 _ => return json(404, &json!({})),
@@ -177,6 +182,36 @@ async fn tokens_of_an_issuer_are_believed_as_its_configuration_says() {
     })
     .await;
     server.request_as(None, "GET", "/version", &[], "").await.expect(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_are_elsewhere_are_fetched() {
+    let (issuer, other) = (Issuer::start().await, Issuer::start().await);
+    let file = issuer.directory.path().join("authentication.yaml");
+    // Both are vouched for.
+    let both = format!("{}{}", issuer.server.ca_pem, other.server.ca_pem).replace('\n', "\n        ");
+    let alone = issuer.server.ca_pem.replace('\n', "\n        ");
+    std::fs::write(&file, issuer.configuration("", "").replace(&alone, &both)).unwrap();
+    let server = TestServer::start_with(|config| config.issuers = IssuerOptions::File(file.clone())).await;
+    let token = |groups: &str| {
+        let endpoint = format!("{}/groups/{groups}", other.server.url());
+        let sources = json!({"s": {"endpoint": endpoint, "access_token": "for-groups"}});
+        let names = json!({"roles": "s"});
+        issuer.token(json!({"tier": "gold", "id": "9", "_claim_names": names, "_claim_sources": sources}))
+    };
+    let jane = whoami(&server, &token(&other.token(json!({"roles": ["a"]})))).await.unwrap();
+    assert_eq!(jane["groups"], json!(["r:a", "system:authenticated"]));
+    let now = Timestamp::now().as_second();
+    for wrong in [
+        other.token(json!({"roles": ["b"], "aud": "them"})),
+        other.token(json!({"roles": ["b"], "exp": now - 1})),
+        other.token(json!({"others": ["b"]})),
+        // Signed by somebody else than it says.
+        issuer.token(json!({"roles": ["b"], "iss": other.server.url()})),
+        "x".to_owned(),
+    ] {
+        assert_eq!(whoami(&server, &token(&wrong)).await, Err(401), "{wrong}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,3 +134,9 @@ pub fn json(code: u16, value: &Value) -> Response<Body> {
     let body = Full::new(Bytes::from(value.to_string())).boxed_unsync();
     Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
 }
+
+/// An answer of plain text.
+pub fn text(code: u16, text: &str) -> Response<Body> {
+    let body = Full::new(Bytes::from(text.to_owned())).boxed_unsync();
+    Response::builder().status(code).header("content-type", "text/plain").body(body).unwrap()
+}
