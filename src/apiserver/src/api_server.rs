@@ -88,6 +88,7 @@ struct Inner {
     auditor: Option<Arc<Auditor>>,
     kubelet_client: Option<Arc<rustls::ClientConfig>>,
     service_cidrs: Vec<IpNet>,
+    event_ttl: Duration,
     advertise: (IpAddr, u16),
     open_paths: Option<Arc<dyn OpenPaths>>,
     identity: Identity,
@@ -181,6 +182,7 @@ impl ApiServer {
                 auditor: config.audit,
                 kubelet_client: config.kubelet_client,
                 service_cidrs: config.service_cidrs,
+                event_ttl: config.event_ttl,
                 advertise: (config.advertise_address, config.https_port),
                 open_paths: config.open_paths,
                 identity: Identity::new(
@@ -286,7 +288,9 @@ impl ApiServer {
                 _ = renew.tick() => self.say_alive().await,
                 _ = collect.tick() => identity::collect(self.registry(), jiff::Timestamp::now()).await,
                 _ = repair.tick() => self.services().repair(jiff::Timestamp::now()).await,
-                _ = expire.tick() => event_expiry::expire(self.registry(), jiff::Timestamp::now()).await,
+                _ = expire.tick() => {
+                    event_expiry::expire(self.registry(), self.inner.event_ttl, jiff::Timestamp::now()).await
+                },
             };
             if let Err(error) = result {
                 tracing::warn!(%error, "cannot tidy up");

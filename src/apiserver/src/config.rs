@@ -16,6 +16,7 @@ use rustls_pki_types::CertificateDer;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::Storage;
 
 /// Ports that Services of type NodePort get, as upstream has them.
@@ -34,10 +35,10 @@ pub struct Config {
     pub storage: Arc<dyn Storage>,
     /// Networks of cluster IPs, one or two; the first is the default family.
     pub service_cidrs: Vec<IpNet>,
-    /// Which of the built-in versions and resources are served.
     /// Whether Services behind webhooks and APIServices are reached at their endpoints, rather than at their cluster
     /// IPs (upstream's `--enable-aggregator-routing`): where nothing here programs cluster IPs.
     pub route_to_endpoints: bool,
+    /// Which of the built-in versions and resources are served.
     pub runtime_config: RuntimeConfig,
     /// Ports that Services of type NodePort get.
     pub node_ports: RangeInclusive<u16>,
@@ -66,6 +67,8 @@ pub struct Config {
     pub token_file: Option<TokenFile>,
     /// How many requests are answered at a time; flow control divides them among its levels.
     pub max_requests_in_flight: u32,
+    /// How long Events are kept that nobody renews.
+    pub event_ttl: Duration,
     /// Tells of requests, if anything is to be told.
     pub audit: Option<Arc<Auditor>>,
     /// Whether requests without credentials are let in as `system:anonymous`.
@@ -98,10 +101,10 @@ impl Config {
             storage,
             runtime_config: RuntimeConfig::default(),
             service_cidrs: vec![default_service_cidr()],
+            route_to_endpoints: false,
             node_ports: DEFAULT_NODE_PORTS,
             advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             https_port: 6443,
-            route_to_endpoints: false,
             hostname: hostname(),
             open_paths: None,
             client_authorities: Vec::new(),
@@ -112,6 +115,7 @@ impl Config {
             tokens: TokenSettings::for_domain("cluster.local"),
             token_file: None,
             max_requests_in_flight: DEFAULT_REQUESTS_IN_FLIGHT,
+            event_ttl: crate::registry::EVENT_TTL,
             audit: None,
             anonymous: true,
             bootstrap_tokens: true,

@@ -2,6 +2,7 @@
 
 use crate::value::{field, list, text, texts};
 use serde_json::Value;
+use std::fmt;
 
 /// All of them have to hold an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +38,29 @@ impl Scopes {
         self.0.is_empty()
     }
 
+    /// Each of them by itself.
+    pub fn apart(&self) -> Vec<Self> {
+        self.0.iter().map(|scope| Self(vec![scope.clone()])).collect()
+    }
+
+    /// The name of the first one; empty where there is none.
+    pub fn name(&self) -> &str {
+        self.0.first().map_or("", |scope| &scope.name)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
+    }
+}
+
+impl fmt::Display for Scopes {
+    /// As Go shows requirements: `{PriorityClass In [a b]}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Scope { name, operator, values }) in self.0.iter().enumerate() {
+            let gap = if index > 0 { " " } else { "" };
+            write!(f, "{gap}{{{name} {operator} [{}]}}", values.join(" "))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
-//! The file of `--admission-control-config-file`: as whom this server shows itself to admission webhooks, and what is
-//! asked of pods where no labels say it.
+//! The file of `--admission-control-config-file`, which configures admission plugins, and which of them are used.
 
+use super::default_toleration_seconds::DefaultTolerationSeconds;
+use super::limited_resources::LimitedResources;
+use super::optional::{Choice, NodeSelectors, RateLimits};
 use super::pod_security_policy::PodSecurityConfiguration;
 use crate::remote::Credentials;
 use crate::settings_file::{self, ConfigurationError};
@@ -12,6 +14,9 @@ use std::sync::Arc;
 const MUTATING: &str = "MutatingAdmissionWebhook";
 const VALIDATING: &str = "ValidatingAdmissionWebhook";
 const POD_SECURITY: &str = "PodSecurity";
+const RESOURCE_QUOTA: &str = "ResourceQuota";
+const POD_NODE_SELECTOR: &str = "PodNodeSelector";
+const EVENT_RATE_LIMIT: &str = "EventRateLimit";
 
 /// How admission plugins are configured. By default no webhook is shown anything.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +27,16 @@ pub struct AdmissionControl {
     pub(super) validating: Arc<Credentials>,
     /// What is asked of pods.
     pub(super) pod_security: Arc<PodSecurityConfiguration>,
+    /// What may be used only where a quota allows it.
+    pub(super) limited_resources: Arc<LimitedResources>,
+    /// Which nodes the pods of namespaces go to.
+    pub(super) node_selectors: Arc<NodeSelectors>,
+    /// How many Events are taken.
+    pub(super) rate_limits: Arc<RateLimits>,
+    /// How long pods stay on nodes that fail.
+    pub toleration_seconds: DefaultTolerationSeconds,
+    /// Which plugins are used.
+    pub(super) choice: Choice,
 }
 
 /// `AdmissionConfiguration` of `apiserver.config.k8s.io`.
@@ -61,6 +76,15 @@ impl Plugin {
 }
 
 impl AdmissionControl {
+    /// Enables plugins that are off by default, and disables others.
+    ///
+    /// # Errors
+    /// A sentence, when a name is that of no plugin, or is given twice.
+    pub fn choose(&mut self, enabled: &[String], disabled: &[String]) -> Result<(), String> {
+        self.choice = Choice::new(enabled, disabled)?;
+        Ok(())
+    }
+
     /// Reads the file. Paths in it are relative to its directory.
     ///
     /// # Errors
@@ -73,6 +97,18 @@ impl AdmissionControl {
             let into = match plugin.name.as_str() {
                 POD_SECURITY => {
                     control.pod_security = Arc::new(PodSecurityConfiguration::parse(&plugin.text(folder)?)?);
+                    continue;
+                }
+                RESOURCE_QUOTA => {
+                    control.limited_resources = Arc::new(LimitedResources::parse(&plugin.text(folder)?)?);
+                    continue;
+                }
+                POD_NODE_SELECTOR => {
+                    control.node_selectors = Arc::new(NodeSelectors::parse(&plugin.text(folder)?)?);
+                    continue;
+                }
+                EVENT_RATE_LIMIT => {
+                    control.rate_limits = Arc::new(RateLimits::parse(&plugin.text(folder)?)?);
                     continue;
                 }
                 MUTATING => &mut control.mutating,
@@ -118,8 +154,8 @@ mod tests {
             "kubeConfigFile": "users"});
         let within = load(&json!({"name": VALIDATING, "configuration": inline})).unwrap();
         assert!(within.validating.of(&endpoint).is_some());
-        let refused = load(&json!({"name": "EventRateLimit", "path": "x"})).unwrap_err().to_string();
-        assert_eq!(refused, "the admission plugin \"EventRateLimit\" cannot be configured");
+        let refused = load(&json!({"name": "ImagePolicyWebhook", "path": "x"})).unwrap_err().to_string();
+        assert_eq!(refused, "the admission plugin \"ImagePolicyWebhook\" cannot be configured");
         let missing = load(&json!({"name": MUTATING, "path": "none.yaml"})).unwrap_err();
         assert!(matches!(missing, ConfigurationError::Read { .. }), "{missing}");
     }

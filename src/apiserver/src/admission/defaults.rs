@@ -12,11 +12,15 @@ use super::control::AdmissionControl;
 use super::counts::Counts;
 use super::default_ingress_class::DefaultIngressClass;
 use super::default_storage_class::DefaultStorageClass;
-use super::default_toleration_seconds::DefaultTolerationSeconds;
 use super::limit_ranger::LimitRanger;
 use super::matching::Matcher;
 use super::namespace_lifecycle::NamespaceLifecycle;
 use super::node_restriction::NodeRestriction;
+use super::optional::{
+    AlwaysAdmit, AlwaysDeny, AlwaysPullImages, DenyServiceExternalIps, EventRateLimit,
+    ExtendedResourceToleration, LimitPodHardAntiAffinityTopology, NamespaceAutoProvision, NamespaceExists,
+    OwnerReferencesPermissionEnforcement, PodNodeSelector,
+};
 use super::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::pod_security::PodSecurity;
 use super::pod_topology_labels::PodTopologyLabels;
@@ -78,16 +82,25 @@ pub async fn default_chain(config: &AdmissionConfig) -> Result<Chain, StorageErr
     let validating_webhooks = ValidatingAdmissionWebhook::start(&config.registry, tools).await?;
     // Order matters: defaults before what checks them.
     let plugins: Vec<Arc<dyn Plugin>> = vec![
+        Arc::new(AlwaysAdmit),
+        Arc::new(NamespaceAutoProvision(registry())),
         Arc::new(NamespaceLifecycle::new(registry())),
+        Arc::new(NamespaceExists(registry())),
+        Arc::new(LimitPodHardAntiAffinityTopology),
         Arc::new(LimitRanger::new(registry())),
         Arc::new(ServiceAccount::new(registry())),
         Arc::new(NodeRestriction::new(registry())),
         Arc::new(TaintNodesByCondition),
+        Arc::new(AlwaysPullImages),
         Arc::new(PodSecurity::new(registry(), Arc::clone(&config.control.pod_security))),
+        Arc::new(PodNodeSelector::new(registry(), Arc::clone(&config.control.node_selectors))),
         Arc::new(Priority::new(registry())),
-        Arc::new(DefaultTolerationSeconds),
+        Arc::new(config.control.toleration_seconds),
+        Arc::new(EventRateLimit::new(&config.control.rate_limits)),
+        Arc::new(ExtendedResourceToleration),
         Arc::new(DefaultStorageClass::new(registry())),
         Arc::new(StorageObjectInUseProtection),
+        Arc::new(OwnerReferencesPermissionEnforcement::new(authorizer(), Arc::clone(&config.resources))),
         Arc::new(PersistentVolumeClaimResize::new(registry())),
         Arc::new(RuntimeClass::new(registry())),
         Arc::new(CertificateApproval::new(authorizer())),
@@ -96,14 +109,17 @@ pub async fn default_chain(config: &AdmissionConfig) -> Result<Chain, StorageErr
         Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass::new(registry())),
         Arc::new(PodTopologyLabels::new(registry())),
+        Arc::new(DenyServiceExternalIps),
         Arc::new(mutating_policies),
         Arc::new(mutating_webhooks),
         Arc::new(validating_policies),
         Arc::new(validating_webhooks),
         Arc::new(RbacEscalation::new(registry(), authorizer(), Arc::clone(&config.rbac))),
         // Last: what is refused after it would stay reserved.
-        Arc::new(ResourceQuota::new(registry())),
+        Arc::new(ResourceQuota::new(registry(), Arc::clone(&config.control.limited_resources))),
+        Arc::new(AlwaysDeny),
     ];
+    let plugins = plugins.into_iter().filter(|plugin| config.control.choice.uses(plugin.name())).collect();
     Ok(Chain::new(plugins).counting(counts))
 }
 

@@ -18,6 +18,7 @@ use serde_json::Value;
 use storage::Object;
 
 use super::chain::{Operation, Plugin, Request};
+use super::limited_resources::LimitedResources;
 use super::support::forbidden;
 use crate::cached::Memo;
 use crate::registry::{Registry, decode};
@@ -30,6 +31,7 @@ const ATTEMPTS: usize = 10;
 pub(super) struct ResourceQuota {
     registry: Registry,
     quotas: Memo<Quota>,
+    limited: Arc<LimitedResources>,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -38,8 +40,9 @@ fn quotas() -> GroupResource {
 }
 
 impl ResourceQuota {
-    pub(super) fn new(registry: Registry) -> Self {
-        Self { quotas: Memo::new(registry.clone(), "", "resourcequotas"), registry, turns: Mutex::default() }
+    pub(super) fn new(registry: Registry, limited: Arc<LimitedResources>) -> Self {
+        let quotas = Memo::new(registry.clone(), "", "resourcequotas");
+        Self { quotas, registry, limited, turns: Mutex::default() }
     }
 
     /// Writers into one namespace reserve one after another: they would only run into each other.
@@ -47,6 +50,22 @@ impl ResourceQuota {
         let mut turns = self.turns.lock();
         turns.retain(|name, turn| name == namespace || Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(namespace.to_owned()).or_default())
+    }
+
+    /// Refuses what is limited where no quota covers it.
+    async fn check_limited(&self, charge: &Charge<'_>) -> Result<(), Status> {
+        let Charge { request, object, evaluator, now } = charge;
+        let mut uses = evaluator.usage(object, *now);
+        for (name, before) in request.old.map(|old| evaluator.usage(old, *now)).into_iter().flatten() {
+            let more = uses.get(&name).copied().unwrap_or_else(quota::zero) - before;
+            uses.insert(name, more);
+        }
+        uses.retain(|_, amount| amount.sign() > 0);
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let quotas = self.quotas.list(request.namespace).await?;
+        self.limited.check(request, object, evaluator, &quotas, &uses)
     }
 
     async fn reserve(&self, charge: &Charge<'_>) -> Result<(), Status> {
@@ -202,7 +221,11 @@ impl Plugin for ResourceQuota {
         if !counts {
             return Ok(());
         }
-        self.reserve(&Charge { request, object, evaluator, now: Timestamp::now() }).await
+        let charge = Charge { request, object, evaluator, now: Timestamp::now() };
+        if !self.limited.is_empty() {
+            self.check_limited(&charge).await?;
+        }
+        self.reserve(&charge).await
     }
 }
 

@@ -26,7 +26,7 @@ impl Case {
                 "spec": spec, "status": status}),
         )
         .await;
-        Self { plugin: ResourceQuota::new(registry.clone()), registry }
+        Self { plugin: ResourceQuota::new(registry.clone(), Arc::default()), registry }
     }
 
     async fn write(&self, object: &Value, old: Option<&Value>, subresource: &str) -> Result<(), String> {
@@ -144,4 +144,48 @@ async fn a_quota_that_has_not_been_counted_refuses_rather_than_guesses() {
         case.write(&pod("1"), None, "").await.unwrap_err(),
         "pods \"p\" is forbidden: status unknown for quota: q, resources: pods"
     );
+}
+
+#[tokio::test]
+async fn what_is_limited_needs_a_quota_that_covers_it() {
+    let mut case = Case::new(json!({"hard": {"pods": "5"}, "scopeSelector": {"matchExpressions": [
+        {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}))
+    .await;
+    let configuration = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration",
+        "limitedResources": [
+            {"resource": "pods", "matchScopes": [
+                {"scopeName": "PriorityClass", "operator": "In", "values": ["high", "highest"]},
+                {"scopeName": "BestEffort", "operator": "Exists"}]},
+            {"resource": "persistentvolumeclaims", "matchContains": ["gold.storageclass.storage.k8s.io/requests.storage"]}]});
+    let limited = LimitedResources::parse(&configuration.to_string()).unwrap();
+    case.plugin = ResourceQuota::new(case.registry.clone(), Arc::new(limited));
+    let of_class = |class: &str| {
+        let mut pod = pod("1");
+        pod["spec"]["priorityClassName"] = json!(class);
+        pod
+    };
+    assert_eq!(case.write(&of_class("high"), None, "").await, Ok(()));
+    assert_eq!(case.write(&of_class("low"), None, "").await, Ok(()));
+    assert_eq!(
+        case.write(&of_class("highest"), None, "").await.unwrap_err(),
+        "insufficient quota to match these scopes: [{PriorityClass In [high highest]}]"
+    );
+    let best_effort = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"},
+        "spec": {"containers": [{"name": "c"}]}});
+    assert_eq!(
+        case.write(&best_effort, None, "").await.unwrap_err(),
+        "insufficient quota to match these scopes: [{BestEffort Exists []}]"
+    );
+    let claim = |class: &str, size: &str| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "p", "namespace": "n"},
+            "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}})
+    };
+    assert_eq!(case.write(&claim("silver", "1Gi"), None, "").await, Ok(()));
+    assert_eq!(
+        case.write(&claim("gold", "1Gi"), None, "").await.unwrap_err(),
+        "persistentvolumeclaims \"p\" is forbidden: insufficient quota to consume: \
+         gold.storageclass.storage.k8s.io/requests.storage"
+    );
+    // What does not use more than before is let through.
+    assert_eq!(case.write(&claim("gold", "1Gi"), Some(&claim("gold", "1Gi")), "").await, Ok(()));
 }

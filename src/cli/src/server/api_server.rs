@@ -142,9 +142,36 @@ pub struct ApiServerFlags {
     /// How long its refusals are remembered [default: 30s]
     #[arg(long, env = "KNARR_AUTHORIZATION_WEBHOOK_CACHE_UNAUTHORIZED_TTL", value_name = "DURATION")]
     pub authorization_webhook_cache_unauthorized_ttl: Option<GoDuration>,
+    /// Admission plugins that are used besides those that are on by default
+    #[arg(long, env = "KNARR_ENABLE_ADMISSION_PLUGINS", value_name = "PLUGIN", value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins that are not used though they are on by default
+    #[arg(long, env = "KNARR_DISABLE_ADMISSION_PLUGINS", value_name = "PLUGIN", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
+    /// Seconds that pods stay on a node that is not ready, unless they say it [default: 300]
+    #[arg(long, env = "KNARR_DEFAULT_NOT_READY_TOLERATION_SECONDS", value_name = "SECONDS")]
+    pub default_not_ready_toleration_seconds: Option<u32>,
+    /// Seconds that pods stay on a node that is not reachable, unless they say it [default: 300]
+    #[arg(long, env = "KNARR_DEFAULT_UNREACHABLE_TOLERATION_SECONDS", value_name = "SECONDS")]
+    pub default_unreachable_toleration_seconds: Option<u32>,
+    /// Requests that read that are answered at a time; flow control divides the sum of both among its levels [default: 400]
+    #[arg(long, env = "KNARR_MAX_REQUESTS_INFLIGHT", value_name = "NUMBER")]
+    pub max_requests_inflight: Option<u32>,
+    /// Requests that write that are answered at a time [default: 200]
+    #[arg(long, env = "KNARR_MAX_MUTATING_REQUESTS_INFLIGHT", value_name = "NUMBER")]
+    pub max_mutating_requests_inflight: Option<u32>,
+    /// How long Events are kept that nobody renews [default: 1h]
+    #[arg(long, env = "KNARR_EVENT_TTL", value_name = "DURATION")]
+    pub event_ttl: Option<GoDuration>,
     /// File with an AdmissionConfiguration: as whom the server shows itself to admission webhooks
     #[arg(long, env = "KNARR_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
+    /// Reach Services behind webhooks and APIServices at their endpoints, not at their cluster IPs [default: as --disable-agent]
+    #[arg(long, env = "KNARR_ENABLE_AGGREGATOR_ROUTING", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable_aggregator_routing: Option<bool>,
+    /// How audit events get into the log.
+    #[command(flatten)]
+    pub audit_log: AuditLogFlags,
     /// Where audit events are posted.
     #[command(flatten)]
     pub audit_webhook: AuditWebhookFlags,
@@ -166,12 +193,6 @@ impl ApiServerFlags {
             let text = error.to_string();
             anyhow::anyhow!("--kube-apiserver-arg: {}", text.lines().next().unwrap_or(&text))
         })?;
-    /// Reach Services behind webhooks and APIServices at their endpoints, not at their cluster IPs [default: as --disable-agent]
-    #[arg(long, env = "KNARR_ENABLE_AGGREGATOR_ROUTING", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub enable_aggregator_routing: Option<bool>,
-    /// How audit events get into the log.
-    #[command(flatten)]
-    pub audit_log: AuditLogFlags,
         clap::FromArgMatches::update_from_arg_matches(&mut self, &matches)?;
         Ok(self)
     }
@@ -187,6 +208,22 @@ impl ApiServerFlags {
         if let Some(path) = &self.admission_control_config_file {
             config.admission_control =
                 AdmissionControl::load(path).context("--admission-control-config-file")?;
+        }
+        let choice =
+            config.admission_control.choose(&self.enable_admission_plugins, &self.disable_admission_plugins);
+        choice.map_err(|why| anyhow::anyhow!("--{why}"))?;
+        let tolerations = &mut config.admission_control.toleration_seconds;
+        for (given, seconds) in [
+            (self.default_not_ready_toleration_seconds, &mut tolerations.not_ready),
+            (self.default_unreachable_toleration_seconds, &mut tolerations.unreachable),
+        ] {
+            *seconds = given.map_or(*seconds, i64::from);
+        }
+        if let Some(both) = self.requests_in_flight()? {
+            config.max_requests_in_flight = both;
+        }
+        if let Some(ttl) = self.event_ttl {
+            config.event_ttl = ttl.0;
         }
         if let Some(anonymous) = self.anonymous_auth {
             config.anonymous = anonymous;
@@ -214,6 +251,19 @@ impl ApiServerFlags {
             });
         }
         self.apply_authorization(config)
+    }
+
+    /// Requests that are answered at a time, reading and writing ones, if something is said of that.
+    fn requests_in_flight(&self) -> Result<Option<u32>> {
+        let given = [(self.max_requests_inflight, 400), (self.max_mutating_requests_inflight, 200)];
+        if given.iter().all(|(given, _)| given.is_none()) {
+            return Ok(None);
+        }
+        match given.iter().fold(0_u32, |sum, (given, default)| sum.saturating_add(given.unwrap_or(*default)))
+        {
+            0 => bail!("--max-requests-inflight and --max-mutating-requests-inflight: one must be positive"),
+            both => Ok(Some(both)),
+        }
     }
 
     fn apply_request_header(&self, config: &mut Config) -> Result<()> {
@@ -422,6 +472,30 @@ mod tests {
         );
         let error = flags(&["no-such-flag=1"]).unwrap_err().to_string();
         assert!(error.contains("--no-such-flag"), "{error}");
+    }
+
+    #[test]
+    fn requests_of_both_kinds_are_answered_together() {
+        let both = |arguments: &[&str]| flags(arguments).unwrap().requests_in_flight();
+        assert_eq!(both(&[]).unwrap(), None);
+        assert_eq!(both(&["max-requests-inflight=100"]).unwrap(), Some(300));
+        assert_eq!(both(&["max-requests-inflight=1", "max-mutating-requests-inflight=2"]).unwrap(), Some(3));
+        assert!(both(&["max-requests-inflight=0", "max-mutating-requests-inflight=0"]).is_err());
+    }
+
+    #[test]
+    fn plugins_are_named_and_audit_flags_count() {
+        let given = flags(&[
+            "enable-admission-plugins=AlwaysPullImages,EventRateLimit",
+            "disable-admission-plugins=PodSecurity",
+            "audit-webhook-mode=blocking",
+            "audit-log-truncate-enabled=true",
+        ])
+        .unwrap();
+        assert_eq!(given.enable_admission_plugins, ["AlwaysPullImages", "EventRateLimit"]);
+        assert_eq!(given.disable_admission_plugins, ["PodSecurity"]);
+        assert_eq!(given.audit_webhook.delivery.mode.as_deref(), Some("blocking"));
+        assert_eq!(given.audit_log.truncate, Some(true));
     }
 
     #[test]

@@ -204,12 +204,12 @@ fn audit(settings: &Settings) -> Result<Option<Arc<Auditor>>> {
     if log.is_none() && webhook.is_none() {
         bail!("--audit-policy-file needs --audit-log-path or --audit-webhook-config-file");
     }
-    let auditor = Auditor::new(loaded, log.clone(), webhook);
-    let path = log.as_ref().map(|log| log.path.display().to_string()).unwrap_or_default();
     let mut log = log.clone();
     if let Some(log) = &mut log {
         log.delivery = settings.api_server.audit_log.delivery(log.delivery.clone())?;
     }
+    let auditor = Auditor::new(loaded, log.clone(), webhook);
+    let path = log.as_ref().map(|log| log.path.display().to_string()).unwrap_or_default();
     auditor.map(Some).with_context(|| format!("cannot write the audit log {path}"))
 }
 
