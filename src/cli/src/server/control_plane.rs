@@ -34,9 +34,6 @@ use tokio_util::sync::CancellationToken;
 /// Wait between attempts to bring the add-ons up to date.
 const ADDONS_RETRY: Duration = Duration::from_secs(5);
 
-/// How long saying goodbye may take: without a quorum nobody hears it.
-const WITHDRAW: Duration = Duration::from_secs(1);
-
 /// A running control plane.
 pub struct ControlPlane {
     api: ApiServer,
@@ -112,6 +109,7 @@ pub async fn start(
     let mut clients = config.client_authorities.clone();
     clients.extend(config.request_header.iter().flat_map(|header| header.authorities.clone()));
     let api = ApiServer::new(config).await.context("cannot start the API server")?;
+    nodes.set_api(&api);
     nodes.set_client(client::in_process(api.in_process(UserInfo::admin()), "knarr"));
 
     let serving = serving_certificate(settings, pki.clone(), now)?;
@@ -157,10 +155,7 @@ impl ControlPlane {
     pub async fn end(mut self) {
         // Others go on writing at once, whatever takes its time here.
         if *self.nodes.clustered().borrow() {
-            let withdrawn = tokio::time::timeout(WITHDRAW, self.api.withdraw()).await;
-            if !matches!(withdrawn, Ok(Ok(()))) {
-                tracing::info!("clients find out by themselves that this server has ended");
-            }
+            self.nodes.withdraw().await;
         }
         self.nodes.hand_over().await;
         while self.tasks.join_next().await.is_some() {}

@@ -8,6 +8,7 @@ use crate::cluster::facts::Facts;
 use crate::cluster::local::{Member, Report, Role};
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
+use apiserver::ApiServer;
 use async_trait::async_trait;
 use bytes::Bytes;
 use client::Rest;
@@ -30,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 const LAG: u64 = 128;
 /// Attempts to leave: the leader may change, and who votes, in between.
 const ATTEMPTS: usize = 10;
+/// How long saying goodbye may take: without a quorum nobody hears it.
+const WITHDRAW: Duration = Duration::from_secs(1);
 /// How often the number of members is looked at, in a cluster.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,7 @@ pub struct Nodes {
     peers: OnceCell<Peers>,
     store: OnceLock<Weak<Datastore>>,
     rest: OnceLock<Rest>,
+    api: OnceLock<ApiServer>,
     listener: tokio::sync::Mutex<Option<AbortHandle>>,
     clustered: watch::Sender<bool>,
 }
@@ -69,6 +73,7 @@ impl Nodes {
             peers: OnceCell::new(),
             store: OnceLock::new(),
             rest: OnceLock::new(),
+            api: OnceLock::new(),
             listener: tokio::sync::Mutex::default(),
             clustered: watch::Sender::new(false),
         })
@@ -102,6 +107,19 @@ impl Nodes {
     /// Gives it the API, as the administrator.
     pub fn set_client(&self, client: kube::Client) {
         let _ = self.rest.set(Rest::new(client));
+    }
+
+    /// Gives it the API server.
+    pub fn set_api(&self, api: &ApiServer) {
+        let _ = self.api.set(api.clone());
+    }
+
+    /// Takes this node's API server off the list that clients choose from, unless it is the last.
+    pub async fn withdraw(&self) {
+        let Some(api) = self.api.get() else { return };
+        if !matches!(tokio::time::timeout(WITHDRAW, api.withdraw()).await, Ok(Ok(()))) {
+            tracing::info!("clients find out by themselves that this server has ended");
+        }
     }
 
     /// The API; None before it answers.
@@ -270,6 +288,8 @@ impl Nodes {
         if cluster.members().len() < 2 {
             bail!(alone);
         }
+        // While it can: without the datastore it could not say so any more. If it stays after all, it is listed again.
+        self.withdraw().await;
         self.remove_member(&cluster, cluster.id()).await
     }
 
