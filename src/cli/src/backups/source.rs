@@ -18,6 +18,10 @@ pub const DATABASE: &str = "datastore/state.db";
 /// Certificates and keys, in the archive and below the data directory.
 pub const PKI: &str = "pki";
 
+/// What all nodes of its cluster have in common, in the archive and below the data directory. A node that has joined has
+/// these settings from there and not from its flags.
+pub const FACTS: &str = "cluster.json";
+
 /// A node whose backups are made.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -72,6 +76,10 @@ impl Source {
         let mut members = vec![Member { name: DATABASE.to_owned(), source: database.to_owned(), path: None }];
         if form == Form::Gzip {
             members.extend(self.keys()?);
+            let facts = self.paths.cluster_facts();
+            if facts.is_file() {
+                members.push(Member { name: FACTS.to_owned(), source: facts, path: None });
+            }
             members.extend(self.configuration());
         }
         let manifest = Manifest {

@@ -4,7 +4,7 @@
 //! place however often the process is killed meanwhile: the next restore or start goes on with it. What was there before
 //! is kept until the next restore.
 
-use super::source::PKI;
+use super::source::{FACTS, PKI};
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -18,8 +18,8 @@ const STAGING: &str = "restore";
 const COMPLETE: &str = "restore-complete";
 /// Where the state before it is kept.
 const BEFORE: &str = "before-restore";
-/// What is replaced, folders below the data directory.
-const REPLACED: [&str; 2] = ["datastore", PKI];
+/// What is replaced below the data directory.
+const REPLACED: [&str; 3] = ["datastore", PKI, FACTS];
 
 /// A new folder to put a state together in; what an earlier attempt left is removed. It does not exist yet.
 ///
@@ -65,7 +65,7 @@ pub fn finish(paths: &Paths) -> Result<()> {
     let before = paths.root().join(BEFORE);
     for name in REPLACED {
         let (new, present) = (complete.join(name), paths.root().join(name));
-        if !new.is_dir() {
+        if !new.exists() {
             continue;
         }
         if present.exists() {

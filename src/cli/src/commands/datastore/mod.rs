@@ -88,7 +88,7 @@ fn stopped(paths: &Paths, what: &str) -> Result<process::Lock> {
 /// Forgets which place this node was given in a cluster: it is of another one now. What all nodes of that had in common
 /// stays true.
 fn forget_ticket(paths: &Paths) -> Result<()> {
-    let path = paths.root().join("cluster.json");
+    let path = paths.cluster_facts();
     let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
     let facts = serde_json::from_slice::<serde_json::Value>(&bytes);
     let mut facts = facts.with_context(|| format!("{} is damaged; move it away", path.display()))?;

@@ -41,7 +41,9 @@ pub async fn run(options: &Restore) -> Result<ExitCode> {
         staged::discard(&folder);
     }
     let (manifest, contents, files) = staged?;
-    super::forget_ticket(&paths)?;
+    for facts in [&paths, &Paths::new(&folder)] {
+        super::forget_ticket(facts)?;
+    }
     let kept = staged::commit(&paths, &folder)?;
     println!(
         "Restored {} objects as of {} (revision {} of cluster {}).",

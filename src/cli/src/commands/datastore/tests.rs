@@ -57,6 +57,8 @@ async fn a_backup_of_files_comes_back_here_and_elsewhere() {
     let here = Machine::new();
     std::fs::create_dir_all(here.paths().pki()).unwrap();
     std::fs::write(here.paths().pki().join("ca.key"), "one").unwrap();
+    let facts = r#"{"common": {"a": 1}, "ticket": {"cluster": "c", "node": 2}}"#;
+    std::fs::write(here.paths().cluster_facts(), facts).unwrap();
     here.write("a").await;
     let file = here.file("backup.tar.gz");
     here.knarr(&["backup", &file]).await.unwrap();
@@ -77,6 +79,12 @@ async fn a_backup_of_files_comes_back_here_and_elsewhere() {
     let elsewhere = Machine::new();
     elsewhere.knarr(&["restore", &file]).await.unwrap();
     assert_eq!((elsewhere.names().await, key(&elsewhere)), (vec!["a".to_owned()], "one".to_owned()));
+    // What its cluster agreed on goes along, its place there does not.
+    for machine in [&here, &elsewhere] {
+        let facts = std::fs::read(machine.paths().cluster_facts()).unwrap();
+        let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
+        assert_eq!(facts, serde_json::json!({"common": {"a": 1}}));
+    }
     let error = elsewhere.knarr(&["recover", "--yes"]).await.unwrap_err().to_string();
     assert!(error.contains("only one of its cluster"), "{error}");
     // Restored again, it does not give the same revisions out again.
