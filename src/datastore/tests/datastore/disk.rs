@@ -2,6 +2,7 @@
 
 use crate::cluster::{Nodes, timing, until};
 use crate::fixture::{Fixture, PODS, manual, next, object, pod};
+use datastore::raft::Timing;
 use datastore::{Datastore, OpenError};
 use std::sync::Arc;
 use storage::{Encoded, ListOptions, Storage, StorageError, WatchFrom};
@@ -50,7 +51,9 @@ async fn a_full_disk_refuses_writes_clearly_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_disk_is_full_does_not_hold_up_the_others_and_catches_up() {
-    let nodes = Nodes::new(3, timing()).await;
+    // Writers at the full node wait this long: nothing that they have written is applied there.
+    let patience = std::time::Duration::from_secs(1);
+    let nodes = Nodes::new(3, Timing { patience, ..timing() }).await;
     nodes.voters(3).await;
     let full = nodes.leader().await;
     nodes.nodes[full].store.limit_size(1).await.unwrap();
