@@ -36,7 +36,8 @@
 //! | `plan`, `roles` | who votes: what should change, and its doing |
 //! | `transfer` | handing the leadership over |
 //! | `status` | how the cluster is |
-//! | `upkeep` | starting again after failures, compacting the log |
+//! | `retention` | how much of the log is kept |
+//! | `upkeep` | starting again after failures |
 
 mod barrier;
 pub(crate) mod core;
@@ -49,6 +50,7 @@ mod options;
 mod plan;
 mod proposer;
 mod receive;
+mod retention;
 mod roles;
 pub(crate) mod snapshot;
 mod status;

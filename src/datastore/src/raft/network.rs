@@ -22,8 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a node may take for a piece of a snapshot. The last one has it installed.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a node may take for a piece of a snapshot: two megabits a second for one of a megabyte. It does not let
+/// anybody wait for as long as it installs one.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Attempts at a piece before the snapshot is given up.
+const PIECE_ATTEMPTS: u32 = 8;
 
 /// Between attempts to reach a node that is down.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -36,6 +40,8 @@ pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
     /// When each node last answered.
     pub(crate) contacts: Arc<Mutex<HashMap<u64, Instant>>>,
+    /// The last entry of the snapshot that each node was sent, as openraft sees it: what follows will be needed.
+    pub(crate) snapshots: Arc<Mutex<HashMap<u64, u64>>>,
 }
 
 impl Network {
@@ -118,24 +124,32 @@ impl Connection {
         let examined: Result<_, Box<dyn std::error::Error + Send + Sync>> =
             threads.run(examine).await.map_err(|e| network(&e))?;
         let (meta, (checksum, length)) = examined.map_err(|error| network(&*error))?;
-        let mut offset = 0;
+        let (mut offset, mut failures) = (0, 0);
         loop {
             let source = Arc::clone(&file);
             let size = self.network.core.limits.snapshot_piece;
             let read = threads.run(move || piece(&source.path, offset, size)).await;
             let piece = read.map_err(|e| network(&e))?.map_err(|e| network(&e))?;
-            let end = offset + piece.len() as u64;
             let (meta, checksum) = (meta.clone(), checksum.clone());
             let request = Request::Snapshot { vote, meta, checksum, length, offset };
-            let reply = self.ask(request, &piece, PIECE_TIMEOUT).await.map_err(|e| network(&e))?;
-            let Reply::Snapshot { vote: theirs, received } = reply else {
+            let reply = match self.ask(request, &piece, PIECE_TIMEOUT).await {
+                Ok(reply) => reply,
+                Err(error) if failures == PIECE_ATTEMPTS => return Err(network(&error)),
+                Err(error) => {
+                    tracing::debug!(node = self.peer.id, offset, %error, "a piece of a snapshot is sent again");
+                    failures += 1;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Reply::Snapshot { vote: theirs, received, installed } = reply else {
                 return Err(network(&unexpected(&reply)));
             };
-            if theirs > vote || (end == length && received == length) {
+            if theirs > vote || installed {
                 return Ok(SnapshotResponse::new(theirs));
             }
             // A node that lost what it had begins again.
-            offset = received;
+            (offset, failures) = (received, 0);
         }
     }
 }
@@ -183,11 +197,17 @@ impl RaftNetwork<Types> for Connection {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, Fatal<u64>>> {
-        tokio::select! {
+        let (sending, peer) = (Arc::clone(&self.network.snapshots), self.peer.id);
+        sending.lock().insert(peer, snapshot.meta.last_log_id.map_or(0, |id| id.index));
+        let sent = tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.stream(vote, snapshot) => sent,
+        };
+        if sent.is_err() {
+            sending.lock().remove(&peer);
         }
+        sent
     }
 
     fn backoff(&self) -> Backoff {

@@ -14,7 +14,7 @@ use crate::raft::snapshot::SnapshotFile;
 use crate::raft::transport::{Endpoint, Peer};
 use crate::raft::types::{Member, Proposed, Raft, Role, from_row, role};
 use crate::raft::wire::{self, Head, Reply, Request, WireError};
-use crate::raft::{roles, upkeep};
+use crate::raft::{retention, roles, upkeep};
 use crate::writer::Proposal;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,7 +53,7 @@ pub struct Cluster {
 /// openraft, from what is on the disk.
 pub(crate) async fn start_raft(network: &Network, timing: &Timing) -> Result<Raft, StorageError> {
     let core = &network.core;
-    let config = timing.config(&network.cluster, &core.limits).validate().map_err(StorageError::fatal)?;
+    let config = timing.config(&network.cluster).validate().map_err(StorageError::fatal)?;
     let (log, machine) = (LogStore(Arc::clone(core)), Machine(Arc::clone(core)));
     Raft::new(core.node, Arc::new(config), network.clone(), log, machine)
         .await
@@ -76,6 +76,7 @@ impl Cluster {
             cluster: cluster.into(),
             transport: Arc::clone(&options.transport),
             contacts: Arc::default(),
+            snapshots: Arc::default(),
         };
         let epoch = core.next_epoch().await?;
         let raft = start_raft(&network, &options.timing).await?;
@@ -96,7 +97,7 @@ impl Cluster {
             tokio::spawn(Proposer::new(&this, proposals, epoch).run()).abort_handle(),
             tokio::spawn(barrier::run(weak(), asked)).abort_handle(),
             tokio::spawn(upkeep::supervise(weak())).abort_handle(),
-            tokio::spawn(upkeep::compact(weak())).abort_handle(),
+            tokio::spawn(retention::run(weak())).abort_handle(),
             tokio::spawn(upkeep::introduce(weak(), options.member.clone())).abort_handle(),
         ];
         if let Some(interval) = options.timing.roles_every {

@@ -1,6 +1,5 @@
 //! How a node takes part in a cluster.
 
-use crate::limits::Limits;
 use crate::raft::transport::Transport;
 use crate::raft::types::Member;
 use openraft::SnapshotPolicy;
@@ -44,16 +43,16 @@ impl Timing {
     }
 
     /// openraft's form of it.
-    pub(crate) fn config(&self, cluster: &str, limits: &Limits) -> openraft::Config {
+    pub(crate) fn config(&self, cluster: &str) -> openraft::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
         openraft::Config {
             cluster_name: cluster.to_owned(),
             heartbeat_interval: millis(self.heartbeat),
             election_timeout_min: millis(self.election),
             election_timeout_max: millis(self.election * 2),
-            snapshot_policy: SnapshotPolicy::LogsSinceLast((limits.kept_entries / 2).max(1)),
-            max_in_snapshot_log_to_keep: limits.kept_entries,
-            purge_batch_size: (limits.kept_entries / 8).max(1),
+            // See `retention`.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
             ..openraft::Config::default()
         }
     }

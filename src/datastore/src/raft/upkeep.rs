@@ -1,10 +1,10 @@
-//! What goes on beside: starting again, compacting, introducing oneself.
+//! What goes on beside: starting again, introducing oneself.
 
 use crate::raft::membership::Change;
 use crate::raft::node::{Cluster, start_raft};
 use crate::raft::types::Member;
+use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Wait before the replicated log is started again, at least.
@@ -36,24 +36,6 @@ pub(crate) async fn supervise(cluster: Weak<Cluster>) {
                 Err(error) => tracing::error!(%error, "the replicated log does not start"),
             }
         }
-    }
-}
-
-/// Keeps the log's bytes within bounds; openraft counts entries only.
-pub(crate) async fn compact(cluster: Weak<Cluster>) {
-    let begin =
-        |this: Arc<Cluster>| (this.network.core.size.subscribe(), this.network.core.limits.kept_bytes);
-    let Some((mut size, kept)) = cluster.upgrade().map(begin) else { return };
-    while size.wait_for(|size| size.bytes > kept && size.entries > 1).await.is_ok() {
-        let Some(this) = cluster.upgrade() else { return };
-        let (raft, entries) = (this.raft(), size.borrow().entries);
-        let metrics = raft.metrics();
-        let last = metrics.borrow().last_log_index.unwrap_or(0);
-        drop(this);
-        if raft.trigger().snapshot().await.is_ok() {
-            let _ = raft.trigger().purge_log(last.saturating_sub(entries / 2)).await;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

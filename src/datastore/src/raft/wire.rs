@@ -34,7 +34,7 @@ pub(crate) enum Request {
     Append { vote: Vote<u64>, previous: Option<LogId<u64>>, commit: Option<LogId<u64>> },
     /// Raft's RequestVote.
     Vote(VoteRequest<u64>),
-    /// A piece of a snapshot, the payload. The last one installs it.
+    /// A piece of a snapshot, the payload. When all are there it is installed; until then an empty one asks again.
     Snapshot { vote: Vote<u64>, meta: Meta, checksum: String, length: u64, offset: u64 },
     /// Commands for the leader's log; they are the payload.
     Propose(Origin),
@@ -53,10 +53,11 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Append(AppendEntriesResponse<u64>),
     Vote(VoteResponse<u64>),
-    /// How much of the snapshot is there, or all of it and installed; and whom the node votes for.
+    /// How much of the snapshot is there, whether it is installed, and whom the node votes for.
     Snapshot {
         vote: Vote<u64>,
         received: u64,
+        installed: bool,
     },
     /// The commands are in the leader's log, at this index.
     Appended(u64),

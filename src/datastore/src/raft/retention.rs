@@ -1,0 +1,175 @@
+//! How much of the log is kept.
+//!
+//! openraft's own policy is switched off: it counts entries only, does not know of followers that need what it drops,
+//! and does not bear that somebody else drops something too.
+
+use crate::limits::Limits;
+use crate::raft::core::LogSize;
+use crate::raft::node::Cluster;
+use std::sync::Weak;
+use std::time::Duration;
+use storage::StorageError;
+
+/// Between two looks at a log that is too long.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long openraft may take to notice what is applied.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known when it is decided what to drop. Places are indices of entries.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    size: LogSize,
+    /// The last entry that is in the rows.
+    applied: u64,
+    /// The last entry.
+    last: u64,
+    /// The last entry that every node has which is alive, or is being sent a snapshot with; None when nobody needs any.
+    had: Option<u64>,
+    /// Bytes of the database without the log.
+    state: u64,
+}
+
+/// Whether the log is longer than it should be. The eighth: not to drop one entry after the other.
+fn exceeds(size: LogSize, limits: &Limits) -> bool {
+    size.entries > limits.kept_entries + limits.kept_entries / 8
+        || (size.bytes > limits.kept_bytes && size.entries > 1)
+}
+
+/// The last entry to be dropped, if any is.
+///
+/// What a node that is alive lacks is kept for it, or it would be sent one snapshot after the other under a load that
+/// writes more, while one is sent, than is kept. The log is worth that as long as it is shorter than what would be sent
+/// instead.
+fn drop_to(view: &View, limits: &Limits) -> Option<u64> {
+    if !exceeds(view.size, limits) {
+        return None;
+    }
+    let kept = if view.size.bytes > limits.kept_bytes {
+        (view.size.entries / 2).min(limits.kept_entries)
+    } else {
+        limits.kept_entries
+    };
+    let wanted = view.last.saturating_sub(kept).min(view.applied);
+    let held = view.had.filter(|_| view.size.bytes <= limits.kept_bytes.max(view.state));
+    let to = held.map_or(wanted, |had| wanted.min(had));
+    // Those that are there end with the last.
+    (to > view.last.saturating_sub(view.size.entries)).then_some(to)
+}
+
+/// Keeps the log within bounds until the node stops.
+pub(crate) async fn run(cluster: Weak<Cluster>) {
+    let begin =
+        |this: std::sync::Arc<Cluster>| (this.network.core.size.subscribe(), this.network.core.limits);
+    let Some((mut size, limits)) = cluster.upgrade().map(begin) else { return };
+    while size.wait_for(|size| exceeds(*size, &limits)).await.is_ok() {
+        let Some(this) = cluster.upgrade() else { return };
+        if let Err(error) = this.shorten(&limits).await {
+            tracing::warn!(%error, "the log is not shortened; it is tried again");
+        }
+        drop(this);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Cluster {
+    async fn shorten(&self, limits: &Limits) -> Result<(), StorageError> {
+        let core = &self.network.core;
+        let pages = |pragma| {
+            move |connection: &rusqlite::Connection| {
+                crate::schema::number(connection, pragma)
+                    .map_err(|error| crate::error::storage_error("measuring the database", &error))
+            }
+        };
+        let bytes = core.run(move |writer| {
+            let of = |pragma| pages(pragma)(&writer.connection);
+            Ok(of("page_count")?.saturating_mul(of("page_size")?))
+        });
+        let bytes = u64::try_from(bytes.await?).unwrap_or(0);
+        let raft = self.raft();
+        let mut metrics = raft.metrics();
+        let size = *core.size.borrow();
+        let view = {
+            let metrics = metrics.borrow();
+            View {
+                size,
+                applied: metrics.last_applied.map_or(0, |id| id.index),
+                last: metrics.last_log_index.unwrap_or(0),
+                had: None,
+                state: bytes.saturating_sub(size.bytes),
+            }
+        };
+        let Some(to) = drop_to(&View { had: self.had_by_all(), ..view }, limits) else { return Ok(()) };
+        // openraft drops only what it believes to be in a snapshot, which for us is what is applied.
+        if raft.trigger().snapshot().await.is_err() {
+            return Ok(());
+        }
+        let noticed = metrics.wait_for(|metrics| metrics.snapshot.is_some_and(|id| id.index >= to));
+        if tokio::time::timeout(PATIENCE, noticed).await.is_ok_and(|noticed| noticed.is_ok()) {
+            // An error: it is stopping.
+            let _ = raft.trigger().purge_log(to).await;
+        }
+        Ok(())
+    }
+
+    /// Leader: the last entry that all nodes have that are alive, as far as they have been sent anything.
+    fn had_by_all(&self) -> Option<u64> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow();
+        let mut sent = self.network.snapshots.lock();
+        let Some(replication) = metrics.replication.as_ref() else {
+            sent.clear();
+            return None;
+        };
+        let alive = |id: u64| {
+            id != self.id() && self.last_contact(id).is_some_and(|at| at.elapsed() < self.timing.dead_after)
+        };
+        let others = replication.iter().filter(|(id, _)| alive(**id));
+        let had = others.filter_map(|(id, matching)| {
+            let matching = matching.map(|matching| matching.index);
+            matching.max(sent.get(id).copied())
+        });
+        had.min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits =
+        Limits { checkpoint_frames: 1, max_frames: 1, kept_entries: 80, kept_bytes: 1000, snapshot_piece: 1 };
+
+    fn view(entries: u64, bytes: u64, had: Option<u64>) -> View {
+        View { size: LogSize { entries, bytes }, applied: 500, last: 500, had, state: 5000 }
+    }
+
+    fn to(view: View) -> Option<u64> {
+        drop_to(&view, &LIMITS)
+    }
+
+    #[test]
+    fn the_log_is_bounded_by_entries_and_by_bytes() {
+        assert_eq!(to(view(90, 10, None)), None);
+        assert_eq!(to(view(91, 10, None)), Some(420));
+        assert_eq!(to(view(40, 1000, None)), None);
+        assert_eq!(to(view(40, 1001, None)), Some(480));
+        assert_eq!(to(view(400, 1001, None)), Some(420));
+        assert_eq!(to(view(1, 9999, None)), None);
+    }
+
+    #[test]
+    fn what_is_not_in_the_rows_is_kept() {
+        assert_eq!(to(View { applied: 410, ..view(100, 10, None) }), Some(410));
+        assert_eq!(to(View { applied: 400, ..view(100, 10, None) }), None);
+    }
+
+    #[test]
+    fn what_a_living_node_lacks_is_kept_until_a_snapshot_would_be_shorter() {
+        assert_eq!(to(view(200, 10, Some(499))), Some(420));
+        assert_eq!(to(view(200, 10, Some(350))), Some(350));
+        assert_eq!(to(view(200, 10, Some(300))), None);
+        assert_eq!(to(view(200, 4000, Some(350))), Some(350));
+        assert_eq!(to(view(200, 5001, Some(350))), Some(420));
+    }
+}
