@@ -15,6 +15,10 @@ pub enum Bug {
     RepeatedProposal,
     /// A snapshot's deletions are not carried out.
     HalfSnapshot,
+    /// A leader that starts again leads on, without an election.
+    ResumedLead,
+    /// After a sync has failed, the next one counts as if nothing had happened.
+    TrustedSync,
 }
 
 thread_local! {

@@ -4,6 +4,7 @@
 //! own; the writer only asks for one. Under a load that never pauses the copy never quite catches up, so the
 //! writer finishes it itself when the log has become long: little is left to copy then.
 
+use crate::doubt::Doubt;
 use crate::error::OpenError;
 use crate::executor::{Running, Threads};
 use crate::limits::Limits;
@@ -23,23 +24,29 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// Has to be called within a tokio runtime when there are no threads.
-    pub(crate) fn start(at: &Location, limits: Limits, threads: &Threads) -> Result<Self, OpenError> {
+    pub(crate) fn start(
+        at: &Location,
+        limits: Limits,
+        threads: &Threads,
+        doubt: &Doubt,
+    ) -> Result<Self, OpenError> {
         if at.is_memory() {
             return Ok(Self { requests: None, running: None, limits, asked_at: 0 });
         }
         let connection = open_checkpointer(at).map_err(OpenError::sqlite("open", at.path()))?;
         // One request may wait while one is carried out; more would be the same.
         let (requests, mut receiver) = channel(1);
+        let doubt = doubt.clone();
         let running = match threads.in_place().map(Arc::clone) {
             Some(executor) => Running::Task(tokio::spawn(async move {
                 while receiver.recv().await.is_some() {
                     executor.turn().await;
-                    passive(&connection);
+                    passive(&connection, &doubt);
                 }
             })),
             None => std::thread::Builder::new()
                 .name("knarr-checkpoint".to_owned())
-                .spawn(move || run(&connection, &mut receiver))
+                .spawn(move || run(&connection, &mut receiver, &doubt))
                 .map(Running::Thread)
                 .map_err(|source| OpenError::Thread { source })?,
         };
@@ -79,14 +86,18 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(connection: &Connection, requests: &mut Receiver<()>) {
+fn run(connection: &Connection, requests: &mut Receiver<()>, doubt: &Doubt) {
     while requests.blocking_recv().is_some() {
-        passive(connection);
+        passive(connection, doubt);
     }
 }
 
-fn passive(connection: &Connection) {
+fn passive(connection: &Connection, doubt: &Doubt) {
+    if doubt.is_raised() {
+        return;
+    }
     if let Err(error) = checkpoint(connection, "PASSIVE") {
+        doubt.failed(&error);
         tracing::warn!(%error, "checkpoint failed; it is tried again with more writes");
     }
 }

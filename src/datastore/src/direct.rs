@@ -24,7 +24,8 @@ pub(crate) fn commit(shared: &Shared, proposal: Proposal) -> Option<Proposal> {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::{Datastore, Options};
+    use crate::options::Options;
+    use crate::store::Datastore;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
     use storage::{Encoded, ListOptions, Storage};

@@ -6,14 +6,21 @@
 use futures::future::BoxFuture;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Takes the place of the store's threads.
+/// Takes the place of the store's threads, and of the one file that it writes without SQLite.
 pub trait Executor: fmt::Debug + Send + Sync {
     /// Awaited before each job that would run on a thread. The job then runs in place, without a pause: a simulated
     /// disk that is slow is slow here.
     fn turn(&self) -> BoxFuture<'static, ()>;
+
+    /// Writes a file's bytes over themselves and syncs it, if there is such a file.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn write_again(&self, file: &Path) -> io::Result<()>;
 }
 
 /// Runs what blocks.

@@ -30,13 +30,15 @@
 //! | `directory` | the directory and its lock |
 //! | `writer`, `direct` | the thread that commits, and commits without it |
 //! | `checkpointer`, `room` | keep SQLite's write-ahead log short, and its file longer than that |
+//! | `doubt` | after a sync has failed |
 //! | `reader` | past revisions |
 //! | `executor`, `limits` | threads or none; sizes at which it tidies up |
 //! | `bug` | known bugs, for tests that should catch them |
 //! | `maintenance` | how an open store is, its file's size, what it knows of a key |
 //! | `offline` | copies for keeping, and the ways back: restoring one, going on alone |
 //! | `raft` | several nodes |
-//! | `store` | the whole, as `storage::Storage` |
+//! | `options` | how to open it, and what it counts |
+//! | `store`, `interface` | the whole; as `storage::Storage` |
 //! | `error` | why it did not open; SQLite's errors in words |
 
 pub mod bug;
@@ -44,12 +46,15 @@ mod checkpointer;
 mod command;
 mod direct;
 mod directory;
+mod doubt;
 mod error;
 mod executor;
+mod interface;
 mod limits;
 mod log;
 pub mod maintenance;
 pub mod offline;
+mod options;
 pub mod raft;
 mod reader;
 mod room;
@@ -63,5 +68,6 @@ pub use error::OpenError;
 pub use executor::Executor;
 pub use limits::Limits;
 pub use log::Position;
+pub use options::{Options, Statistics};
 pub use state_machine::{Applied, Outcome, Rejection, StateMachine};
-pub use store::{Datastore, Options, Statistics};
+pub use store::Datastore;

@@ -9,7 +9,9 @@
 
 use crate::command::{Command, Entry};
 use crate::directory::{DATABASE, Directory};
+use crate::doubt::Doubt;
 use crate::error::OpenError;
+use crate::executor::Threads;
 use crate::log::{self, Position};
 use crate::raft::Identity;
 use crate::raft::core::load_vote;
@@ -335,7 +337,9 @@ impl Closed {
             return Err(OpenError::Damaged { path: file, detail: "nothing was ever stored in it".into() });
         }
         let directory = Directory::open(directory)?;
-        let connection = schema::open_writer(&Location::File(directory.database().to_owned()))?;
+        let at = Location::File(directory.database().to_owned());
+        Doubt::new(&at, &Threads::default()).write_again().map_err(OpenError::file("write", at.path()))?;
+        let connection = schema::open_writer(&at)?;
         Ok(Self { directory, connection })
     }
 

@@ -5,6 +5,7 @@
 //! written behind the log, many commits' worth at a time, after the writers have their answers. SQLite takes them for
 //! the end of the log, since no frame is of page 0.
 
+use crate::doubt::log_of;
 use crate::schema::Location;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -30,11 +31,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn new(at: &Location) -> Self {
-        let path = (!at.is_memory()).then(|| {
-            let mut path = at.path().to_owned().into_os_string();
-            path.push("-wal");
-            path.into()
-        });
+        let path = (!at.is_memory()).then(|| log_of(at.path()));
         Self { path, frames: 0, length: 0 }
     }
 

@@ -4,95 +4,33 @@ use crate::checkpointer::Checkpointer;
 use crate::command::{Command, Operation};
 use crate::direct;
 use crate::directory::Directory;
+use crate::doubt::Doubt;
 use crate::error::OpenError;
-use crate::executor::{Executor, Running, Threads};
+use crate::executor::{Running, Threads};
+use crate::interface::compact_regularly;
 use crate::limits::Limits;
+use crate::options::{Options, Statistics};
 use crate::raft::{Cluster, ClusterOptions, Core, Identity};
-use crate::reader::{Opener, PastEvents, Reader};
+use crate::reader::{Opener, Reader};
 use crate::room::Room;
 use crate::schema::{self, Location};
 use crate::state_machine::StateMachine;
 use crate::writer::{Answer, Beside, Counters, Proposal, Request, Shared, Writer};
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 use storage::cache::WatchCache;
-use storage::{
-    Encoded, Extractor, List, ListOptions, ListRevision, MetadataExtractor, Object, Sealer, Storage,
-    StorageError, Watch, WatchFrom, resource_prefix,
-};
+use storage::{Extractor, Object, Sealer, StorageError, resource_prefix};
 use tokio::sync::{mpsc, oneshot};
 
 /// Proposals that may wait. More than an entry holds, so that the writer never idles; callers beyond it
 /// wait their turn.
 const QUEUE: usize = 4096;
 
-/// How long superseded revisions are kept; kube-apiserver compacts etcd at the same interval.
-const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
-
-/// Revisions that one command compacts: a few milliseconds of the writer's time.
-const COMPACTION_STEP: u64 = 500;
-
 /// Tells databases in memory apart within the process.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
-
-/// How to open the store.
-#[derive(Clone)]
-pub struct Options {
-    /// Finds labels and selectable fields.
-    pub extractor: Arc<dyn Extractor>,
-    /// After this time what was superseded is forgotten, at the latest after twice this time. None: only
-    /// when [`Storage::compact`] is called.
-    pub compaction_interval: Option<Duration>,
-    /// Encrypts what goes to the disk.
-    pub sealer: Option<Arc<dyn Sealer>>,
-    /// How the node takes part in a cluster. None: it is alone for ever.
-    pub cluster: Option<ClusterOptions>,
-    /// When it tidies up.
-    pub limits: Limits,
-    /// What runs its jobs. None: threads of its own.
-    pub executor: Option<Arc<dyn Executor>>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            extractor: Arc::new(MetadataExtractor),
-            compaction_interval: Some(COMPACTION_INTERVAL),
-            sealer: None,
-            cluster: None,
-            limits: Limits::default(),
-            executor: None,
-        }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("compaction_interval", &self.compaction_interval)
-            .field("sealer", &self.sealer.is_some())
-            .field("cluster", &self.cluster)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What the store has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Log entries, each one transaction and one fsync.
-    pub entries: u64,
-    /// Commands in them.
-    pub commands: u64,
-    /// Groups of commands that failed because the disk did.
-    pub failures: u64,
-    /// Requests that wait for the writer just now.
-    pub waiting: u64,
-}
 
 /// What it takes to go from a sole voter to a node of a cluster.
 pub(crate) struct Beginning {
@@ -112,11 +50,11 @@ pub(crate) struct Beginning {
 /// Dropping it stops it too, but in the background: [`Datastore::shutdown`] waits until the files are
 /// closed.
 pub struct Datastore {
-    requests: mpsc::Sender<Request>,
+    pub(crate) requests: mpsc::Sender<Request>,
     /// For commits without the writer's thread; None where there is no thread.
     shared: Option<Shared>,
-    cache: Arc<WatchCache>,
-    reader: Arc<Reader>,
+    pub(crate) cache: Arc<WatchCache>,
+    pub(crate) reader: Arc<Reader>,
     extractor: Arc<dyn Extractor>,
     sealer: Option<Arc<dyn Sealer>>,
     counters: Arc<Counters>,
@@ -180,6 +118,9 @@ impl Datastore {
         options: &Options,
     ) -> Result<Arc<Self>, OpenError> {
         let read = |error| OpenError::sqlite("read", at.path())(error);
+        let threads = Threads::new(options.executor.as_ref());
+        let doubt = Doubt::new(&at, &threads);
+        doubt.write_again().map_err(OpenError::file("write", at.path()))?;
         let mut connection = schema::open_writer(&at)?;
         let mut machine = StateMachine::load(&connection).map_err(read)?;
         let ticket = options.cluster.as_ref().and_then(|cluster| cluster.ticket.as_ref());
@@ -192,7 +133,6 @@ impl Datastore {
             return Err(OpenError::OtherCluster { path: at.path().to_owned() });
         }
         let extractor = Arc::clone(&options.extractor);
-        let threads = Threads::new(options.executor.as_ref());
         let opener = Opener { extractor: Arc::clone(&extractor), sealer: options.sealer.clone() };
         let objects = Reader::load(&connection, &opener).map_err(read)?;
         let cache = WatchCache::new(machine.revision, machine.compacted, objects)
@@ -208,12 +148,13 @@ impl Datastore {
             successor: None,
             cache: Arc::clone(&cache),
             reader: Arc::clone(&reader),
-            checkpointer: Checkpointer::start(&at, options.limits, &threads)?,
+            checkpointer: Checkpointer::start(&at, options.limits, &threads, &doubt)?,
             room: Room::new(&at),
             counters: Arc::clone(&counters),
             frames,
             lonely: true,
             doubtful: false,
+            doubt,
             _directory: directory.map(Arc::new),
         };
         let directory = at.path().parent().filter(|_| !at.is_memory()).map(Path::to_owned);
@@ -386,7 +327,7 @@ impl Datastore {
         &self.counters
     }
 
-    async fn propose(&self, mut command: Command) -> Result<Answer, StorageError> {
+    pub(crate) async fn propose(&self, mut command: Command) -> Result<Answer, StorageError> {
         for operation in command.operations() {
             let key = operation.key();
             if resource_prefix(key)?.len() == key.len() || key.ends_with('/') {
@@ -426,7 +367,7 @@ impl Datastore {
     }
 
     /// Gives pages that became free back to the file system.
-    async fn vacuum(&self) {
+    pub(crate) async fn vacuum(&self) {
         loop {
             let (answer, more) = oneshot::channel();
             let sent = self.requests.send(Request::Vacuum(answer)).await.is_ok();
@@ -436,98 +377,10 @@ impl Datastore {
         }
     }
 
-    async fn write(&self, operation: Operation) -> Result<Arc<Object>, StorageError> {
+    pub(crate) async fn write(&self, operation: Operation) -> Result<Arc<Object>, StorageError> {
         let answer = self.propose(Command::Write(operation)).await?;
         // Applied means that there is an object.
         answer.objects.into_iter().next().ok_or_else(|| StorageError::fatal("the cache misses an object"))
-    }
-}
-
-#[async_trait]
-impl Storage for Datastore {
-    async fn create(&self, key: &str, object: Encoded) -> Result<Arc<Object>, StorageError> {
-        self.write(Operation::Create { key: key.into(), object }).await
-    }
-
-    async fn update(
-        &self,
-        key: &str,
-        expected_revision: u64,
-        object: Encoded,
-    ) -> Result<Arc<Object>, StorageError> {
-        self.write(Operation::Update { key: key.into(), if_revision: expected_revision, object }).await
-    }
-
-    async fn delete(&self, key: &str, expected_revision: u64) -> Result<Arc<Object>, StorageError> {
-        self.write(Operation::Delete { key: key.into(), if_revision: expected_revision }).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError> {
-        resource_prefix(key)?;
-        self.barrier().await?;
-        Ok(self.cache.get(key))
-    }
-
-    async fn list(&self, prefix: &str, options: ListOptions) -> Result<List, StorageError> {
-        match options.revision {
-            ListRevision::Any => self.cache.list(prefix, &options),
-            ListRevision::MostRecent => {
-                // Then the cache holds every write that was acknowledged.
-                self.barrier().await?;
-                self.cache.list(prefix, &options)
-            }
-            ListRevision::NotOlderThan(revision) => {
-                self.cache.wait_for(revision).await?;
-                self.cache.list(prefix, &options)
-            }
-            ListRevision::Exact(revision) => {
-                self.cache.check_compacted(revision)?;
-                self.cache.wait_for(revision).await?;
-                if let Some(list) = self.cache.list_unchanged_since(prefix, revision, &options)? {
-                    return Ok(list);
-                }
-                self.reader.list_at(prefix.to_owned(), revision, options).await
-            }
-        }
-    }
-
-    async fn watch(&self, prefix: &str, from: WatchFrom) -> Result<Watch, StorageError> {
-        if let WatchFrom::Revision(revision) = from {
-            self.cache.wait_for(revision).await?;
-        }
-        self.cache.watch(prefix, from, Arc::new(PastEvents(Arc::clone(&self.reader))))
-    }
-
-    async fn is_stale(&self, key: &str) -> bool {
-        let Some(sealer) = self.sealer.clone().filter(|sealer| sealer.covers(key)) else { return false };
-        let stored = self.reader.stored(key.to_owned()).await;
-        matches!(stored, Ok(Some(stored)) if sealer.is_stale(key, &stored))
-    }
-
-    async fn count(&self, prefix: &str) -> Result<u64, StorageError> {
-        self.cache.count(prefix)
-    }
-
-    fn revision(&self) -> u64 {
-        self.cache.revision()
-    }
-
-    fn compacted_revision(&self) -> u64 {
-        self.cache.compacted_revision()
-    }
-
-    async fn compact(&self, revision: u64) -> Result<(), StorageError> {
-        let current = self.cache.revision();
-        if revision > current {
-            return Err(StorageError::FutureRevision { requested: revision, current });
-        }
-        let mut compacted = self.cache.compacted_revision();
-        while compacted < revision {
-            let step = revision.min(compacted.max(1) + COMPACTION_STEP);
-            compacted = self.propose(Command::Compact { revision: step }).await?.revision;
-        }
-        self.vacuum().await;
-        Ok(())
     }
 }
 
@@ -542,27 +395,5 @@ impl Drop for Datastore {
 impl fmt::Debug for Datastore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Datastore").field("revision", &self.cache.revision()).finish_non_exhaustive()
-    }
-}
-
-/// Compacts to the revision of one interval ago, for as long as the store is open.
-async fn compact_regularly(store: Weak<Datastore>, interval: Duration) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut before = None;
-    loop {
-        ticks.tick().await;
-        let Some(store) = store.upgrade() else { return };
-        if store.requests.is_closed() {
-            return;
-        }
-        let before = before.replace(store.revision());
-        if store.cluster.get().is_some_and(|cluster| !cluster.is_leader()) {
-            store.vacuum().await;
-        } else if let Some(revision) = before
-            && let Err(error) = store.compact(revision).await
-        {
-            tracing::warn!(%error, revision, "compaction failed; it is tried again");
-        }
     }
 }

@@ -11,6 +11,7 @@
 use crate::checkpointer::{Checkpointer, checkpoint};
 use crate::command::{Command, Entry};
 use crate::directory::Directory;
+use crate::doubt::Doubt;
 use crate::error::storage_error;
 use crate::executor::Executor;
 use crate::log::Position;
@@ -20,6 +21,7 @@ use crate::schema::BUSY_TIMEOUT;
 use crate::state_machine::{Applied, Outcome, Rejection, StateMachine};
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -127,6 +129,8 @@ pub(crate) struct Writer {
     pub(crate) lonely: bool,
     /// Whether a failure has left open what is on the disk.
     pub(crate) doubtful: bool,
+    /// Whether it has left open what a power cut leaves of it.
+    pub(crate) doubt: Doubt,
     /// Keeps the directory locked until the last page is written. None in memory.
     pub(crate) _directory: Option<Arc<Directory>>,
 }
@@ -222,8 +226,9 @@ impl Writer {
         true
     }
 
-    fn stop(self, requests: &mut mpsc::Receiver<Request>) {
+    fn stop(mut self, requests: &mut mpsc::Receiver<Request>) {
         requests.close();
+        let settled = self.settle();
         while let Ok(request) = requests.try_recv() {
             if let Request::Propose(proposal) = request {
                 let _ = proposal.answer.send(Err(StorageError::unavailable("it is shutting down")));
@@ -234,8 +239,12 @@ impl Writer {
         // Both hold connections; without them the checkpoint can be complete.
         drop(checkpointer);
         reader.close();
-        if let Err(error) = checkpoint(&connection, "TRUNCATE") {
-            tracing::warn!(%error, "the last checkpoint failed; the next start makes up for it");
+        let failed = |error: rusqlite::Error| storage_error("making the last checkpoint", &error);
+        let closed = settled.and_then(|()| checkpoint(&connection, "TRUNCATE").map_err(failed));
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the next start makes up for it");
+            // SQLite would make one of its own, and trust the syncs before it.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 
@@ -271,6 +280,7 @@ impl Writer {
             Err(error) => {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
                 self.doubtful = true;
+                self.doubt.failed(&error);
                 let mut error = storage_error("writing", &error);
                 tracing::error!(%error, commands = waiting.len(), "a group of writes failed");
                 // Find out right away whether it reached the disk after all.
@@ -296,7 +306,11 @@ impl Writer {
 
     /// Before a transaction: makes sure that what is in memory is what is on the disk.
     pub(crate) fn settle(&mut self) -> Result<(), StorageError> {
-        if self.doubtful { self.recover() } else { Ok(()) }
+        if self.doubtful {
+            self.recover()?;
+        }
+        let failed = |error| StorageError::unavailable(format_args!("the disk failed: {error}"));
+        self.doubt.settle().map_err(failed)
     }
 
     /// After a failure: undoes what is open, and takes over what the disk says.
@@ -380,13 +394,14 @@ impl Writer {
     pub(crate) fn after_commit(&mut self) {
         let frames = self.frames.load(Ordering::Relaxed);
         self.room.committed(frames);
-        if !self.checkpointer.committed(frames) {
+        if !self.checkpointer.committed(frames) || self.doubt.is_raised() {
             return;
         }
         // Readers are not waited for: what they still use is copied the next time.
         let patience = |time| self.connection.busy_timeout(time);
         let made = patience(Duration::ZERO).and_then(|()| checkpoint(&self.connection, "RESTART"));
         if let Err(error) = made.and_then(|_| patience(BUSY_TIMEOUT)) {
+            self.doubt.failed(&error);
             tracing::warn!(%error, "checkpoint failed; it is tried again with the next write");
         }
     }

@@ -99,7 +99,7 @@ impl Client {
                 history.counts.unknown += 1;
                 return;
             }
-            StorageError::Unavailable { .. } => history.counts.unavailable += 1,
+            StorageError::Unavailable { .. } | StorageError::Full { .. } => history.counts.unavailable += 1,
             StorageError::Compacted { .. } | StorageError::FutureRevision { .. } => {
                 history.counts.expired += 1;
             }

@@ -52,6 +52,8 @@ pub(crate) struct Inode {
     synced: Vec<u8>,
     /// What may survive one.
     pending: Vec<Pending>,
+    /// Syncs that have failed. Whoever had it open then is told so once.
+    pub(crate) failed: u64,
     pub(crate) locks: Locks,
     /// Pages of SQLite's shared memory. Boxed: SQLite keeps their addresses.
     pub(crate) shared: Vec<Box<[u8]>>,
@@ -75,6 +77,8 @@ pub(crate) struct Faults {
     pub(crate) dies_after: Option<u32>,
     /// The n-th write or sync from now fails, and all that follow while it is `Some(0)`.
     pub(crate) fails_after: Option<u32>,
+    /// The n-th sync from now fails; those that follow do not.
+    pub(crate) lapses_after: Option<u32>,
     /// Nothing grows any more.
     pub(crate) full: bool,
     /// Milliseconds that each job waits.
@@ -204,12 +208,43 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn sync(&self, inode: &mut Inode) -> Result<(), Fault> {
-        self.admit()?;
+    /// As fsync(2) on Linux: after it has failed, what it should have written is read as before, counts as written, and
+    /// may be lost. `seen` is how many failures the caller was told of.
+    pub(crate) fn sync(&self, inode: &mut Inode, seen: &mut u64) -> Result<(), Fault> {
+        let mut admitted = self.admit();
+        let mut faults = self.faults.get();
+        match &mut faults.lapses_after {
+            Some(0) => {
+                faults.lapses_after = None;
+                admitted = admitted.and(Err(Fault::Broken));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.faults.set(faults);
+        if admitted == Err(Fault::Broken) {
+            inode.failed += 1;
+            let mut random = self.random.borrow_mut();
+            let stays = [0, 0, 50][random.random_range(0..3)];
+            inode.pending.retain(|_| random.random_ratio(stays, 100));
+        }
+        if std::mem::replace(seen, inode.failed) < inode.failed {
+            admitted = admitted.and(Err(Fault::Broken));
+        }
+        admitted?;
         for pending in inode.pending.drain(..) {
             pending.apply(&mut inode.synced, usize::MAX);
         }
         Ok(())
+    }
+
+    /// Writes a file over itself and syncs it.
+    pub(crate) fn write_again(&self, name: &str) -> Result<(), Fault> {
+        let Some(inode) = self.files.borrow().get(name).map(Rc::clone) else { return Ok(()) };
+        let mut inode = inode.borrow_mut();
+        let (bytes, mut seen) = (inode.data.clone(), inode.failed);
+        self.write(&mut inode, 0, &bytes)?;
+        self.sync(&mut inode, &mut seen)
     }
 
     /// Ends whatever uses the disk, and decides what is left on it.

@@ -53,7 +53,7 @@ impl Faults {
         for node in &mut world.nodes {
             node.frozen_until = 0;
             let mut faults = node.disk.faults.get();
-            faults.dies_after = None;
+            (faults.dies_after, faults.lapses_after) = (None, None);
             node.disk.faults.set(faults);
         }
     }
@@ -97,7 +97,16 @@ impl Faults {
                 set(world, place, |faults| faults.slow_ms = slow);
                 self.active.push((end, Fault::Slow(place)));
             }
-            68..76 => {
+            68..72 => {
+                let after = world.random.random_range(0..10);
+                let dies = world.random.random_bool(0.6).then(|| world.random.random_range(0..60));
+                trace::event(format_args!("a sync of n{} will fail", place + 1));
+                set(world, place, |faults| {
+                    faults.lapses_after = Some(after);
+                    faults.dies_after = dies.or(faults.dies_after);
+                });
+            }
+            72..76 => {
                 let full = world.random.random_bool(0.4);
                 let after = world.random.random_range(0..40);
                 trace::event(format_args!("n{} has a bad disk: full {full}", place + 1));

@@ -9,8 +9,9 @@
 //! | module | what |
 //! |---|---|
 //! | `world`, `faults`, `config` | a run, what goes wrong in it, what it is like |
+//! | `measure` | for how long a cluster does not serve |
 //! | `node`, `clients` | a node; who uses it |
-//! | `network`, `disk`, `vfs`, `entropy` | what is simulated: messages, disks, SQLite's files, chance |
+//! | `network`, `disk`, `vfs`, `open_file`, `entropy` | what is simulated: messages, disks, SQLite's files, chance |
 //! | `invariants`, `ledger`, `history`, `observe` | what has to hold, and what it is judged by |
 //! | `trace` | what happened, as a number |
 
@@ -33,9 +34,11 @@ mod faults;
 mod history;
 mod invariants;
 mod ledger;
+mod measure;
 mod network;
 mod node;
 mod observe;
+mod open_file;
 mod trace;
 mod vfs;
 mod world;
@@ -48,23 +51,27 @@ use std::sync::atomic::Ordering;
 use world::{PANICKED, World};
 
 const USAGE: &str =
-    "usage: sim [--seed N] [--count N] [--jobs N] [--duration MILLISECONDS] [--bug NAME] [--trace] [--log]
+    "usage: sim [--seed N] [--count N] [--jobs N] [--duration MILLISECONDS] [--bug NAME] [--measure N] [--trace] [--log]
 
   --seed      the first seed (1)
   --count     how many seeds, each in a process of its own (1)
   --jobs      how many at a time (2)
   --duration  how long things go wrong, in simulated milliseconds (20000)
+  --measure   instead: kills the leader of a cluster of four so many times, and stops it as often, without faults;
+              tells for how long it did not serve
   --bug       puts a known bug back in: forgotten-vote, early-acknowledgement, stale-read, repeated-proposal,
-              half-snapshot
+              half-snapshot, trusted-sync, resumed-lead
   --trace     prints every event
   --log       prints what the datastore logs";
 
-const BUGS: [(&str, Bug); 5] = [
+const BUGS: [(&str, Bug); 7] = [
     ("forgotten-vote", Bug::ForgottenVote),
     ("early-acknowledgement", Bug::EarlyAcknowledgement),
     ("stale-read", Bug::StaleRead),
     ("repeated-proposal", Bug::RepeatedProposal),
     ("half-snapshot", Bug::HalfSnapshot),
+    ("trusted-sync", Bug::TrustedSync),
+    ("resumed-lead", Bug::ResumedLead),
 ];
 
 #[derive(Clone, Debug)]
@@ -74,13 +81,22 @@ struct Arguments {
     jobs: usize,
     duration: u64,
     bug: Option<(&'static str, Bug)>,
+    measure: Option<u64>,
     trace: bool,
     log: bool,
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut found =
-        Arguments { seed: 1, count: 1, jobs: 2, duration: 20_000, bug: None, trace: false, log: false };
+    let mut found = Arguments {
+        seed: 1,
+        count: 1,
+        jobs: 2,
+        duration: 20_000,
+        bug: None,
+        measure: None,
+        trace: false,
+        log: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let mut number = || arguments.next()?.parse::<u64>().ok();
@@ -89,6 +105,7 @@ fn arguments() -> Option<Arguments> {
             "--count" => found.count = number()?,
             "--jobs" => found.jobs = usize::try_from(number()?).ok()?.max(1),
             "--duration" => found.duration = number()?,
+            "--measure" => found.measure = Some(number()?),
             "--trace" => found.trace = true,
             "--log" => found.log = true,
             "--bug" => {
@@ -159,6 +176,15 @@ fn one(arguments: &Arguments) -> ExitCode {
         report(info);
     }));
     let root = Root(std::env::temp_dir().join(format!("knarr-sim-{:010}", std::process::id())));
+    if let Some(rounds) = arguments.measure {
+        return match measure::run(seed, rounds, &root.0) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                println!("not measured: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let config = Config::derive(seed, arguments.duration);
     if arguments.trace {
         eprintln!("{config:#?}");

@@ -57,6 +57,11 @@ impl Executor for Turns {
             }
         })
     }
+
+    fn write_again(&self, file: &Path) -> std::io::Result<()> {
+        let (Some(disk), Some(name)) = (disk::of(&self.0), file.to_str()) else { return Ok(()) };
+        disk.write_again(name).map_err(|fault| std::io::Error::other(format!("{fault:?}")))
+    }
 }
 
 pub(crate) struct Node {

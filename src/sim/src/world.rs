@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Founds the cluster: one node alone for a while, then the others, one after the other.
-    fn begin(&mut self) -> Checked {
+    pub(crate) fn begin(&mut self) -> Checked {
         self.nodes[0].standing = Standing::Inside;
         self.start(0);
         let alone_until = trace::now() + self.config.alone;
@@ -170,7 +170,10 @@ impl World {
 
     fn is_faulty(&self, place: usize) -> bool {
         let faults = self.nodes[place].disk.faults.get();
-        faults.fails_after.is_some() || faults.dies_after.is_some() || faults.full
+        faults.fails_after.is_some()
+            || faults.lapses_after.is_some()
+            || faults.dies_after.is_some()
+            || faults.full
     }
 
     /// One millisecond.
@@ -313,7 +316,7 @@ impl World {
     }
 
     /// Without faults, the cluster becomes well: all members are there, agree, and serve.
-    fn converge(&mut self, when: &str) -> Checked {
+    pub(crate) fn converge(&mut self, when: &str) -> Checked {
         let deadline = trace::now() + PATIENCE;
         loop {
             let wrong = match self.unwell() {

@@ -175,6 +175,7 @@ pub(crate) fn transaction<T>(
             Ok(result)
         }
         Err(error) => {
+            writer.doubt.failed(&error);
             let error = storage_error(step, &error);
             tracing::error!(%error, "a step of the replicated log failed");
             writer.counters.failures.fetch_add(1, Ordering::Relaxed);

@@ -33,7 +33,19 @@ fn writing(error: StorageError) -> RaftStorageError<u64> {
     StorageIOError::write_logs(AnyError::new(&error)).into()
 }
 
-fn measure(writer: &Writer, core: &Core) {
+/// Refuses entries that would leave a gap: those before them come with a snapshot that is not installed yet.
+fn follows(writer: &Writer, first: u64) -> std::result::Result<(), StorageError> {
+    let bounds = log::bounds(&writer.connection).map_err(|error| storage_error("reading the log", &error))?;
+    let last = bounds.last.max(writer.machine.applied).map_or(0, |last| last.index);
+    if first > last + 1 && last > 0 {
+        return Err(StorageError::unavailable(format_args!(
+            "appending to the log: entry {first} came, and {last} is the last one"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn measure(writer: &Writer, core: &Core) {
     match log::size(&writer.connection) {
         Ok((entries, bytes)) => _ = core.size.send_replace(LogSize { entries, bytes }),
         Err(error) => tracing::warn!(%error, "the log cannot be measured; it is compacted later"),
@@ -112,9 +124,17 @@ impl RaftLogStorage<Types> for LogStore {
         saved.await.map_err(|error| StorageIOError::write_vote(AnyError::new(&error)).into())
     }
 
+    /// Who led is elected anew. openraft would take its leadership up again where the disk says, and answer consistent
+    /// reads without what was committed and is not applied, or no longer since applying is not synced.
     async fn read_vote(&mut self) -> Result<Option<Vote<u64>>> {
-        let read = self.0.run(|writer| {
-            load_vote(&writer.connection).map_err(|error| storage_error("reading the vote", &error))
+        let node = self.0.node;
+        let read = self.0.run(move |writer| {
+            let vote = load_vote(&writer.connection);
+            let mut vote = vote.map_err(|error| storage_error("reading the vote", &error))?;
+            if let Some(vote) = vote.as_mut().filter(|vote| vote.leader_id.node_id == node) {
+                vote.committed &= is_back(Bug::ResumedLead);
+            }
+            Ok(vote)
         });
         read.await.map_err(|error| StorageIOError::read_vote(AnyError::new(&error)).into())
     }
@@ -140,6 +160,7 @@ impl RaftLogStorage<Types> for LogStore {
         let appended = self.0.run(move |writer| {
             let rows = entries.iter().map(to_row).collect::<std::result::Result<Vec<_>, _>>();
             let rows = rows.map_err(StorageError::fatal)?;
+            follows(writer, rows.first().map_or(0, |row| row.at.index))?;
             transaction(writer, "appending to the log", Durability::Synced, |connection, _| {
                 rows.iter().try_for_each(|row| log::append(connection, row))
             })?;
@@ -181,6 +202,11 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, id: LogId<u64>) -> Result<()> {
         let core = Arc::clone(&self.0);
         let purged = self.0.run(move |writer| {
+            // openraft does not wait for a snapshot before it drops the log that the snapshot replaces: a crash in
+            // between would leave neither. Installing it drops the log.
+            if writer.machine.applied.is_none_or(|applied| applied.index < id.index) {
+                return Ok(());
+            }
             core.recent.lock().purge(id.index);
             // What it drops is in the rows, and those are on the disk when this is: it comes after them.
             transaction(writer, "compacting the log", Durability::Repeatable, |connection, _| {

@@ -129,8 +129,12 @@ impl Proposer {
         let core = &cluster.network.core;
         for flight in self.flights.drain(..) {
             let waiting = core.pending.lock().remove(&flight.proposed.origin);
+            let why = if flight.at.is_some() {
+                "this node lags behind the cluster, or too few of its voters answer"
+            } else {
+                "the cluster has no leader that a majority follows"
+            };
             for waiting in waiting.into_iter().flatten() {
-                let why = "the cluster has no leader that a majority follows";
                 waiting.answer(Err(if flight.sent {
                     StorageError::Unknown { reason: why.into() }
                 } else {

@@ -3,6 +3,7 @@
 use crate::bug::{Bug, is_back};
 use crate::error::storage_error;
 use crate::raft::core::{Core, Durability, transaction};
+use crate::raft::log_store::measure;
 use crate::raft::types::{Meta, load_config, log_id};
 use crate::reader::Reader;
 use crate::schema::{self, Location};
@@ -177,11 +178,13 @@ pub(crate) fn install(writer: &mut Writer, core: &Core, file: &SnapshotFile) -> 
                  (SELECT log_index, term, node, revision, compacted FROM snapshot.applied);",
         )?;
             *machine = StateMachine::load(connection)?;
-            Ok(())
+            machine.applied.map_or(Ok(()), |applied| crate::log::purge(connection, applied))
         },
     );
     let detached = writer.connection.execute_batch("DETACH snapshot").map_err(failed);
     installed.and(detached)?;
+    core.recent.lock().purge(writer.machine.applied.map_or(0, |applied| applied.index));
+    measure(writer, core);
     show(writer, core, before)?;
     core.reached(writer.machine.applied);
     Ok(())
