@@ -3,7 +3,7 @@
 //! As upstream's leader election: the holder renews a `coordination.k8s.io/v1` Lease; others take it over when
 //! its record has not changed for the lease duration by their own clock (clocks of machines are not compared).
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -14,7 +14,11 @@ use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ObjectKey, Rest, rest};
+use crate::{
+    Event, ObjectKey, Rest, SharedInformers,
+    informer::{Scope, Subscription},
+    rest,
+};
 
 /// A candidate for one lease.
 #[derive(Clone)]
@@ -25,7 +29,15 @@ pub struct LeaderElection {
     lease_duration: Duration,
     renew_deadline: Duration,
     retry_period: Duration,
+    informers: Option<SharedInformers>,
+    gone: Option<Gone>,
 }
+
+/// Says of a holder whether it is known to be gone, so that its lease is worth nothing.
+pub type Gone = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// How often that is asked: the answer is at hand.
+const GONE_EVERY: Duration = Duration::from_millis(100);
 
 /// The record of another holder, and when it was first seen as it is.
 struct Observed {
@@ -44,7 +56,23 @@ impl LeaderElection {
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
+            informers: None,
+            gone: None,
         }
+    }
+
+    /// Takes the lease over, too, from a holder of which somebody else knows that it is gone. Works with
+    /// [`watching`](Self::watching) only.
+    pub fn unless_gone(mut self, gone: Gone) -> Self {
+        self.gone = Some(gone);
+        self
+    }
+
+    /// Follows the lease by a watch in place of looking at it from time to time: it is taken over the moment that it
+    /// expires or is released, and those who wait ask nothing meanwhile.
+    pub fn watching(mut self, informers: SharedInformers) -> Self {
+        self.informers = Some(informers);
+        self
     }
 
     /// Others may take over after `lease_duration` (whole seconds) without renewal, the holder gives up after
@@ -108,6 +136,7 @@ impl LeaderElection {
 
     async fn acquire(&self) {
         let mut observed = None;
+        let mut news = self.news();
         loop {
             match self.try_acquire(&mut observed).await {
                 Ok(true) => return,
@@ -117,18 +146,90 @@ impl LeaderElection {
             }
             // Jitter as upstream, so that candidates do not collide for ever.
             let jitter = rand::rng().random_range(1.0..2.2);
-            tokio::time::sleep(self.retry_period.mul_f64(jitter)).await;
+            let retry = tokio::time::sleep(self.retry_period.mul_f64(jitter));
+            match &mut news {
+                None => retry.await,
+                Some(news) => {
+                    if !self.vacant(news, &mut observed).await {
+                        retry.await;
+                    }
+                }
+            }
         }
+    }
+
+    /// What happens to the lease, if it is to be watched.
+    fn news(&self) -> Option<Subscription<Lease>> {
+        let namespace = self.key.namespace.clone();
+        let scope = Scope { namespace, ..Scope::fields(format!("metadata.name={}", self.key.name)) };
+        Some(self.informers.as_ref()?.scoped::<Lease>(&scope).subscribe())
+    }
+
+    /// Waits until nobody holds the lease any more, as a watch tells. False: it was so before, and nothing is new.
+    async fn vacant(&self, news: &mut Subscription<Lease>, observed: &mut Option<Observed>) -> bool {
+        let mut new = false;
+        loop {
+            let end = observed.as_ref().map_or_else(Instant::now, Observed::end);
+            let gone = observed
+                .as_ref()
+                .is_some_and(|observed| self.is_gone(observed.spec.holder_identity.as_deref()));
+            if gone || end <= Instant::now() {
+                return new;
+            }
+            tokio::select! {
+                event = news.recv() => match event {
+                    Some(Event::Applied(lease, _)) => {
+                        let spec = lease.spec.clone().unwrap_or_default();
+                        if spec.holder_identity.as_deref().unwrap_or_default().is_empty() {
+                            return true;
+                        }
+                        expired(&spec, observed);
+                    }
+                    Some(Event::Deleted(_)) => return true,
+                    // The watch has ended with the process, or the informers.
+                    None => return false,
+                },
+                () = tokio::time::sleep_until(end) => {}
+                () = tokio::time::sleep(GONE_EVERY), if self.gone.is_some() => {}
+            }
+            new = true;
+        }
+    }
+
+    fn is_gone(&self, holder: Option<&str>) -> bool {
+        matches!((&self.gone, holder), (Some(gone), Some(holder)) if gone(holder))
+    }
+
+    /// Waits until a watch tells that somebody else has the lease, once it has told that this candidate had it.
+    async fn taken(&self, news: &mut Option<Subscription<Lease>>) {
+        let mut had = false;
+        while let Some(news) = news
+            && let Some(event) = news.recv().await
+        {
+            let mine = matches!(&event, Event::Applied(lease, _) if self.holds(lease));
+            if had && !mine {
+                return;
+            }
+            had |= mine;
+        }
+        std::future::pending().await
     }
 
     async fn renew_until_lost(&self) {
         let mut renewed = Instant::now();
         let mut mine = None;
+        let mut news = self.news();
+        let mut taken = pin!(self.taken(&mut news));
         loop {
-            tokio::time::sleep(self.retry_period).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.retry_period) => {}
+                () = &mut taken => return,
+            }
             let deadline = renewed + self.renew_deadline;
+            // Others count from when it is written, which may be at once.
+            let asked = Instant::now();
             match tokio::time::timeout_at(deadline, self.renew(&mut mine)).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => renewed = asked,
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(lease = %self.key, "cannot renew: {error}");
@@ -188,7 +289,8 @@ impl LeaderElection {
         let spec = lease.spec.unwrap_or_default();
         let holder = spec.holder_identity.as_deref().unwrap_or_default();
         let mine = holder == self.identity;
-        if !mine && !holder.is_empty() && !expired(&spec, observed) {
+        let held = !mine && !holder.is_empty();
+        if held && !expired(&spec, observed) && !self.is_gone(Some(holder)) {
             return Ok(false);
         }
         let transitions = spec.lease_transitions.unwrap_or(0);
@@ -242,13 +344,18 @@ fn stripped(mut lease: Lease) -> Lease {
     lease
 }
 
+impl Observed {
+    /// When it expires if it does not change.
+    fn end(&self) -> Instant {
+        let seconds = u64::try_from(self.spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+        self.at + Duration::from_secs(seconds)
+    }
+}
+
 fn expired(spec: &LeaseSpec, observed: &mut Option<Observed>) -> bool {
     let now = Instant::now();
     match observed {
-        Some(known) if known.spec == *spec => {
-            let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-            now >= known.at + Duration::from_secs(seconds)
-        }
+        Some(known) if known.spec == *spec => now >= known.end(),
         _ => {
             *observed = Some(Observed { spec: spec.clone(), at: now });
             false

@@ -274,7 +274,7 @@ fn act(
     api: &ApiServer,
     pki: &Arc<Pki>,
     informers: &SharedInformers,
-    nodes: &Nodes,
+    nodes: &Arc<Nodes>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
     let as_user = |name: &str, component: &str| {
@@ -301,7 +301,9 @@ fn act(
         leader_elect: false,
     };
     let admin = client::in_process(api.in_process(UserInfo::admin()), "knarr");
-    let election = term::election(admin, &settings.node_name);
+    let others = Arc::downgrade(nodes);
+    let gone = move |name: &str| others.upgrade().is_some_and(|nodes| nodes.is_gone(name));
+    let election = term::election(admin, informers.clone(), &settings.node_name, gone);
     let (clustered, stop) = (nodes.clustered(), stop.clone());
     let (settings, api) = (settings.clone(), api.clone());
     async move {

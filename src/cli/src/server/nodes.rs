@@ -18,6 +18,7 @@ use datastore::raft::{
     TransportError, serve,
 };
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use pki::{PEER_NAME, PeerIdentity, Pki};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock, Weak};
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, SetOnce, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Entries that a node may lack and still count as caught up: a moment's writes.
@@ -33,6 +35,10 @@ const LAG: u64 = 128;
 const ATTEMPTS: usize = 10;
 /// How long saying goodbye may take: without a quorum nobody hears it.
 const WITHDRAW: Duration = Duration::from_secs(1);
+/// A node that has said nothing to the leader of the datastore for this long is dead, or as good as dead: it answers the
+/// leader every 80 ms, and would stand for election itself if it heard as little of it. A mistake costs little: the leader
+/// never takes itself for dead, so whatever it takes over stays with it.
+const SILENCE: Duration = Duration::from_millis(400);
 /// How often the number of members is looked at, in a cluster.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -47,6 +53,8 @@ pub struct Nodes {
     api: OnceLock<ApiServer>,
     listener: tokio::sync::Mutex<Option<AbortHandle>>,
     clustered: watch::Sender<bool>,
+    /// Since when this node was seen to lead the datastore.
+    leading: Mutex<Option<Instant>>,
 }
 
 struct Peers {
@@ -76,6 +84,7 @@ impl Nodes {
             api: OnceLock::new(),
             listener: tokio::sync::Mutex::default(),
             clustered: watch::Sender::new(false),
+            leading: Mutex::default(),
         })
     }
 
@@ -297,6 +306,27 @@ impl Nodes {
     pub fn member(&self, name: &str) -> Option<u64> {
         let members = self.joined()?.members();
         members.into_iter().find(|(_, (member, _))| member.name == name).map(|(id, _)| id)
+    }
+
+    /// Whether what acted on a node, and is not this process, is gone: for certain, or for all that the leader of the
+    /// datastore knows. Others tell of nobody else.
+    pub fn is_gone(&self, name: &str) -> bool {
+        if name == self.settings.node_name {
+            // This process is the one that runs here now.
+            return true;
+        }
+        let cluster = self.joined().filter(|cluster| cluster.is_leader());
+        let mut leading = self.leading.lock();
+        let Some(cluster) = cluster else {
+            *leading = None;
+            return false;
+        };
+        let now = Instant::now();
+        // One that leads has heard of nobody yet.
+        let since = *leading.get_or_insert(now);
+        let Some(id) = self.member(name) else { return true };
+        let heard = cluster.last_contact(id).map_or(since, |heard| heard.max(since));
+        now.duration_since(heard) > SILENCE
     }
 
     /// Another node is no member any more when this returns.

@@ -1,12 +1,15 @@
 //! Controllers, scheduler and add-on engine act on one node at a time.
 //!
-//! A node that is alone needs to ask nobody, and writes no lease. In a cluster the holder of one lease acts. Its times
-//! are short: a node that dies is followed within two seconds, which includes the choice of a new leader of the
-//! datastore. Whoever cannot renew in time stops before anybody else begins.
+//! A node that is alone needs to ask nobody, and writes no lease. In a cluster the holder of one lease acts. A node that
+//! dies is followed within two seconds, which includes the choice of a new leader of the datastore: that one hears of
+//! every node many times a second, and takes the lease of one that is silent. Its time itself is longer, so that it is not
+//! lost to a busy machine or a slow disk. Whoever cannot renew in time stops before anybody else begins; nobody without a
+//! majority of the datastore can do any harm meanwhile.
 
-use client::LeaderElection;
+use client::{LeaderElection, SharedInformers};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,17 +17,25 @@ use tokio_util::sync::CancellationToken;
 /// The lease, in `kube-system`.
 const LEASE: &str = "knarr-control-plane";
 /// After this time without renewal others take over. Leases count whole seconds.
-const LEASE_DURATION: Duration = Duration::from_secs(1);
+const LEASE_DURATION: Duration = Duration::from_secs(5);
 /// After this time without renewal the holder stops.
-const RENEW_DEADLINE: Duration = Duration::from_millis(750);
-/// Between renewals, and between looks of those who wait.
-const RETRY: Duration = Duration::from_millis(250);
+const RENEW_DEADLINE: Duration = Duration::from_secs(4);
+/// Between renewals. Those who wait follow the lease by a watch.
+const RETRY: Duration = Duration::from_millis(500);
 
-/// A candidate.
-pub fn election(client: kube::Client, node: &str) -> LeaderElection {
+/// A candidate. `gone` says whether a node is known to be gone.
+pub fn election(
+    client: kube::Client,
+    informers: SharedInformers,
+    node: &str,
+    gone: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> LeaderElection {
     // Another start is another candidate.
     let identity = format!("{node}_{:08x}", rand::random::<u32>());
-    LeaderElection::new(client, LEASE, identity).with_times(LEASE_DURATION, RENEW_DEADLINE, RETRY)
+    LeaderElection::new(client, LEASE, identity)
+        .with_times(LEASE_DURATION, RENEW_DEADLINE, RETRY)
+        .watching(informers)
+        .unless_gone(Arc::new(move |holder| holder.rsplit_once('_').is_some_and(|(node, _)| gone(node))))
 }
 
 /// Runs `work` while this node is the one to act, until `stop` or until the work ends by itself. `work` has to end soon
@@ -62,12 +73,12 @@ pub async fn run<W: Future<Output = ()>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn unreachable_election() -> LeaderElection {
         let tls = pki::tls::client_config(&[], None, &[]).unwrap();
-        election(client::connect::with_tls("https://127.0.0.1:1", tls, "test").unwrap(), "n1")
+        let client = client::connect::with_tls("https://127.0.0.1:1", tls, "test").unwrap();
+        election(client.clone(), SharedInformers::new(client), "n1", |_| false)
     }
 
     #[tokio::test]

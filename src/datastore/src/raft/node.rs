@@ -258,7 +258,7 @@ impl Cluster {
     }
 
     /// When a node last answered this one.
-    pub(crate) fn last_contact(&self, id: u64) -> Option<Instant> {
+    pub fn last_contact(&self, id: u64) -> Option<Instant> {
         self.network.contacts.lock().get(&id).copied()
     }
 
