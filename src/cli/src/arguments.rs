@@ -7,6 +7,7 @@ pub mod datastore;
 
 use crate::server::api_server::ApiServerFlags;
 use crate::server::backup_flags::BackupFlags;
+use apiserver::GoDuration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -105,6 +106,9 @@ pub struct Server {
     /// Prefix of the part of the pods' addresses that each node gets
     #[arg(long, env = "KNARR_NODE_CIDR_MASK_SIZE", default_value_t = controllers::NODE_PREFIX_V4, value_name = "BITS")]
     pub node_cidr_mask_size: u8,
+    /// A node that is silent for this long is taken for dead
+    #[arg(long, env = "KNARR_NODE_MONITOR_GRACE_PERIOD", default_value_t = GoDuration(controllers::NODE_MONITOR_GRACE_PERIOD), value_name = "DURATION")]
+    pub node_monitor_grace_period: GoDuration,
     /// Addresses of Services
     #[arg(long, env = "KNARR_SERVICE_CIDR", default_value = "10.152.183.0/24", value_name = "CIDR")]
     pub service_cidr: IpNet,

@@ -1,6 +1,6 @@
 //! All controllers, and which process may run them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use client::{LeaderElection, Rest, SharedInformers};
 use ipnet::IpNet;
@@ -25,6 +25,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     /// Prefix of the part of an IPv4 cluster network that each node gets.
     pub node_cidr_mask_size: u8,
+    /// A node that is silent for this long is taken for dead.
+    pub node_monitor_grace_period: Duration,
     /// Networks that service addresses come from; pods never get addresses in them.
     pub service_cidrs: Vec<IpNet>,
     /// Signs what CertificateSigningRequests of `kubernetes.io` signers ask for; `None` leaves them unsigned.
@@ -93,7 +95,7 @@ fn all(context: &Context, config: &Config) -> Vec<Arc<dyn Controller>> {
     let legacy_token_cleaner = crate::legacy_token_cleaner::LegacyTokenCleaner::new(context);
     let namespace = crate::namespace::NamespaceController::new(context);
     let node_ipam = crate::node_ipam::NodeIpam::new(context, config);
-    let node_lifecycle = crate::node_lifecycle::NodeLifecycle::new(context);
+    let node_lifecycle = crate::node_lifecycle::NodeLifecycle::new(context, config);
     let persistent_volume = crate::persistent_volume::PersistentVolumeBinder::new(context);
     let pod_gc = crate::pod_gc::PodGarbageCollector::new(context);
     let replicaset = crate::replicaset::ReplicaSetController::new(context);

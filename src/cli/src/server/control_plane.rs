@@ -286,6 +286,7 @@ fn act(
         identity: None,
         cluster_cidrs: vec![settings.cluster_cidr],
         node_cidr_mask_size: settings.node_cidr_mask_size,
+        node_monitor_grace_period: settings.node_monitor_grace_period,
         service_cidrs: vec![settings.service_cidr],
         pki: Some(Arc::clone(pki)),
         root_ca_pem: pki.cluster_ca().pem().to_owned(),

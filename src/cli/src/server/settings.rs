@@ -10,6 +10,7 @@ use crate::commands::process::State;
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apimachinery::validation;
+use apiserver::GoDuration;
 use apiserver::audit::{Delivery, LogOptions};
 use datastore::raft::Ticket;
 use ipnet::IpNet;
@@ -17,6 +18,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Nodes give a sign of life every ten seconds: one that comes late must not make a node look dead.
+const SHORTEST_GRACE: Duration = Duration::from_secs(15);
 
 /// How the datastore is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub struct Settings {
     pub cluster_cidr: IpNet,
     /// Prefix of the part of them that each node gets.
     pub node_cidr_mask_size: u8,
+    /// How long a node may be silent.
+    pub node_monitor_grace_period: Duration,
     /// Addresses of Services.
     pub service_cidr: IpNet,
     /// Ports of Services of type NodePort.
@@ -123,6 +130,13 @@ impl Settings {
         if !(16..=28).contains(&options.node_cidr_mask_size) {
             bail!("--node-cidr-mask-size {} is not between 16 and 28", options.node_cidr_mask_size);
         }
+        if options.node_monitor_grace_period.0 < SHORTEST_GRACE {
+            bail!(
+                "--node-monitor-grace-period {} is too short: nodes give a sign of life every 10 s, say {} at least",
+                options.node_monitor_grace_period,
+                GoDuration(SHORTEST_GRACE)
+            );
+        }
         for (flag, cidr, longest) in [
             ("--cluster-cidr", options.cluster_cidr, options.node_cidr_mask_size),
             ("--service-cidr", options.service_cidr, 28),
@@ -171,6 +185,7 @@ impl Settings {
             san_addresses: san_addresses.into_iter().filter_map(|san| san.parse().ok()).collect(),
             cluster_cidr: pods,
             node_cidr_mask_size: options.node_cidr_mask_size,
+            node_monitor_grace_period: options.node_monitor_grace_period.0,
             service_cidr: services,
             node_ports: common.node_ports.0..=common.node_ports.1,
             cluster_dns: common.cluster_dns,
@@ -328,6 +343,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_what_to_say_instead() {
         for (flags, told) in [
+            (&["--node-monitor-grace-period=5s"][..], "15s at least"),
             (&["--service-cidr=10.1.3.0/24", "--cluster-dns=10.1.3.10"][..], "overlap"),
             (&["--cluster-dns=10.9.9.9"], "is not in --service-cidr"),
             (&["--service-node-port-range=9"], "is not LOW-HIGH"),

@@ -24,6 +24,7 @@ use super::{
     zones::{Limiter, Permit, Zones, zone_of},
 };
 use crate::{
+    Config,
     framework::{Action, Context, Controller, ReconcileError, Watches},
     node_taints, pods,
 };
@@ -49,7 +50,7 @@ pub struct NodeLifecycle {
 
 impl NodeLifecycle {
     /// The controller, not running yet.
-    pub fn new(context: &Context) -> Self {
+    pub fn new(context: &Context, config: &Config) -> Self {
         Self {
             context: context.clone(),
             rest: context.rest.clone(),
@@ -57,7 +58,7 @@ impl NodeLifecycle {
             pods: context.pods(),
             leases: context.informers.scoped(&Scope::namespace(LEASES)),
             recorder: context.recorder(NAME),
-            health: Arc::default(),
+            health: Arc::new(Health::new(config.node_monitor_grace_period)),
             limiter: Mutex::default(),
         }
     }

@@ -11,13 +11,14 @@ use crate::node_taints;
 
 /// A node that is silent for this long is taken for dead (upstream's `--node-monitor-grace-period` since 1.32): four
 /// lease renewals, and time to notice a dead connection.
-pub(super) const GRACE: Duration = Duration::from_secs(50);
+pub const NODE_MONITOR_GRACE_PERIOD: Duration = Duration::from_secs(50);
 /// The same for a node that has never reported (upstream's value): starting takes longer.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 
 /// Signs of life of all nodes.
-#[derive(Default)]
 pub(super) struct Health {
+    /// For nodes that have reported.
+    grace: Duration,
     nodes: Mutex<HashMap<String, Signs>>,
 }
 
@@ -36,6 +37,11 @@ impl Signs {
 }
 
 impl Health {
+    /// No signs yet.
+    pub(super) fn new(grace: Duration) -> Self {
+        Self { grace, nodes: Mutex::default() }
+    }
+
     /// The node's lease has this renew time.
     pub(super) fn observe_lease(&self, name: &str, renewed: Option<Timestamp>) {
         let mut nodes = self.nodes.lock();
@@ -73,8 +79,8 @@ impl Health {
     /// The time until the node must be taken for dead; zero when it must be now.
     pub(super) fn left(&self, name: &str) -> Duration {
         let nodes = self.nodes.lock();
-        let Some(signs) = nodes.get(name) else { return GRACE };
-        let grace = if signs.reported { GRACE } else { STARTUP_GRACE };
+        let Some(signs) = nodes.get(name) else { return self.grace };
+        let grace = if signs.reported { self.grace } else { STARTUP_GRACE };
         grace.saturating_sub(signs.at.elapsed())
     }
 
@@ -96,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_changes_are_signs_of_life() {
-        let health = Health::default();
+        let health = Health::new(NODE_MONITOR_GRACE_PERIOD);
         let at = |second: i64| Some(Timestamp::from_second(second).unwrap());
         let node = Node {
             status: Some(k8s_openapi::api::core::v1::NodeStatus {
@@ -113,16 +119,16 @@ mod tests {
         health.observe_lease("n", at(1));
         tokio::time::advance(Duration::from_secs(30)).await;
         health.observe_lease("n", at(1));
-        assert_eq!(health.left("n"), GRACE - Duration::from_secs(30));
+        assert_eq!(health.left("n"), NODE_MONITOR_GRACE_PERIOD - Duration::from_secs(30));
         health.observe_lease("n", at(2));
-        assert_eq!(health.left("n"), GRACE);
+        assert_eq!(health.left("n"), NODE_MONITOR_GRACE_PERIOD);
         tokio::time::advance(Duration::from_secs(50)).await;
         assert_eq!(health.left("n"), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_never_reported_gets_more_time() {
-        let health = Health::default();
+        let health = Health::new(Duration::from_secs(1));
         health.observe_node("n", &Node::default());
         assert_eq!(health.left("n"), STARTUP_GRACE);
     }

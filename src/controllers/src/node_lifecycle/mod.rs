@@ -13,3 +13,4 @@ mod plan;
 mod zones;
 
 pub use controller::NodeLifecycle;
+pub use health::NODE_MONITOR_GRACE_PERIOD;

@@ -25,6 +25,7 @@ impl Cluster {
             identity: None,
             cluster_cidrs: Vec::new(),
             node_cidr_mask_size: controllers::NODE_PREFIX_V4,
+            node_monitor_grace_period: controllers::NODE_MONITOR_GRACE_PERIOD,
             service_cidrs: Vec::new(),
             pki: None,
             root_ca_pem: "x".to_owned(),
