@@ -12,7 +12,7 @@ use std::time::Instant;
 fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
     let network = Network::new("workers", &["10.77.0.0"])?;
     let mut server = Node::on(network.machine("first", "10.77.0.2")?, "first")?;
-    let worker = Node::worker_on(network.machine("worker", "10.77.0.3")?, "worker")?;
+    let mut worker = Node::worker_on(network.machine("worker", "10.77.0.3")?, "worker")?;
     server.launch()?;
     server.wait_ready()?;
     let line = server.run("add-node --format short")?;
@@ -44,6 +44,30 @@ fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
     })?;
     let told = server.run_fails("remove-node worker")?;
     ensure!(told.contains("there is no node worker"), "{told}");
+
+    // As k3s' agents do it: the token is a flag, and joining a part of the start.
+    let token = server.run("add-node --format token-check")?.trim().to_owned();
+    let check = token.split_once('/').context("TOKEN/CHECK")?.1;
+    let place = "--server https://10.77.0.2:6443";
+    for (flags, told) in [
+        (format!("--token {token}"), "--token needs --server"),
+        (format!("{place} --token {}/{check}", "0".repeat(32)), "the token is not known"),
+        (place.to_owned(), "knarr add-node"),
+    ] {
+        let error = worker.run_fails(&format!("agent {flags}"))?;
+        ensure!(error.contains(told), "{flags}: {error}");
+    }
+    for flag in ["--server", "https://10.77.0.2:6443", "--token", &token] {
+        worker.flag(flag);
+    }
+    worker.launch()?;
+    server.eventually("the worker to be Ready again", || {
+        server
+            .kubectl("wait --for=condition=Ready node/worker --timeout=5s")
+            .with_context(|| worker.log_tail())
+    })?;
+    let listed = server.run("token list")?;
+    ensure!(!listed.contains("worker"), "the cluster does not know that it has joined: {listed}");
     drop((worker, server, network));
     Ok(())
 }

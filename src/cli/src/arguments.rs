@@ -237,6 +237,10 @@ pub struct Agent {
     /// API server to begin with, https://HOST:PORT, in place of those known from joining; can be given often
     #[arg(short = 's', long, env = "KNARR_SERVER", value_name = "URL", value_delimiter = ',')]
     pub server: Vec<String>,
+    /// Join the cluster of --server first, unless this node has joined: TOKEN/CHECK, as `knarr add-node --format
+    /// token-check` prints it
+    #[arg(short = 't', long, env = "KNARR_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// Address that the kubelet listens on
     #[arg(long, env = "KNARR_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
     pub bind_address: IpAddr,

@@ -6,20 +6,19 @@ use crate::arguments::cluster::Join;
 use crate::arguments::{Arguments, Command, Location, Start};
 use crate::cluster::facts::Facts;
 use crate::cluster::local::{Answer, Ask, Report, Role, ask};
-use crate::cluster::protocol::{JoinAnswer, JoinRequest, NodeCertificates, NodeRole, VERSION};
+use crate::cluster::protocol::{JoinAnswer, JoinRequest, NodeRole, VERSION};
 use crate::cluster::remote::Remote;
 use crate::cluster::target::Target;
 use crate::configuration;
 use crate::paths::Paths;
-use crate::server::addresses;
-use crate::server::settings::{self, Settings};
+use crate::server::settings::Settings;
+use crate::worker::admission::Admitted;
 use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
 use client::{ObjectKey, Rest};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use pki::{Component, Draft};
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -127,46 +126,20 @@ async fn join_as_worker(back: &Back<'_>, remote: &Remote, token: &str) -> Result
     let Command::Agent(flags) = parsed("agent", &options.location, &options.server)? else {
         bail!("these are no flags of `knarr agent`")
     };
-    let name = settings::node_name(&flags.node)?;
-    let addresses = match flags.node.node_ip.as_slice() {
-        [] => addresses::primary().into_iter().collect(),
-        given => given.to_vec(),
-    };
-    let Draft { key_pem, request_pem } = pki::make_request(Component::KubeletClient, &name, &[])?;
-    let request = JoinRequest {
-        token: token.to_owned(),
-        name: name.clone(),
-        role: NodeRole::Worker,
-        version: VERSION.to_owned(),
-        time: Timestamp::now(),
-        addresses,
-        datastore: None,
-        failure_domain: String::new(),
-        requests: Some(NodeCertificates { kubelet: request_pem, kubelet_serving: None, proxy: None }),
-    };
-    let answer = remote.join(&request).await?;
+    let admitted = Admitted::ask(&flags.node, remote, token).await?;
     println!("Waiting for this node to finish joining the cluster.");
     let joined = async {
-        let certificate =
-            answer.certificates.context("the cluster sent no certificate; install its version")?;
-        let material = Material {
-            node_name: name.clone(),
-            servers: answer.api_servers,
-            cluster_cidr: answer.common.cluster_cidr,
-            cluster_dns: answer.common.cluster_dns,
-            cluster_domain: answer.common.cluster_domain,
-            ca_pem: answer.ca,
-        };
         put_aside(paths).await?;
-        material.save(paths, &certificate.kubelet, &key_pem)?;
+        admitted.save(paths)?;
         start::run(&Start { location: options.location.clone(), server: options.server.clone() })?;
-        ready(paths, &material, &certificate.kubelet, &key_pem).await
+        ready(paths, &admitted).await
     };
-    back.unless(joined.await, remote, &name).await
+    back.unless(joined.await, remote, &admitted.material.node_name).await
 }
 
 /// Waits until a worker's node is Ready, as any of the API servers says.
-async fn ready(paths: &Paths, material: &Material, certificate: &str, key: &str) -> Result<()> {
+async fn ready(paths: &Paths, admitted: &Admitted) -> Result<()> {
+    let Admitted { material, certificate, key } = admitted;
     let begin = Instant::now();
     let mut servers = material.servers.iter().cycle();
     loop {

@@ -61,7 +61,6 @@ impl Material {
     ///
     /// # Errors
     /// When a file cannot be written.
-    #[allow(dead_code, reason = "joining keeps it by this")]
     pub fn save(&self, paths: &Paths, certificate_pem: &str, key_pem: &str) -> Result<()> {
         let folder = paths.agent();
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -85,7 +84,6 @@ impl Material {
     }
 }
 
-#[allow(dead_code, reason = "for `save`")]
 fn with_newline(text: &str) -> String {
     format!("{}\n", text.trim_end())
 }

@@ -9,9 +9,11 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`admission`] | asking a cluster to let it in |
 //! | [`material`] | what joining left on disk |
 //! | [`identity`] | certificates that are renewed by the certificates API |
 
+pub mod admission;
 pub mod identity;
 pub mod material;
 
@@ -53,6 +55,14 @@ pub fn main(options: arguments::Agent) -> Result<ExitCode> {
     }
     logging::init(options.verbose);
     let paths = Paths::new(&std::path::absolute(&options.location.data_dir)?);
+    // Nobody but the first part may choose a crypto provider, and all have to agree.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    std::fs::create_dir_all(paths.root())
+        .with_context(|| format!("cannot make {}; run this as root", paths.root().display()))?;
+    let _lock = process::lock(&paths)?;
+    runtime.block_on(admission::join_by_flags(&options, &paths))?;
     let mut material = Material::load(&paths)?;
     if !options.server.is_empty() {
         material.servers = servers(&options.server)?;
@@ -65,9 +75,6 @@ pub fn main(options: arguments::Agent) -> Result<ExitCode> {
             settings.node_name
         );
     }
-    let _lock = process::lock(&paths)?;
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let outcome = runtime.block_on(run(settings, material, &paths));
     // Watches of files and the like may sit in blocking calls that nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -91,8 +98,6 @@ fn servers(given: &[String]) -> Result<Vec<String>> {
 async fn run(settings: AgentSettings, material: Material, paths: &Paths) -> Result<()> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
-    // Nobody but the first part may choose a crypto provider, and all have to agree.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     remove_ready(paths);
     let outcome = tokio::select! {
         () = stop.cancelled() => return Ok(()),
