@@ -9,6 +9,12 @@ use cri::{CriError, Runtime};
 use futures::future::join_all;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long it is tried: a container that was being started or removed a moment ago is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How to stop.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +34,17 @@ pub async fn stop_all_pods(
     data_dir: &Path,
     options: StopOptions,
 ) -> Result<(), KubeletError> {
-    let pods = observed_pods(runtime).await?;
-    let stopped = join_all(pods.values().map(|pod| stop_pod(runtime, pod, options))).await;
-    let result: Result<(), CriError> = stopped.into_iter().collect();
+    let begin = Instant::now();
+    let result = loop {
+        let pods = observed_pods(runtime).await?;
+        let stopped = join_all(pods.values().map(|pod| stop_pod(runtime, pod, options))).await;
+        let result: Result<(), CriError> = stopped.into_iter().collect();
+        match &result {
+            Err(error) if begin.elapsed() < PATIENCE => tracing::info!(%error, "stopping the pods again"),
+            _ => break result,
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     if options.remove {
         Cgroups::new(&cgroup_root(data_dir)).remove_all();
     }

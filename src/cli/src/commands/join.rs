@@ -109,6 +109,17 @@ impl Back<'_> {
             return Ok(ExitCode::SUCCESS);
         };
         println!("It did not join; it becomes what it was before.");
+        match self.undo(remote, name).await {
+            Ok(()) => Err(error.context("this node has not joined the cluster")),
+            Err(undo) => Err(undo.context(format!(
+                "this node has not joined the cluster ({error:#}), and is not what it was before; run `knarr stop`, then \
+                 `knarr join` again"
+            ))),
+        }
+    }
+
+    /// Makes the node what it was before, and the cluster forget it.
+    async fn undo(&self, remote: &Remote, name: &str) -> Result<()> {
         stop::stop(self.paths).await.context("cannot stop what was started")?;
         restore(self.paths)?;
         if let Err(forget) = remote.finish(name, false).await {
@@ -117,7 +128,7 @@ impl Back<'_> {
         if let Some(server) = &self.before {
             start::run(&Start { location: self.options.location.clone(), server: server.clone() })?;
         }
-        Err(error.context("this node has not joined the cluster"))
+        Ok(())
     }
 }
 
