@@ -44,6 +44,21 @@ pub fn watch() -> impl Stream<Item = Vec<IpAddr>> {
     })
 }
 
+/// Waits until the address of the default route is another one than `known`, and answers it. None at all is no change: a
+/// cable may be out.
+pub async fn moved(known: IpAddr) -> IpAddr {
+    let mut before = None;
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let now = primary().filter(|now| *now != known);
+        // Twice in a row: what is under way has come to its end.
+        if let (Some(now), true) = (now, before == now) {
+            return now;
+        }
+        before = now;
+    }
+}
+
 fn interfaces() -> Vec<(String, IpAddr)> {
     let Ok(found) = getifaddrs() else { return Vec::new() };
     found

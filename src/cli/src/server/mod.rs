@@ -43,7 +43,8 @@ use crate::paths::Paths;
 use anyhow::{Context, Result};
 use nodes::Nodes;
 use settings::Settings;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -54,6 +55,9 @@ pub const KUBERNETES_VERSION: &str = "v1.36";
 
 /// How long tasks may take to end once they were told; the process ends then, and nothing is lost.
 pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// This program, even if another one lies in its place by now.
+const OWN_BINARY: &str = "/proc/self/exe";
 
 /// Runs a node until it is told to end.
 ///
@@ -78,10 +82,22 @@ pub fn main(options: Server) -> Result<ExitCode> {
     let outcome = runtime.block_on(run(settings, &paths));
     // Watches of files and the like may sit in blocking calls that nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
-    outcome.map(|()| ExitCode::SUCCESS)
+    match outcome? {
+        End::Told => Ok(ExitCode::SUCCESS),
+        // The same process, with the same children: whoever started it notices nothing.
+        End::Moved => Err(Command::new(OWN_BINARY).args(std::env::args_os().skip(1)).exec().into()),
+    }
 }
 
-async fn run(settings: Settings, paths: &Paths) -> Result<()> {
+/// Why a server ended.
+enum End {
+    /// It was told to.
+    Told,
+    /// The node has another address, which is in too many places to be changed under way. Pods go on.
+    Moved,
+}
+
+async fn run(settings: Settings, paths: &Paths) -> Result<End> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     // Nobody but the first part may choose a crypto provider, and all have to agree.
@@ -91,7 +107,7 @@ async fn run(settings: Settings, paths: &Paths) -> Result<()> {
     let nodes = Nodes::new(&settings, paths);
     let commands = answer_commands(&nodes, paths)?;
     let Some(control_plane) = control_plane::start(&settings, paths, &nodes, &stop).await? else {
-        return Ok(());
+        return Ok(End::Told);
     };
     process::write_state(paths, &settings.state())?;
     std::fs::write(paths.ready_file(), "")?;
@@ -103,9 +119,19 @@ async fn run(settings: Settings, paths: &Paths) -> Result<()> {
         Some(task) => task,
         None => tokio::spawn(std::future::pending()),
     };
+    let moved = async {
+        match settings.node_ips.first() {
+            Some(_) => std::future::pending().await,
+            None => addresses::moved(settings.address).await,
+        }
+    };
     let outcome = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = &mut agent_ended => ended.unwrap_or_else(|error| Err(error.into())),
+        () = stop.cancelled() => Ok(End::Told),
+        ended = &mut agent_ended => ended.unwrap_or_else(|error| Err(error.into())).map(|()| End::Told),
+        now = moved => {
+            tracing::warn!(before = %settings.address, %now, "the node's address has changed: the server starts anew");
+            Ok(End::Moved)
+        }
     };
     remove_ready(paths);
     stop.cancel();

@@ -3,6 +3,7 @@
 use crate::raft::TransportError;
 use crate::raft::node::{Cluster, LOOK};
 use crate::raft::options::Ticket;
+use crate::raft::status::NodeReport;
 use crate::raft::types::{Member, Role};
 use crate::raft::wire::{Reply, Request};
 use openraft::ChangeMembers;
@@ -58,7 +59,11 @@ impl Cluster {
         let deadline = Instant::now() + self.timing.patience;
         let mut why = "the cluster has no leader that a majority follows".to_owned();
         while Instant::now() < deadline {
-            match self.leader().map(|leader| (leader, self.peer(leader))) {
+            let leader = match self.leader() {
+                Some(leader) => Some(leader),
+                None => self.followed_by_others().await,
+            };
+            match leader.map(|leader| (leader, self.peer(leader))) {
                 Some((leader, _)) if leader == self.id() => match self.change_here(&change).await {
                     Ok(Some(id)) => return Ok(id),
                     Ok(None) => {}
@@ -83,6 +88,18 @@ impl Cluster {
             tokio::time::sleep(LOOK).await;
         }
         Err(ChangeError::Unfinished(why))
+    }
+
+    /// Whom the others follow. The leader cannot reach a node whose address has changed, which so hears of none.
+    async fn followed_by_others(&self) -> Option<u64> {
+        for other in self.members().into_keys().filter(|id| *id != self.id()) {
+            let peer = self.peer(other)?;
+            let asked = self.network.call(&peer, Request::Report, &[], self.timing.call_timeout()).await;
+            if let Ok(Reply::Report(NodeReport { leader: Some(leader), .. })) = asked {
+                return Some(leader);
+            }
+        }
+        None
     }
 
     /// The ticket for a node that was added under a number.
