@@ -54,6 +54,11 @@ impl Api {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), address: address.to_owned() })
     }
 
+    /// The same for another server of the cluster.
+    pub fn at(&self, address: &str) -> Self {
+        Self { tls: self.tls.clone(), address: address.to_owned() }
+    }
+
     /// Connects.
     ///
     /// # Errors

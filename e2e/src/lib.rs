@@ -13,13 +13,23 @@
 //! | [`node`] | a running `knarr server` and kubectl against it |
 //! | [`wait`] | waiting on conditions |
 //! | [`api`] | an HTTPS client for measuring |
+//! | [`cluster`] | nodes that are one cluster, and what can happen to them |
+//! | [`disk`] | a disk that is slow |
+//! | [`load`] | clients that write down what they are told |
+//! | [`visitors`] | people who use Services all the time |
+//! | [`history`] | whether all that they were told can be true |
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
 
 pub mod api;
+pub mod cluster;
+pub mod disk;
+pub mod history;
 pub mod image;
+pub mod load;
 pub mod machine;
 pub mod network;
 pub mod node;
 pub mod registry;
+pub mod visitors;
 pub mod wait;

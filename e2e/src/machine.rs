@@ -3,13 +3,15 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A network namespace, deleted when dropped.
 #[derive(Debug)]
 pub struct Machine {
     name: String,
+    /// What it was called.
+    pub label: String,
     /// The machine's address.
     pub address: String,
 }
@@ -29,9 +31,10 @@ impl Machine {
 
     /// Makes a namespace that has no uplink yet.
     pub(crate) fn bare(name: &str, address: &str) -> Result<Self> {
+        let label = name.to_owned();
         let name = format!("knarr-{name}-{}", std::process::id());
         ip(&["netns", "add", &name])?;
-        Ok(Self { name, address: address.to_owned() })
+        Ok(Self { name, label, address: address.to_owned() })
     }
 
     /// Gives the uplink, which is there, its address and the default route.
@@ -79,12 +82,46 @@ impl Machine {
         text_of(script, output)
     }
 
+    /// Gives the machine another address of its subnet, in place of the one that it has.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn readdress(&mut self, address: &str) -> Result<()> {
+        self.ip(&format!("address del {}/24 dev eth0", self.address))?;
+        self.ip(&format!("address add {address}/24 dev eth0"))?;
+        self.ip(&format!("route replace default via {}", gateway_of(address)?))?;
+        address.clone_into(&mut self.address);
+        Ok(())
+    }
+
+    /// Does something asynchronous on a thread within the namespace, and waits for it.
+    ///
+    /// # Errors
+    /// Without root, and what the work says.
+    pub fn run<T: Send>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                self.enter()?;
+                tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+            });
+            thread.join().unwrap_or_else(|_| bail!("the thread ended"))
+        })
+    }
+
     /// Moves the calling thread into the namespace.
     ///
     /// # Errors
     /// Without root.
     pub fn enter(&self) -> Result<()> {
-        let file = File::open(self.path())?;
+        Self::enter_path(&self.path())
+    }
+
+    /// The same for a namespace of which only the place is at hand.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn enter_path(path: &Path) -> Result<()> {
+        let file = File::open(path)?;
         nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).context("entering the namespace")
     }
 

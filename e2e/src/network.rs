@@ -33,17 +33,38 @@ impl Network {
     /// When `ip` fails.
     pub fn machine(&self, name: &str, address: &str) -> Result<Machine> {
         let machine = Machine::bare(name, address)?;
-        let port = format!("to-{name}");
+        let port = port_of(name);
         self.router.ip(&format!("link add {port} type veth peer name eth0 netns {}", machine.name()))?;
         self.router.ip(&format!("link set {port} master {} up", switch_of(address)?))?;
         machine.bring_up()?;
         Ok(machine)
     }
 
+    /// Pulls a machine's cable: its link has no carrier any more, routes and addresses stay.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn unplug(&self, machine: &Machine) -> Result<()> {
+        self.router.ip(&format!("link set {} down", port_of(&machine.label)))
+    }
+
+    /// Puts it in again.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn plug(&self, machine: &Machine) -> Result<()> {
+        self.router.ip(&format!("link set {} up", port_of(&machine.label)))
+    }
+
     /// The router itself, as somebody outside of the cluster.
     pub fn router(&self) -> &Machine {
         &self.router
     }
+}
+
+/// The switch's end of a machine's cable.
+fn port_of(label: &str) -> String {
+    format!("to-{label}")
 }
 
 /// The switch of an address's subnet.

@@ -5,7 +5,10 @@ use crate::machine::{Machine, text_of};
 use crate::registry::Registry;
 use crate::wait;
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +29,8 @@ pub struct Node {
     command: &'static str,
     name: String,
     arguments: Vec<String>,
+    /// What is run as `knarr`.
+    pub binary: PathBuf,
 }
 
 /// The binary under test.
@@ -101,7 +106,10 @@ impl Node {
     /// # Errors
     /// When its registry cannot be made.
     pub fn on(machine: Machine, name: &str) -> Result<Self> {
-        Self::prepare_on(machine, name, Some(&[image::nginx("latest")?, image::busybox()?]))
+        let node = Self::prepare_on(machine, name, Some(&[image::nginx("latest")?, image::busybox()?]))?;
+        let registries = node.folder.path().join("registries.yaml");
+        node.configure(&format!("node-name: {name}\nprivate-registry: {}\n", registries.display()))?;
+        Ok(node)
     }
 
     /// The same without a control plane, to be started once it has joined a cluster.
@@ -124,10 +132,18 @@ impl Node {
     /// When its folder cannot be made.
     pub fn control_plane_on(machine: Machine, name: &str) -> Result<Self> {
         let node = Self::prepare_on(machine, name, None)?;
-        // In the file, so that commands that start a server have it too.
-        let file = node.folder.path().join("config.yaml");
-        std::fs::write(file, format!("node-name: {name}\ndisable-agent: true\n"))?;
+        node.configure(&format!("node-name: {name}\ndisable-agent: true\n"))?;
         Ok(node)
+    }
+
+    /// Adds lines to the configuration file: commands that start a server have to know of it, too.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, lines: &str) -> Result<()> {
+        let file =
+            std::fs::File::options().create(true).append(true).open(self.folder.path().join("config.yaml"));
+        Ok(file?.write_all(lines.as_bytes())?)
     }
 
     fn prepare_on(machine: Machine, name: &str, images: Option<&[Image]>) -> Result<Self> {
@@ -142,7 +158,8 @@ impl Node {
             arguments.extend(["--private-registry".to_owned(), file.display().to_string()]);
         }
         let name = name.to_owned();
-        Ok(Self { machine, registry, folder, server: None, command: "server", name, arguments })
+        let binary = knarr_bin();
+        Ok(Self { machine, registry, folder, server: None, command: "server", name, arguments, binary })
     }
 
     /// The data directory.
@@ -162,7 +179,7 @@ impl Node {
 
     /// A knarr command against this node.
     pub fn knarr(&self) -> Command {
-        let mut command = self.machine.command(&knarr_bin().display().to_string());
+        let mut command = self.machine.command(&self.binary.display().to_string());
         self.environment(&mut command);
         command
     }
@@ -200,7 +217,7 @@ impl Node {
         let mut command = self.knarr();
         command.arg(self.command).args(["--node-name", &self.name]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.server = Some(command.spawn().with_context(|| format!("starting {}", knarr_bin().display()))?);
+        self.server = Some(command.spawn().with_context(|| format!("starting {}", self.binary.display()))?);
         Ok(())
     }
 
@@ -212,21 +229,79 @@ impl Node {
         Ok(self.server.as_ref().context("the server is not running")?.id())
     }
 
-    /// Kills the server, whoever started it, as a power cut would: nothing is told.
+    /// Ends the server, whoever started it, by a signal, and waits until it is gone. Pods go on.
     ///
     /// # Errors
-    /// When none is running.
-    pub fn kill_any(&mut self) -> Result<()> {
-        let pid = std::fs::read_to_string(self.data_dir().join("knarr.pid"))?;
-        let pid = nix::unistd::Pid::from_raw(pid.trim().parse()?);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
-        if let Some(mut ended) = self.server.take() {
-            ended.wait()?;
-        }
-        wait::until("the server to be gone", PATIENCE, || match nix::sys::signal::kill(pid, None) {
-            Err(_) => Ok(()),
-            Ok(()) => bail!("still there"),
+    /// When none is running, or it does not end.
+    pub fn end(&self, signal: Signal) -> Result<()> {
+        let pid = self.server_pid()?;
+        kill(pid, signal)?;
+        wait::until("the server to be gone", PATIENCE, || match alive(pid) {
+            false => Ok(()),
+            true => bail!("still there"),
         })
+    }
+
+    /// The process of the server, whoever started it.
+    ///
+    /// # Errors
+    /// When none ever ran.
+    pub fn server_pid(&self) -> Result<Pid> {
+        let pid = std::fs::read_to_string(self.data_dir().join("knarr.pid"))?;
+        Ok(Pid::from_raw(pid.trim().parse()?))
+    }
+
+    /// Kills all that runs on the machine, as a power cut would: the server, the container runtime, the pods.
+    ///
+    /// # Errors
+    /// When something does not end.
+    pub fn kill_all(&self) -> Result<()> {
+        wait::until("all processes to be gone", PATIENCE, || {
+            let all = self.processes()?;
+            for pid in &all {
+                // It may have ended by itself.
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+            if all.is_empty() { Ok(()) } else { bail!("{all:?}") }
+        })
+    }
+
+    /// All processes whose arguments name the node's folder, and all that they have started.
+    fn processes(&self) -> Result<Vec<Pid>> {
+        let folder = self.folder.path().display().to_string();
+        let mut parents = Vec::new();
+        let mut found = BTreeSet::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let path = entry?.path();
+            let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else {
+                continue;
+            };
+            // Those that have ended meanwhile are passed over.
+            let Ok(stat) = std::fs::read_to_string(path.join("stat")) else { continue };
+            let mut fields = stat.rsplit_once(')').context("stat")?.1.split_whitespace();
+            let (state, parent) =
+                (fields.next(), fields.next().and_then(|parent| parent.parse::<i32>().ok()));
+            if state == Some("Z") {
+                continue;
+            }
+            parents.push((pid, parent));
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&folder) {
+                found.insert(pid);
+            }
+        }
+        loop {
+            let before = found.len();
+            found.extend(
+                parents
+                    .iter()
+                    .filter_map(|(pid, parent)| found.contains(&(*parent)?).then_some(*pid))
+                    .collect::<Vec<_>>(),
+            );
+            if found.len() == before {
+                return Ok(found.into_iter().map(Pid::from_raw).collect());
+            }
+        }
     }
 
     /// Runs a knarr command that has to succeed; answers what it printed.
@@ -267,8 +342,7 @@ impl Node {
     /// When it does not end.
     pub fn terminate(&mut self) -> Result<()> {
         let mut child = self.server.take().context("the server is not running")?;
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
         wait::until("the server to end", PATIENCE, || match child.try_wait()? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("it ended with {status}"),
@@ -334,9 +408,10 @@ impl Node {
         outcome.with_context(|| self.log_tail())
     }
 
-    /// The end of the server's log.
+    /// The end of the server's log, whoever started it.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let own = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let text = std::fs::read_to_string(self.data_dir().join("knarr.log")).unwrap_or(own);
         let lines: Vec<&str> = text.lines().collect();
         lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
     }
@@ -430,6 +505,12 @@ impl Drop for Node {
         }
         unmount_below(self.folder.path());
     }
+}
+
+/// Whether a process runs: one that has ended, and that nobody has asked after, does not.
+fn alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
 }
 
 /// Unmounts what is still mounted below a folder, the deepest first.

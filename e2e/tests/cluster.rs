@@ -3,102 +3,10 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::network::Network;
+use e2e::cluster::Cluster;
 use e2e::node::{Node, PATIENCE};
 use e2e::wait;
-use serde_json::Value;
 use std::time::{Duration, Instant};
-
-struct Cluster {
-    nodes: Vec<Node>,
-    // After the nodes: their machines hang on it.
-    network: Network,
-}
-
-impl Cluster {
-    /// Nodes that are alone, each with an object of its own.
-    fn of_strangers(name: &str, count: usize) -> Result<Self> {
-        let network = Network::new(name, &["10.78.0.0"])?;
-        let mut nodes = Vec::new();
-        for n in 1..=count {
-            let machine = network.machine(&format!("{name}{n}"), &format!("10.78.0.{n}"))?;
-            let mut node = Node::control_plane_on(machine, &format!("node-{n}"))?;
-            node.launch()?;
-            nodes.push(node);
-        }
-        for (n, node) in nodes.iter_mut().enumerate() {
-            node.wait_readyz()?;
-            node.kubectl(&format!("create configmap own-{}", n + 1))?;
-        }
-        Ok(Self { nodes, network })
-    }
-
-    fn of_three(name: &str) -> Result<Self> {
-        let cluster = Self::of_strangers(name, 3)?;
-        for n in 1..3 {
-            cluster.join(n)?;
-        }
-        Ok(cluster)
-    }
-
-    /// Joins a node to the first, and says how long it took.
-    fn join(&self, n: usize) -> Result<Duration> {
-        let line = self.nodes[0].run("add-node --format short")?;
-        let line = line.lines().next().context("no line")?.strip_prefix("knarr ").context("a command")?;
-        let begin = Instant::now();
-        let told = self.nodes[n].run(line)?;
-        ensure!(told.contains("Successfully joined the cluster."), "{told}");
-        eprintln!("node-{} joined within {:?}", n + 1, begin.elapsed());
-        Ok(begin.elapsed())
-    }
-
-    /// Which nodes vote and answer, and which one leads, as a node says.
-    fn status(&self, n: usize) -> Result<Value> {
-        let output = self.nodes[n].knarr().args(["status", "--format", "json"]).output()?;
-        Ok(serde_json::from_slice(&output.stdout)?)
-    }
-
-    /// Waits until a node says that so many voters are alive, and whether a loss is survived.
-    fn voters(&self, n: usize, count: usize, survives: bool) -> Result<()> {
-        wait::until("voters", PATIENCE, || {
-            let status = self.status(n)?;
-            let ha = &status["high-availability"];
-            let alive = ha["nodes"].as_array().into_iter().flatten();
-            let alive = alive.filter(|node| node["alive"] == true && node["role"] == "voter").count();
-            if (alive, &ha["enabled"]) == (count, &Value::Bool(survives)) {
-                Ok(())
-            } else {
-                bail!("{status}")
-            }
-        })
-    }
-
-    /// Which node's controllers act.
-    fn acting(&self, n: usize) -> Result<usize> {
-        let lease = self.nodes[n].get("lease -n kube-system knarr-control-plane")?;
-        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-        let name = holder.split('_').next().unwrap_or_default();
-        Ok(name.rsplit('-').next().context("a number")?.parse::<usize>().context(holder.to_owned())? - 1)
-    }
-
-    /// Waits until the Service of the API has so many servers behind it.
-    fn servers(&self, n: usize, count: usize) -> Result<()> {
-        wait::until("API servers behind the Service", PATIENCE, || {
-            let slice = self.nodes[n].get("endpointslice kubernetes")?;
-            if slice["endpoints"].as_array().map(Vec::len) == Some(count) { Ok(()) } else { bail!("{slice}") }
-        })
-    }
-
-    fn leader(&self, n: usize) -> Result<usize> {
-        wait::until("a leader", PATIENCE, || {
-            let status = self.status(n)?;
-            let nodes = status["high-availability"]["nodes"].as_array().cloned().unwrap_or_default();
-            let leader = nodes.iter().find(|node| node["leader"] == true).context("none")?;
-            let name = leader["name"].as_str().context("a name")?;
-            Ok(name.rsplit('-').next().context("a number")?.parse::<usize>()? - 1)
-        })
-    }
-}
 
 fn has(node: &Node, name: &str) -> bool {
     node.kubectl(&format!("get configmap {name}")).is_ok()
@@ -106,7 +14,9 @@ fn has(node: &Node, name: &str) -> bool {
 
 #[test]
 fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
-    let mut cluster = Cluster::of_three("trio")?;
+    let cluster = Cluster::of_strangers("trio", 3)?;
+    cluster.join(1)?;
+    cluster.join(2)?;
     cluster.voters(2, 3, true)?;
     cluster.servers(0, 3)?;
     for node in &cluster.nodes {
@@ -124,7 +34,7 @@ fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
     let leader = cluster.leader(0)?;
     let other = (leader + 1) % 3;
     let begin = Instant::now();
-    cluster.nodes[leader].kill_any()?;
+    cluster.kill(leader)?;
     cluster.nodes[other].kubectl("create configmap after-the-death")?;
     eprintln!("written {:?} after the leader's death", begin.elapsed());
     cluster.voters(other, 2, false)?;
@@ -139,7 +49,7 @@ fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
     let acting = cluster.acting(other)?;
     let other = (acting + 1) % 3;
     let begin = Instant::now();
-    cluster.nodes[acting].kill_any()?;
+    cluster.kill(acting)?;
     cluster.nodes[other].kubectl("create deployment later --image=x")?;
     wait::until("a controller to act", PATIENCE, || {
         let sets = cluster.nodes[other].kubectl("get replicasets -l app=later -o name")?;
@@ -166,8 +76,8 @@ fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
     ensure!(has(&cluster.nodes[leaver], "without-the-leaver"), "it is back");
 
     // Without a majority nothing is written, and status says so at once.
-    cluster.nodes[1].kill_any()?;
-    cluster.nodes[2].kill_any()?;
+    cluster.kill(1)?;
+    cluster.kill(2)?;
     let begin = Instant::now();
     let output = cluster.nodes[0].knarr().arg("status").output()?;
     let (took, told) = (begin.elapsed(), String::from_utf8_lossy(&output.stdout).into_owned());
@@ -203,6 +113,15 @@ fn what_cannot_join_is_told_why_and_stays_what_it_was() -> Result<()> {
         let error = second.run_fails(&format!("join {target}"))?;
         ensure!(error.contains(told), "{target}: {error}");
         ensure!(has(second, "own-2"), "{target}");
+    }
+    // The same machine, and what runs there already.
+    let (own, other) = (second.data_dir(), second.data_dir().with_file_name("other"));
+    for (flags, told) in [
+        (format!("--data-dir {}", other.display()), "port 6443 is taken by another program"),
+        (format!("--data-dir {} --https-listen-port 7443", own.display()), "another knarr server"),
+    ] {
+        let error = second.run_fails(&format!("server {flags}"))?;
+        ensure!(error.contains(told) && error.contains("stop"), "{flags}: {error}");
     }
     first.run(&format!("token revoke {token}"))?;
     let error = second.run_fails(&format!("join {place}/{token}/{check}"))?;

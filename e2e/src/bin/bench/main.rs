@@ -2,9 +2,11 @@
 
 #![allow(clippy::indexing_slicing, reason = "a missing field of an answer reads as null")]
 
+mod cluster;
 mod node;
 mod reads;
 mod watches;
+mod writers;
 mod writes;
 mod wrk;
 
@@ -32,7 +34,9 @@ fn main() -> Result<()> {
     for (name, measure) in SECTIONS {
         if only.is_empty() || only.iter().any(|wanted| wanted == name) {
             eprintln!("{name}");
-            measure(&mut report)?;
+            if let Err(error) = measure(&mut report) {
+                report.insert(format!("{name}_failed"), json!(format!("{error:#}")));
+            }
         }
     }
     println!("{:#}", Value::Object(report));
@@ -43,8 +47,14 @@ fn main() -> Result<()> {
 type Section = fn(&mut Report) -> Result<()>;
 
 /// What is measured; arguments pick some of it.
-const SECTIONS: [(&str, Section); 4] =
-    [("starts", starts), ("idle", node::whole), ("writes", writes), ("reads", reads)];
+const SECTIONS: [(&str, Section); 6] = [
+    ("starts", starts),
+    ("idle", node::whole),
+    ("writes", writes),
+    ("reads", reads),
+    ("cluster", cluster::measure),
+    ("joins", cluster::joins),
+];
 
 fn starts(report: &mut Report) -> Result<()> {
     report.insert("exec_to_readyz_ms".to_owned(), spread(&repeat(STARTS, node::exec_to_readyz)?));
@@ -97,13 +107,7 @@ fn fsyncs() -> Result<u64> {
 
 /// Runs something within the node's network namespace.
 fn on_machine<T: Send>(node: &Node, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            node.machine.enter()?;
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
-        });
-        thread.join().unwrap_or_else(|_| anyhow::bail!("the measuring thread ended"))
-    })
+    node.machine.run(work)
 }
 
 /// The server's own process: the harness knows that of `nsenter`, which becomes it.
