@@ -51,6 +51,21 @@ impl Authority {
         Self::from_pem(&certificate.pem(), key_pem)
     }
 
+    /// Signs a certificate of another authority's name and key: who trusts this authority then trusts what that signs.
+    pub(crate) fn cross_sign(
+        &self,
+        name: &str,
+        profile: &Profile,
+        key_pem: &str,
+        now: Timestamp,
+    ) -> Result<String, PkiError> {
+        let failed = |error: rcgen::Error| PkiError::Issue { name: name.into(), reason: error.to_string() };
+        let key = KeyPair::from_pem(key_pem).map_err(failed)?;
+        let mut params = parameters(name, profile, "", now, self.facts.not_after)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(params.signed_by(&key, &self.issuer).map_err(failed)?.pem())
+    }
+
     /// Reads an authority's certificate and its PKCS #8 key.
     ///
     /// Only the first certificate signs; others in the text stay trusted (a former authority, during rotation).

@@ -21,6 +21,7 @@
 //! | `leaf` | a certificate with its key |
 //! | `draft` | a key, and the request to have it certified |
 //! | `request`, `request_make` | certificate signing requests, signing what they ask for, making them |
+//! | [`rotation`] | what certificates there are, and making them anew |
 //! | `service_account` | the token signing key pair |
 //! | `serving` | serving certificates that follow the node's addresses |
 //! | `tls` | rustls configurations and chain verification |
@@ -39,6 +40,7 @@ mod peer;
 mod profile;
 mod request;
 mod request_make;
+pub mod rotation;
 mod service_account;
 mod serving;
 mod store;

@@ -17,11 +17,14 @@ use crate::service_account::{ServiceAccountKeys, public_pem};
 
 const SERVICE_ACCOUNT_KEY: &str = "service-account.key";
 const SERVICE_ACCOUNT_PUBLIC: &str = "service-account.pub";
+/// The cluster authority as the former one vouches for it; a part of every chain, after a rotation.
+pub(crate) const CROSS_SIGNED: &str = "ca-cross.crt";
 
 /// The authorities and keys of a cluster, kept in one directory (`{data-dir}/pki`).
 ///
 /// ```text
 /// ca.crt ca.key                        the cluster authority
+/// ca-cross.crt                         the same, signed by the former one, after a rotation
 /// front-proxy-ca.crt front-proxy-ca.key
 /// datastore-ca.crt datastore-ca.key    of the nodes' datastores; made when first asked for
 /// service-account.key                  signs tokens
@@ -191,7 +194,12 @@ impl Pki {
             dns_names: request.dns_names,
             addresses: request.addresses,
         };
-        let leaf = authority.sign(&order, now)?;
+        let mut leaf = authority.sign(&order, now)?;
+        if profile.authority == Signer::Cluster
+            && let Some(cross) = files::read(&self.directory.join(CROSS_SIGNED))?
+        {
+            leaf = Leaf::from_pem(&format!("{}{cross}", leaf.certificate_pem), &leaf.key_pem)?;
+        }
         write_private(&certificate_path, leaf.certificate_pem.as_bytes())?;
         tracing::info!(certificate = name, not_after = %leaf.not_after(), addresses = ?leaf.addresses(), "issued");
         Ok(leaf)
