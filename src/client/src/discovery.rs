@@ -21,6 +21,8 @@ pub struct ServedResource {
     pub kind: String,
     /// Plural name, as in paths.
     pub plural: String,
+    /// Other names that people may call it by: singular and short ones.
+    pub names: Vec<String>,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
     /// What can be done with it.
@@ -79,6 +81,17 @@ impl Discovered {
         });
         matching.next()
     }
+
+    /// The resource that a person names: `deployments`, `deployment`, `deploy`, or `deployments.apps`.
+    pub fn named(&self, name: &str) -> Option<&ServedResource> {
+        let name = name.to_lowercase();
+        let (name, group) = name.split_once('.').map_or((name.as_str(), None), |(name, g)| (name, Some(g)));
+        let mut matching = self.resources.iter().filter(|served| {
+            let is = served.plural == name || served.names.iter().any(|other| other == name);
+            is && group.is_none_or(|group| group == served.group)
+        });
+        matching.next()
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,6 +132,10 @@ struct Resource {
     scope: String,
     #[serde(default)]
     verbs: Vec<String>,
+    #[serde(default, rename = "singularResource")]
+    singular: String,
+    #[serde(default, rename = "shortNames")]
+    short_names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +179,7 @@ fn add_group(discovered: &mut Discovered, group: Group) {
                 version: version.version.clone(),
                 kind: resource.response_kind.map(|kind| kind.kind).unwrap_or_default(),
                 plural: resource.resource,
+                names: std::iter::once(resource.singular).chain(resource.short_names).collect(),
                 namespaced: resource.scope == "Namespaced",
                 verbs: resource.verbs,
                 versions: vec![version.version.clone()],
@@ -179,7 +197,8 @@ mod tests {
         let list: GroupList = serde_json::from_str(
             r#"{"items":[{"metadata":{"name":"autoscaling"},"versions":[
                 {"version":"v2","freshness":"Current","resources":[{"resource":"horizontalpodautoscalers",
-                  "responseKind":{"kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["list","watch"]}]},
+                  "responseKind":{"kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["list","watch"],
+                  "singularResource":"horizontalpodautoscaler","shortNames":["hpa"]}]},
                 {"version":"v1","resources":[{"resource":"horizontalpodautoscalers",
                   "responseKind":{"kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["list"]}]}]},
               {"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Stale"}]}]}"#,
@@ -193,5 +212,9 @@ mod tests {
         assert!(found.supports(&["list", "watch"]) && !found.supports(&["delete"]));
         assert_eq!(discovered.stale, ["metrics.k8s.io/v1beta1"]);
         assert!(discovered.find("v1", "Pod").is_none());
+        for name in ["hpa", "HorizontalPodAutoscaler", "horizontalpodautoscalers.autoscaling"] {
+            assert_eq!(discovered.named(name), Some(found), "{name}");
+        }
+        assert_eq!(discovered.named("hpa.apps"), None);
     }
 }

@@ -380,6 +380,7 @@ mod tests {
             version: "v1".into(),
             kind: "Kind".into(),
             plural: plural.into(),
+            names: Vec::new(),
             namespaced: true,
             verbs: Vec::new(),
             versions: vec!["v1".into()],
