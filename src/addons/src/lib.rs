@@ -8,6 +8,7 @@
 //! | [`catalog`] | what add-ons there are, with their arguments and manifests |
 //! | [`render`] | manifests with arguments and settings put in |
 //! | [`engine`] | server-side apply with pruning, waiting for readiness, removal |
+//! | [`engine::manifests`] | a folder of manifests that is applied when it changes |
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
 //! | [`dns`] | the server of the `dns` add-on |

@@ -3,6 +3,7 @@
 //!
 //! What is enabled is recorded in `addons.knarr.io`, so that every node agrees.
 
+pub mod manifests;
 mod readiness;
 mod record;
 mod resources;
@@ -262,21 +263,30 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let values = arguments::values(addon, &arguments)?;
         let objects = render(addon, values, settings)?;
+        let entry = Entry { enabled: true, arguments, version: addon.version.clone(), ..Entry::default() };
+        self.apply_all(&addon.name, objects, entry, old.applied).await
+    }
+
+    /// Applies objects and deletes those of `before` that are not among them; `entry` is what is written down of it.
+    async fn apply_all(
+        &self,
+        name: &str,
+        objects: Vec<Value>,
+        mut entry: Entry,
+        before: Vec<Reference>,
+    ) -> Result<(), EngineError> {
         let applied: Vec<Reference> = objects.iter().map(Reference::of).collect();
         // What was there before stays on the record until it is gone, whatever happens in between.
-        let mut all = applied.clone();
-        let stale: Vec<Reference> = old.applied.into_iter().filter(|r| !applied.contains(r)).collect();
-        all.extend(stale.iter().cloned());
-        let version = addon.version.clone();
-        let mut entry = Entry { enabled: true, arguments, version, applied: all, ..Entry::default() };
-        record::write(&self.rest, &addon.name, &entry).await?;
+        let stale: Vec<Reference> = before.into_iter().filter(|r| !applied.contains(r)).collect();
+        entry.applied = applied.iter().chain(&stale).cloned().collect();
+        record::write(&self.rest, name, &entry).await?;
         for (object, reference) in objects.into_iter().zip(&applied) {
             self.apply_object(object, reference).await?;
         }
         if !stale.is_empty() {
             self.delete(&stale).await?;
             entry.applied = applied;
-            record::write(&self.rest, &addon.name, &entry).await?;
+            record::write(&self.rest, name, &entry).await?;
         }
         Ok(())
     }

@@ -176,6 +176,16 @@ pub async fn write(rest: &Rest, name: &str, entry: &Entry) -> Result<(), EngineE
     })
 }
 
+/// Removes the entry of one add-on.
+pub async fn remove(rest: &Rest, name: &str) -> Result<(), EngineError> {
+    match rest.raw(http::Method::DELETE, &rest::item_path(COLLECTION, name, ""), None).await {
+        Err(source) if !rest::is_not_found(&source) => {
+            Err(EngineError::Api { verb: "delete", what: format!("Addon {name}"), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The cluster's settings; none before the first server told them.
 pub async fn settings(rest: &Rest) -> Result<Option<Settings>, EngineError> {
     let what = || format!("ConfigMap {NAMESPACE}/{SETTINGS}");

@@ -50,19 +50,28 @@ impl Resources {
     /// # Errors
     /// When discovery fails.
     pub async fn find(&self, reference: &Reference) -> Result<Option<String>, kube::Error> {
-        let root = if reference.api_version.contains('/') { "/apis" } else { "/api" };
-        let base = format!("{root}/{}", reference.api_version);
+        let base = base(reference);
         let resources = match self.resources(&base).await {
             Err(error) if rest::is_not_found(&error) => return Ok(None),
             result => result?,
         };
-        // Subresources are listed too, as `pods/status`.
-        let found = resources.iter().find(|r| r.kind == reference.kind && !r.name.contains('/'));
+        let found = find_kind(&resources, &reference.kind);
         let collection = found.map(|found| match found.namespaced {
             true => format!("{base}/namespaces/{}/{}", reference.namespace, found.name),
             false => format!("{base}/{}", found.name),
         });
         Ok(collection.map(|collection| rest::item_path(&collection, &reference.name, "")))
+    }
+
+    /// Whether objects of a kind are in namespaces; none when it is not served.
+    ///
+    /// # Errors
+    /// When discovery fails.
+    pub async fn is_namespaced(&self, reference: &Reference) -> Result<Option<bool>, kube::Error> {
+        match self.resources(&base(reference)).await {
+            Err(error) if rest::is_not_found(&error) => Ok(None),
+            result => Ok(find_kind(&result?, &reference.kind).map(|found| found.namespaced)),
+        }
     }
 
     async fn resources(&self, base: &str) -> Result<Arc<Vec<Resource>>, kube::Error> {
@@ -76,4 +85,14 @@ impl Resources {
         known.insert(base.to_owned(), resources.clone());
         Ok(resources)
     }
+}
+
+fn base(reference: &Reference) -> String {
+    let root = if reference.api_version.contains('/') { "/apis" } else { "/api" };
+    format!("{root}/{}", reference.api_version)
+}
+
+/// Subresources are listed too, as `pods/status`.
+fn find_kind<'a>(resources: &'a [Resource], kind: &str) -> Option<&'a Resource> {
+    resources.iter().find(|resource| resource.kind == kind && !resource.name.contains('/'))
 }

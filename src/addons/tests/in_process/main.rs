@@ -6,6 +6,7 @@ mod engine;
 mod hostpath;
 mod ingress;
 mod loadbalancer;
+mod manifests;
 mod metrics_server;
 mod registry;
 mod wire;
