@@ -40,6 +40,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("knarr: {error:#}");
+            if let Some(hint) = commands::access::hint(&error) {
+                eprintln!("{hint}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -60,7 +63,10 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Reset(options) => runtime(2)?.block_on(commands::reset::run(&options)),
         Command::Status(options) => runtime(2)?.block_on(commands::status::run(&options)),
         Command::Config(options) => commands::config::run(&options),
-        Command::Kubectl(options) => commands::kubectl::run(&options),
+        Command::Kubectl(options) => commands::tools::kubectl(&options),
+        Command::Helm(options) => commands::tools::helm(&options),
+        Command::Ctr(options) => commands::tools::ctr(&options),
+        Command::Images(options) => runtime(2)?.block_on(commands::images::run(&options)),
         Command::Enable(options) => runtime(2)?.block_on(commands::enable::enable(&options)),
         Command::Addons(options) => commands::repositories::run(&options),
         Command::Disable(options) => runtime(2)?.block_on(commands::enable::disable(&options)),
@@ -70,10 +76,18 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::RemoveNode(options) => runtime(2)?.block_on(commands::remove_node::run(&options)),
         Command::Token(options) => runtime(2)?.block_on(commands::token::run(&options)),
         Command::Datastore(what) => runtime(2)?.block_on(commands::datastore::run(&what)),
-        Command::Version => {
-            println!("Knarr v{} (Kubernetes {})", env!("CARGO_PKG_VERSION"), server::KUBERNETES_VERSION);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::History(options) => runtime(2)?.block_on(commands::history::run(&options)),
+        Command::Undo(options) => runtime(2)?.block_on(commands::history::undo::run(&options)),
+        Command::Ephemeral(options) => runtime(1)?.block_on(commands::ephemeral::run(&options)),
+        Command::Check(options) => runtime(2)?.block_on(commands::check::run(&options)),
+        Command::Logs(options) => runtime(2)?.block_on(commands::logs::run(&options)),
+        Command::Inspect(options) => runtime(2)?.block_on(commands::inspect::run(&options)),
+        Command::Certs(options) => runtime(2)?.block_on(commands::certs::run(&options)),
+        Command::RefreshCerts(options) => runtime(2)?.block_on(commands::certs::refresh(&options)),
+        Command::Version(options) => commands::version::run(&options),
+        Command::Uninstall(options) => runtime(2)?.block_on(commands::uninstall::run(&options)),
+        Command::Completions(options) => commands::manual::completions(&options),
+        Command::Man(options) => commands::manual::pages(&options),
     }
 }
 

@@ -79,6 +79,11 @@ impl Paths {
         self.root.join("addons")
     }
 
+    /// Manifests that are applied when they change, as with k3s.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("server/manifests")
+    }
+
     /// Every certificate and key.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

@@ -16,7 +16,7 @@ pub struct AddNode {
     #[arg(short = 't', long, value_name = "TOKEN")]
     pub token: Option<String>,
     /// How to show it
-    #[arg(long, default_value = "pretty", value_name = "FORMAT")]
+    #[arg(short = 'o', long, visible_alias = "output", default_value = "pretty", value_name = "FORMAT")]
     pub format: AddNodeFormat,
 }
 
@@ -102,7 +102,11 @@ pub enum TokenCommand {
         token: Option<String>,
     },
     /// List tokens: what they are, never the tokens themselves
-    List,
+    List {
+        /// How to show them.
+        #[command(flatten)]
+        output: super::OutputFlag,
+    },
     /// Make a token invalid, by its id or the token itself
     Revoke {
         /// The id, or the token

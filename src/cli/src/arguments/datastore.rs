@@ -89,7 +89,7 @@ pub struct DatastoreStatus {
     #[arg(long)]
     pub check: bool,
     /// How to show it
-    #[arg(long, default_value = "pretty", value_name = "FORMAT")]
+    #[arg(short = 'o', long, visible_alias = "output", default_value = "pretty", value_name = "FORMAT")]
     pub format: DatastoreFormat,
 }
 

@@ -133,7 +133,7 @@ impl Source {
 }
 
 /// Flags without the values of those that are secret.
-fn without_secrets(arguments: &[String]) -> Vec<String> {
+pub fn without_secrets(arguments: &[String]) -> Vec<String> {
     let secret = |flag: &str| ["-key", "-token"].iter().any(|end| flag.ends_with(end));
     let mut hidden = false;
     let shown = arguments.iter().map(|argument| match argument.split_once('=') {

@@ -1,6 +1,6 @@
 //! `knarr addon NAME`: the servers that add-on pods run.
 
-use crate::arguments::{
+use crate::arguments::addons::{
     AddonDns, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry, AddonServer, AddonStorage,
 };
 use crate::logging;

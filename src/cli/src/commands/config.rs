@@ -20,8 +20,8 @@ pub fn run(options: &Config) -> Result<ExitCode> {
             paths.root().display()
         );
     };
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}; run this as root", path.display()))?;
+    process::not_a_worker(&paths)?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let host = if options.use_loopback { "127.0.0.1" } else { state.address.as_str() };
     print!("{}", with_server(&text, &server_url(host, state.port)));
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! `knarr enable` and `knarr disable`.
 
 use super::process;
+use super::progress::Progress;
 use super::repositories::hook;
 use crate::arguments::{AddonNames, Location};
 use crate::paths::Paths;
@@ -124,9 +125,12 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
         chosen.push((one, choose(one, &others)?));
     }
     let engine = Engine::new(process::client(&paths).await?);
+    let mut progress = Progress::new();
     for (one, which) in chosen {
         let (repository, name, before) = match which {
-            Chosen::Core(addon) => (CORE, addon.name.as_str(), core(&engine, one, addon, enable).await?),
+            Chosen::Core(addon) => {
+                (CORE, addon.name.as_str(), core(&engine, one, addon, enable, &mut progress).await?)
+            }
             Chosen::Foreign(repository, addon) => {
                 let verb = if enable { "enable" } else { "disable" };
                 let arguments = if one.flags.is_empty() { &one.arguments } else { &one.flags };
@@ -144,13 +148,19 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
         };
         let done = if enable { "enabled" } else { "disabled" };
         let already = if before == enable { "already " } else { "" };
-        println!("Addon {repository}/{name} is {already}{done}");
+        progress.done(&format!("Addon {repository}/{name} is {already}{done}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Answers whether it was enabled before (with these arguments).
-async fn core(engine: &Engine, one: &Named, addon: &Addon, enable: bool) -> Result<bool> {
+async fn core(
+    engine: &Engine,
+    one: &Named,
+    addon: &Addon,
+    enable: bool,
+    progress: &mut Progress,
+) -> Result<bool> {
     if !enable {
         if !one.arguments.is_empty() || !one.flags.is_empty() {
             bail!("disabling takes no arguments: knarr disable {}", one.name);
@@ -159,7 +169,7 @@ async fn core(engine: &Engine, one: &Named, addon: &Addon, enable: bool) -> Resu
     }
     let flags = addons::arguments::from_flags(addon, &one.flags)?;
     let arguments = if flags.is_empty() { &one.arguments } else { &flags };
-    Ok(engine.enable(&addon.name, arguments, PATIENCE, &mut |line| println!("{line}")).await?)
+    Ok(engine.enable(&addon.name, arguments, PATIENCE, &mut |line| progress.step(&line)).await?)
 }
 
 #[cfg(test)]

@@ -18,8 +18,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// What belongs to a cluster, below the data directory.
-pub const STATE: [&str; 8] =
-    ["datastore", "pki", "kubelet", "cni/ipam", "cni/net.d", "cluster.json", "admin.kubeconfig", "agent"];
+pub const STATE: [&str; 9] = [
+    "datastore",
+    "pki",
+    "certs-backup",
+    "kubelet",
+    "cni/ipam",
+    "cni/net.d",
+    "cluster.json",
+    "admin.kubeconfig",
+    "agent",
+];
 /// How long the cluster may take to let the node go.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long another node may take to forget it.

@@ -1,6 +1,8 @@
 //! The server process as other commands see it: a lock that it holds, and what it wrote about itself.
 
 use crate::paths::Paths;
+use crate::server::agent;
+use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often a process is looked at while waiting for it.
@@ -40,6 +42,21 @@ pub struct State {
     /// Files of its configuration, which belong into a backup.
     #[serde(default)]
     pub files: Vec<PathBuf>,
+    /// The further kubeconfig that it wrote.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl State {
+    /// How containerd runs here.
+    pub fn containerd(&self, paths: &Paths) -> cri::containerd::Config {
+        agent::containerd_config(paths.root(), Path::new(""), self.own_network)
+    }
+
+    /// The socket of the runtime: somebody else's, or that of knarr's containerd.
+    pub fn runtime_socket(&self, paths: &Paths) -> PathBuf {
+        self.runtime_endpoint.clone().unwrap_or_else(|| self.containerd(paths).socket())
+    }
 }
 
 /// Held by the server for as long as it runs.
@@ -72,7 +89,7 @@ pub fn lock(paths: &Paths) -> Result<Lock> {
     }
 }
 
-fn open(path: &std::path::Path) -> Result<File> {
+fn open(path: &Path) -> Result<File> {
     File::options()
         .read(true)
         .write(true)
@@ -89,7 +106,8 @@ fn open(path: &std::path::Path) -> Result<File> {
 /// When the lock cannot be looked at.
 pub fn running(paths: &Paths) -> Result<Option<i32>> {
     let path = paths.pid_file();
-    if !path.exists() {
+    // Who may not look must not be told that there is none.
+    if !path.try_exists().with_context(|| format!("cannot look at {}", path.display()))? {
         return Ok(None);
     }
     let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -131,11 +149,35 @@ pub fn write_state(paths: &Paths, state: &State) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The socket of the runtime of this node's pods.
+///
+/// # Errors
+/// When no pods ever ran here.
+pub fn runtime_socket(paths: &Paths) -> Result<PathBuf> {
+    match state(paths)? {
+        Some(state) if state.agent => Ok(state.runtime_socket(paths)),
+        Some(_) => bail!("this node runs no pods (--disable-agent): it has no container runtime"),
+        None => bail!("knarr is not running here yet; start it with `knarr start`"),
+    }
+}
+
+/// Workers hold no administrator's credentials.
+///
+/// # Errors
+/// When this node is one, with where to go.
+pub fn not_a_worker(paths: &Paths) -> Result<()> {
+    if Material::exists(paths) {
+        bail!("this node is a worker of a cluster; run this on one of its control-plane nodes");
+    }
+    Ok(())
+}
+
 /// A client as the administrator.
 ///
 /// # Errors
 /// When no server ever ran here or the kubeconfig cannot be read.
 pub async fn client(paths: &Paths) -> Result<kube::Client> {
+    not_a_worker(paths)?;
     let path = paths.kubeconfig();
     if !path.exists() {
         bail!("knarr is not running here yet; start it with `knarr start`");

@@ -1,6 +1,6 @@
 //! `knarr addons repo`: repositories of add-ons that others make. Output is MicroK8s'.
 
-use crate::arguments::{Addons, AddonsCommand, RepositoryCommand, RepositoryFormat};
+use crate::arguments::addons::{Addons, AddonsCommand, RepositoryCommand, RepositoryFormat};
 use crate::paths::Paths;
 use addons::catalog::{self, CORE};
 use addons::repositories::{ForeignAddon, Repositories, Repository};

@@ -20,9 +20,11 @@ const PERIOD: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_millis(1700);
 
 /// What there is to tell.
-struct Report {
-    ready: bool,
-    why: String,
+pub struct Report {
+    /// Whether all is well.
+    pub ready: bool,
+    /// If not, why.
+    pub why: String,
     datastore: local::Report,
     addons: Vec<State>,
 }
@@ -60,7 +62,7 @@ pub async fn run(options: &Status) -> Result<ExitCode> {
     Ok(if report.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn look(paths: &Paths) -> Result<Report> {
+pub async fn look(paths: &Paths) -> Result<Report> {
     let mut report =
         Report { ready: false, why: String::new(), datastore: local::Report::default(), addons: Vec::new() };
     let (Some(state), Some(_)) = (process::state(paths)?, process::running(paths)?) else {
@@ -187,7 +189,7 @@ fn short(report: &Report) -> String {
     text
 }
 
-fn value(report: &Report) -> Value {
+pub fn value(report: &Report) -> Value {
     let mut running = json!({"running": report.ready});
     let mut all = json!({
         "high-availability": {

@@ -1,11 +1,10 @@
 //! `knarr stop`: the server, then every pod, then the container runtime and the network around them.
 
 use super::process::{self, State};
+use super::progress::Progress;
 use crate::arguments::Stop;
 use crate::paths::Paths;
-use crate::server::agent;
 use anyhow::{Context, Result};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,8 +17,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// When something cannot be ended; a repetition goes on where this one ended.
 pub async fn run(options: &Stop) -> Result<ExitCode> {
     let paths = Paths::new(&options.location.data_dir);
+    let mut progress = Progress::new();
+    progress.step("Stopping the server, all pods and the container runtime");
     stop(&paths).await?;
-    println!("Stopped.");
+    progress.done("Stopped.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -33,15 +34,14 @@ pub async fn stop(paths: &Paths) -> Result<()> {
     if !state.agent {
         return Ok(());
     }
-    let config = agent::containerd_config(paths.root(), Path::new(""), state.own_network);
-    let socket = state.runtime_endpoint.clone().unwrap_or_else(|| config.socket());
+    let socket = state.runtime_socket(paths);
     if socket.exists() {
         let runtime = cri::Client::new(&socket)?;
         let options = kubelet::StopOptions { grace: GRACE, remove: true };
         kubelet::stop_all_pods(&runtime, paths.root(), options).await.context("cannot stop all pods")?;
     }
     if state.runtime_endpoint.is_none() {
-        cri::containerd::supervisor::stop_running(&config).await;
+        cri::containerd::supervisor::stop_running(&state.containerd(paths)).await;
     }
     network(&state).await
 }

@@ -1,5 +1,6 @@
 //! `knarr token`: the tokens that let nodes in.
 
+use super::output::show;
 use super::process;
 use crate::arguments::cluster::Token as Options;
 use crate::arguments::cluster::TokenCommand;
@@ -9,6 +10,7 @@ use crate::paths::Paths;
 use anyhow::{Result, bail};
 use client::Rest;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// How long a token that nobody gave a time is valid: for one node, within a day.
@@ -42,9 +44,9 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
         TokenCommand::Create { ttl, token } => {
             println!("{}", make(&paths, token.as_deref(), *ttl).await?);
         }
-        TokenCommand::List => {
+        TokenCommand::List { output } => {
             let tokens = Token::list(&Rest::new(process::client(&paths).await?)).await?;
-            print!("{}", table(&tokens, Timestamp::now()));
+            show(output.output, &value(&tokens), || table(&tokens, Timestamp::now()))?;
         }
         TokenCommand::Revoke { token } => {
             if !Token::revoke(&Rest::new(process::client(&paths).await?), token).await? {
@@ -65,6 +67,11 @@ fn table(tokens: &[Token], now: Timestamp) -> String {
         text.push_str(&format!("{:<12} {expires:<22} {nodes:<7} {used}\n", token.id));
     }
     text
+}
+
+fn value(tokens: &[Token]) -> Value {
+    let one = |token: &Token| json!({"id": token.id, "expires": seconds(token.expires), "once": token.once, "usedBy": token.claimed});
+    Value::Array(tokens.iter().map(one).collect())
 }
 
 /// Without fractions.

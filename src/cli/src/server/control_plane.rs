@@ -11,7 +11,7 @@ use crate::backups::keeper::Keeper;
 use crate::backups::source::Source;
 use crate::commands::config::server_url;
 use crate::paths::Paths;
-use addons::engine::Engine;
+use addons::engine::{Engine, manifests};
 use anyhow::{Context, Result, bail};
 use apiserver::audit::{Auditor, Policy};
 use apiserver::authentication::{RequestHeaderConfig, TokenSettings, UserInfo};
@@ -49,14 +49,14 @@ pub struct ControlPlane {
     stop_serving: CancellationToken,
 }
 
-/// Starts everything; returns when the API answers, or with nothing when it was stopped before.
+/// Starts everything; returns when the API answers on `listener`, or with nothing when it was stopped before.
 pub async fn start(
     settings: &Settings,
     paths: &Paths,
     nodes: &Arc<Nodes>,
+    listener: TcpListener,
     stop: &CancellationToken,
 ) -> Result<Option<ControlPlane>> {
-    let listener = listen(settings).await?;
     let now = Timestamp::now();
     let directory = paths.pki();
     // First of all, since it clears its directory of what a killed process left.
@@ -66,6 +66,7 @@ pub async fn start(
         extractor: Arc::new(FieldExtractor::built_in()),
         sealer: encryption.clone().map(|encryption| encryption as _),
         cluster: Some(nodes.options()),
+        compaction_interval: settings.compaction_interval,
         ..Options::default()
     };
     let store = Datastore::open(paths.datastore(), options).await.context("cannot open the datastore")?;
@@ -208,7 +209,11 @@ fn audit(settings: &Settings) -> Result<Option<Arc<Auditor>>> {
     auditor.map(Some).with_context(|| format!("cannot write the audit log {path}"))
 }
 
-async fn listen(settings: &Settings) -> Result<TcpListener> {
+/// Takes the port of the API server.
+///
+/// # Errors
+/// When somebody else has it.
+pub async fn listen(settings: &Settings) -> Result<TcpListener> {
     match TcpListener::bind(settings.bind).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -330,7 +335,7 @@ fn act(
     }
 }
 
-/// Brings the add-ons up to date; tries again until it succeeds.
+/// Brings the add-ons up to date, tries again until it succeeds, and then looks after the folder of manifests.
 async fn addons(settings: Settings, api: ApiServer, stop: CancellationToken) {
     let engine =
         Engine::new(client::in_process(api.in_process(UserInfo::admin()), addons::engine::FIELD_MANAGER));
@@ -347,4 +352,7 @@ async fn addons(settings: Settings, api: ApiServer, stop: CancellationToken) {
             () = tokio::time::sleep(ADDONS_RETRY) => {}
         }
     }
+    let folder = Paths::new(&settings.data_dir).manifests();
+    let client = client::in_process(api.in_process(UserInfo::admin()), manifests::COMPONENT);
+    manifests::run(client, &folder, &settings.node_name).await;
 }

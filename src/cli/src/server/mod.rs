@@ -36,8 +36,9 @@ mod term;
 
 use crate::arguments::Server;
 use crate::cluster::local::{self, Answer, Ask};
-use crate::commands::process;
+use crate::commands::ephemeral::EPHEMERAL;
 use crate::commands::start::DETACHED;
+use crate::commands::{access, process};
 use crate::logging;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -68,6 +69,10 @@ pub fn main(options: Server) -> Result<ExitCode> {
         // Fails only for a process that leads a session already, which is what is wanted.
         let _ = nix::unistd::setsid();
     }
+    if std::env::var_os(EPHEMERAL).is_some() {
+        // Nobody needs it without the one who started it.
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    }
     logging::init(options.verbose);
     let settings = Settings::check(options)?;
     let paths = Paths::new(&settings.data_dir);
@@ -97,19 +102,22 @@ enum End {
     Moved,
 }
 
-async fn run(settings: Settings, paths: &Paths) -> Result<End> {
+async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     // Nobody but the first part may choose a crypto provider, and all have to agree.
     let _ = rustls::crypto::ring::default_provider().install_default();
     remove_ready(paths);
 
+    let listener = control_plane::listen(&settings).await?;
+    settings.on_port(listener.local_addr()?.port());
     let nodes = Nodes::new(&settings, paths);
     let commands = answer_commands(&nodes, paths)?;
-    let Some(control_plane) = control_plane::start(&settings, paths, &nodes, &stop).await? else {
+    let Some(control_plane) = control_plane::start(&settings, paths, &nodes, listener, &stop).await? else {
         return Ok(End::Told);
     };
     process::write_state(paths, &settings.state())?;
+    access::share(paths);
     std::fs::write(paths.ready_file(), "")?;
     tracing::info!(port = settings.port, node = settings.node_name, "the API server is ready");
 

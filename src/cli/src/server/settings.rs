@@ -14,6 +14,7 @@ use apiserver::GoDuration;
 use apiserver::audit::{Delivery, LogOptions};
 use datastore::raft::Ticket;
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -99,6 +100,8 @@ pub struct Settings {
     pub backups: Keeping,
     /// Where etcd's API is served, if at all.
     pub etcd_clients: Option<SocketAddr>,
+    /// How long superseded revisions are kept; for ever without.
+    pub compaction_interval: Option<Duration>,
     /// Files of the configuration.
     pub files: Vec<PathBuf>,
     /// The flags as they were, for a restart by `knarr reset`.
@@ -222,6 +225,7 @@ impl Settings {
             backups: options.backups.keeping(&std::path::absolute(&options.location.data_dir)?)?,
             etcd_clients: (options.etcd_client_port != 0)
                 .then(|| SocketAddr::new(options.etcd_client_address, options.etcd_client_port)),
+            compaction_interval: compaction(options.etcd_compaction_interval),
             files,
             arguments: std::env::args().skip(2).collect(),
         })
@@ -243,6 +247,12 @@ impl Settings {
         }
     }
 
+    /// The port of the API server is another: any that was free.
+    pub fn on_port(&mut self, port: u16) {
+        self.port = port;
+        self.bind.set_port(port);
+    }
+
     /// What other commands need to know.
     pub fn state(&self) -> State {
         State {
@@ -254,6 +264,7 @@ impl Settings {
             own_network: self.own_network,
             arguments: self.arguments.clone(),
             files: self.files.clone(),
+            kubeconfig: self.kubeconfig.as_ref().map(|(path, _)| path.clone()),
         }
     }
 }
@@ -321,6 +332,12 @@ fn range(text: &str) -> Result<RangeInclusive<u16>> {
     }
 }
 
+/// None for ever; more often than each second is no use.
+fn compaction(interval: SignedDuration) -> Option<Duration> {
+    let seconds = u64::try_from(interval.as_secs()).unwrap_or(0);
+    (!interval.is_zero()).then(|| Duration::from_secs(seconds.max(1)))
+}
+
 fn mode(text: &str) -> Result<u32> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
@@ -356,6 +373,15 @@ mod tests {
             let error = check(flags).unwrap_err().to_string();
             assert!(error.contains(told), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn superseded_revisions_are_kept_as_long_as_said() {
+        let kept = |flags: &[&str]| check(flags).unwrap().compaction_interval;
+        assert_eq!(kept(&[]), Some(Duration::from_secs(300)));
+        assert_eq!(kept(&["--etcd-compaction-interval=1h30m"]), Some(Duration::from_secs(5400)));
+        assert_eq!(kept(&["--etcd-compaction-interval=10ms"]), Some(Duration::from_secs(1)));
+        assert_eq!(kept(&["--etcd-compaction-interval=0"]), None);
     }
 
     #[test]

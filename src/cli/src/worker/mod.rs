@@ -18,6 +18,7 @@ pub mod identity;
 pub mod material;
 
 use crate::arguments;
+use crate::commands::access;
 use crate::commands::process::{self, State};
 use crate::commands::start::DETACHED;
 use crate::logging;
@@ -105,6 +106,7 @@ async fn run(settings: AgentSettings, material: Material, paths: &Paths) -> Resu
     };
     let mut parts = outcome?;
     process::write_state(paths, &state(&settings, &material))?;
+    access::share(paths);
     std::fs::write(paths.ready_file(), "")?;
     tracing::info!(node = settings.node_name, "the agent runs");
     let outcome = tokio::select! {
@@ -231,6 +233,7 @@ fn state(settings: &AgentSettings, material: &Material) -> State {
         runtime_endpoint: settings.runtime_endpoint.clone(),
         own_network: settings.own_network,
         files: Vec::new(),
+        kubeconfig: None,
         arguments: std::env::args().skip(2).collect(),
     }
 }

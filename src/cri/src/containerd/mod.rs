@@ -22,3 +22,4 @@ pub mod version;
 pub use config::Config;
 pub use error::ContainerdError;
 pub use supervisor::Supervisor;
+pub use version::find_program;

@@ -2,6 +2,7 @@
 
 use super::ask;
 use crate::arguments::datastore::{Compact, DatastoreFormat, DatastoreStatus, Defrag, History};
+use crate::commands::size;
 use crate::paths::Paths;
 use anyhow::Result;
 use datastore::maintenance::{Condition, Defragmented};
@@ -54,15 +55,6 @@ fn pretty(condition: &Condition) -> String {
     };
     let _ = writeln!(text, "{:<20}{integrity}", "integrity:");
     text
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20),
-        _ => format!("{}.{} GiB", bytes >> 30, ((bytes & 0x3fff_ffff) * 10) >> 30),
-    }
 }
 
 /// Forgets what was superseded.
