@@ -110,6 +110,9 @@ impl Cluster {
     /// Leader: changes the members; None when somebody else leads.
     pub(crate) async fn change_here(&self, change: &Change) -> Result<Option<u64>, ChangeError> {
         let _one = self.changes.lock().await;
+        if self.is_changing() && !self.end_change().await? {
+            return Ok(None);
+        }
         let members = self.members();
         let known = |id: &u64| match members.get(id) {
             Some((_, role)) => Ok(*role),
@@ -190,16 +193,48 @@ impl Cluster {
             }
         };
         for changes in std::iter::once(changes).chain(then) {
-            let raft = self.raft();
-            let changed = raft.change_membership(changes, retain);
-            match tokio::time::timeout(self.timing.patience, changed).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => return Ok(None),
-                Ok(Err(error)) => return Err(ChangeError::Unfinished(error.to_string())),
-                Err(_) => return Err(ChangeError::Unfinished("a majority of voters does not answer".into())),
+            if !self.carry_out(changes, retain).await? {
+                return Ok(None);
             }
         }
         Ok(Some(added))
+    }
+
+    /// Has openraft make a change; false when somebody else leads.
+    async fn carry_out(
+        &self,
+        changes: ChangeMembers<u64, Member>,
+        retain: bool,
+    ) -> Result<bool, ChangeError> {
+        let raft = self.raft();
+        let changed = raft.change_membership(changes, retain);
+        match tokio::time::timeout(self.timing.patience, changed).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Ok(false),
+            Ok(Err(error)) => Err(ChangeError::Unfinished(error.to_string())),
+            Err(_) => Err(ChangeError::Unfinished("a majority of voters does not answer".into())),
+        }
+    }
+
+    /// Whether the voters are changing: the old ones and the new ones decide together (Raft dissertation, section 4.3).
+    pub fn is_changing(&self) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().get_joint_config().len() > 1
+    }
+
+    /// Leader: ends a change of the voters that a leader before it has begun; false when somebody else leads.
+    async fn end_change(&self) -> Result<bool, ChangeError> {
+        self.carry_out(ChangeMembers::AddVoterIds(BTreeSet::new()), true).await
+    }
+
+    /// Leader: the same, unless the change is one that it is making itself.
+    pub(crate) async fn end_inherited_change(&self) -> Result<(), ChangeError> {
+        let Ok(_one) = self.changes.try_lock() else { return Ok(()) };
+        if self.is_changing() {
+            self.end_change().await?;
+        }
+        Ok(())
     }
 
     /// A node that was added a moment ago takes a moment.

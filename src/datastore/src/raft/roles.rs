@@ -17,6 +17,10 @@ pub(crate) async fn run(cluster: Weak<Cluster>, interval: Duration) {
             leads_since = None;
             continue;
         }
+        if let Err(error) = this.end_inherited_change().await {
+            tracing::warn!(%error, "a change of the voters that was begun is not ended yet");
+            continue;
+        }
         // Whom a new leader has not asked yet counts as alive.
         let since = *leads_since.get_or_insert_with(Instant::now);
         // Spares hold no state, and nothing serves them yet: every other node is a standby.

@@ -1,11 +1,12 @@
-//! Raft, figure 3, Election Safety: at most one leader in a term.
+//! Raft, figure 3, Election Safety: at most one leader in a term; where a term is openraft's, which has a round for each
+//! node, in the order of their numbers.
 
 use crate::observe::Observation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(super) struct ElectionSafety {
-    leaders: BTreeMap<u64, u64>,
+    leaders: BTreeMap<u64, BTreeSet<u64>>,
 }
 
 impl ElectionSafety {
@@ -14,10 +15,13 @@ impl ElectionSafety {
         let believed = seen.leads.map(|term| (term, seen.id));
         let noted = seen.vote.filter(|(_, _, committed)| *committed).map(|(term, node, _)| (term, node));
         for (term, node) in believed.into_iter().chain(noted) {
-            let leader = *self.leaders.entry(term).or_insert(node);
-            if leader != node {
-                return Err(format!("term {term} has two leaders, {leader} and {node}"));
+            let leaders = self.leaders.entry(term).or_default();
+            if let Some(later) = leaders.last().copied().filter(|later| node < *later)
+                && !leaders.contains(&node)
+            {
+                return Err(format!("in term {term}, node {node} leads after {later}"));
             }
+            leaders.insert(node);
         }
         Ok(())
     }

@@ -18,9 +18,8 @@ impl Monotonic {
             let goes_back = before.is_some_and(|(term, node, committed)| {
                 vote.0 < term || (vote.0 == term && (vote.1 != node || (committed && !vote.2)))
             });
-            // Within a term, openraft 0.9 lets a greater node take a vote over that no majority has confirmed.
-            let taken_over =
-                before.is_some_and(|(term, node, committed)| vote.0 == term && !committed && vote.1 > node);
+            // Within a term, openraft 0.9 lets a greater node take a vote over: its ballots are term and node.
+            let taken_over = before.is_some_and(|(term, node, _)| vote.0 == term && vote.1 > node);
             if goes_back && !taken_over {
                 return Err(format!("node {} voted {before:?}, then {vote:?}", seen.id));
             }
