@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::Duration;
 
 fn knarr(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_knarr"));
@@ -70,7 +71,7 @@ fn a_machine_is_checked_for_programs_too() -> Result<()> {
     let found: Value = serde_json::from_slice(&output.stdout)?;
     let checks = found["checks"].as_array().context("checks")?;
     let failed = checks.iter().any(|check| check["level"] == "failure");
-    ensure!(found["ok"] == !failed && output.status.success() == !failed, "{found:#}");
+    ensure!(found["ok"] == !failed && output.status.success() != failed, "{found:#}");
     for check in checks.iter().filter(|check| check["level"] != "ok") {
         ensure!(check["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{check}");
     }
@@ -137,6 +138,33 @@ async fn a_command_has_a_control_plane_to_itself() -> Result<()> {
     other.end(0)
 }
 
+#[tokio::test]
+async fn manifests_in_the_folder_are_applied_and_pruned() -> Result<()> {
+    let cluster = Ephemeral::start()?;
+    let rest = cluster.rest().await?;
+    let folder = cluster.data_dir().join("server/manifests");
+    let until = async |there: bool| {
+        let looked = async {
+            while rest.raw(Method::GET, "/api/v1/namespaces/default/configmaps/m", None).await.is_ok()
+                != there
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), looked).await.context(if there {
+            "applied"
+        } else {
+            "pruned"
+        })
+    };
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("m.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n")?;
+    until(true).await?;
+    std::fs::remove_file(folder.join("m.yaml"))?;
+    until(false).await?;
+    cluster.end(0)
+}
+
 #[test]
 fn a_control_plane_that_cannot_start_says_why() -> Result<()> {
     let output = knarr(&["ephemeral", "--server-flag=--service-cidr=10.1.0.0/24", "--", "true"]).output()?;
@@ -164,7 +192,8 @@ async fn what_changed_is_told_and_undone() -> Result<()> {
     rest.raw(Method::POST, "/api/v1/namespaces/default/secrets", Some(secret.to_string().into_bytes()))
         .await?;
 
-    let history = cluster.run(&["history", "cm/c", "-n", "default"])?;
+    let kubeconfig = cluster.kubeconfig.display().to_string();
+    let history = cluster.run(&["history", "cm/c", "-n", "default", "--kubeconfig", &kubeconfig])?;
     ensure!(history.contains("created configmaps default/c by kubectl-edit"), "{history}");
     ensure!(history.ends_with("  - data.k: \"one\"\n  + data.k: \"two\"\n"), "{history}");
     let all: Value = serde_json::from_str(&cluster.run(&["history", "--since", "10m", "-o", "json"])?)?;

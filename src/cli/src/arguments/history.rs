@@ -3,6 +3,7 @@
 use super::{Location, OutputFlag};
 use clap::Args;
 use jiff::SignedDuration;
+use std::path::PathBuf;
 
 /// Flags of `knarr history`.
 #[derive(Args, Debug)]
@@ -22,6 +23,9 @@ pub struct History {
     /// Only what changed since then, such as 10m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub since: Option<SignedDuration>,
+    /// Ask as this kubeconfig says (default: as the administrator)
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Also changes of nothing but the status
     #[arg(long)]
     pub status: bool,
@@ -48,6 +52,9 @@ pub struct Undo {
     /// Put it back to what it was at this revision (default: before its last change)
     #[arg(long, value_name = "REVISION")]
     pub to_revision: Option<u64>,
+    /// Ask as this kubeconfig says (default: as the administrator)
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Only tell what would change
     #[arg(long)]
     pub dry_run: bool,

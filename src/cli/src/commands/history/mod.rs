@@ -18,6 +18,7 @@ pub mod undo;
 
 use super::output::show;
 use super::process;
+use crate::arguments::Location;
 use crate::arguments::history::History;
 use crate::paths::Paths;
 use anyhow::{Context as _, Result, bail};
@@ -28,6 +29,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use read::{Past, Selection};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What changes all the time and says little; it is shown to who asks for it.
@@ -40,8 +42,7 @@ const AT_ONCE: usize = 32;
 /// # Errors
 /// When the API does not answer, or there is no such resource.
 pub async fn run(options: &History) -> Result<ExitCode> {
-    let paths = Paths::new(&options.location.data_dir);
-    let rest = Rest::new(process::client(&paths).await?);
+    let rest = rest(&options.location, options.kubeconfig.as_deref()).await?;
     let discovered = discover(&rest).await.context("the API server does not answer as it should")?;
     let (resource, name) = object(options.resource.as_deref(), options.name.as_deref())?;
     let chosen: Vec<ServedResource> = match resource {
@@ -90,6 +91,15 @@ pub async fn run(options: &History) -> Result<ExitCode> {
         eprintln!("Nothing has changed.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The API as who asks.
+async fn rest(location: &Location, kubeconfig: Option<&Path>) -> Result<Rest> {
+    let Some(path) = kubeconfig else {
+        return Ok(Rest::new(process::client(&Paths::new(&location.data_dir)).await?));
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Rest::new(client::from_kubeconfig(path, "knarr").await?))
 }
 
 /// What of the changes is asked for. One without a time of its own is as late as the one before it.

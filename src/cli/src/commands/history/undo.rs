@@ -4,8 +4,6 @@ use super::difference::differences;
 use super::read::{Past, Selection};
 use super::{at, named, object, revision, text, without_secrets};
 use crate::arguments::history::Undo;
-use crate::commands::process;
-use crate::paths::Paths;
 use anyhow::{Context as _, Result, bail};
 use client::discovery::{ServedResource, discover};
 use client::rest::{item_path, status};
@@ -34,8 +32,7 @@ const OF_ONE_LIFE: [&str; 9] = [
 /// # Errors
 /// When its past is not known, or the API refuses.
 pub async fn run(options: &Undo) -> Result<ExitCode> {
-    let paths = Paths::new(&options.location.data_dir);
-    let rest = Rest::new(process::client(&paths).await?);
+    let rest = super::rest(&options.location, options.kubeconfig.as_deref()).await?;
     let (resource, name) = object(Some(&options.resource), options.name.as_deref())?;
     let (Some(resource), Some(name)) = (resource, name) else {
         bail!("which object? knarr undo {}/NAME", options.resource)
