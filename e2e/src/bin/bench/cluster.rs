@@ -52,7 +52,7 @@ fn alone(report: &mut Report) -> Result<()> {
     report.insert("rss_one_node_mib".to_owned(), json!(rss_kib(crate::server_pid(&server)?)? / 1024));
     let api = Api::new(&server.data_dir(), ADDRESS)?;
     for writers in WRITERS {
-        let rate = on_machine(&server, writers::rate(&[api.clone()], writers))?;
+        let rate = on_machine(&server, writers::rate(std::slice::from_ref(&api), writers))?;
         report.insert(format!("writes_one_node_{writers}_writers"), rate);
     }
     Ok(())
