@@ -238,7 +238,7 @@ impl World {
     /// The invariants.
     fn check(&mut self, all: bool) -> Checked {
         for node in &mut self.nodes {
-            // A disk that refuses to work refuses this, too. A full one may: what is compacted meanwhile is never seen again.
+            // A disk that refuses to work refuses this, too. A full one need not: what is compacted meanwhile is gone.
             let faults = node.disk.faults.get();
             if faults.fails_after == Some(0) {
                 continue;
