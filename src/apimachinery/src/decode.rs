@@ -92,7 +92,21 @@ pub fn yaml(bytes: &[u8]) -> Result<Decoded, DecodeError> {
 /// # Errors
 /// Those of [`yaml`], and when the tree is not one of that type.
 pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, DecodeError> {
-    serde_json::from_value(yaml(text.as_bytes())?.value).map_err(|e| DecodeError::Json(e.to_string()))
+    let mut tree = yaml(text.as_bytes())?.value;
+    leave_out_nulls(&mut tree);
+    serde_json::from_value(tree).map_err(|e| DecodeError::Json(e.to_string()))
+}
+
+/// A member that is null is as good as none, to Go: `resources:` with nothing behind it.
+fn leave_out_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(leave_out_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_out_nulls),
+        _ => {}
+    }
 }
 
 /// Writes YAML as `kubectl -o yaml` would show it.
@@ -226,6 +240,17 @@ impl Node<'_> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_member_with_nothing_behind_it_is_none() {
+        #[derive(serde::Deserialize)]
+        struct Read {
+            #[serde(default)]
+            items: Vec<String>,
+        }
+        assert!(from_yaml::<Read>("items:\n").unwrap().items.is_empty());
+        assert_eq!(from_yaml::<Read>("items: [a]\n").unwrap().items, ["a"]);
+    }
 
     #[test]
     fn duplicate_keys_are_told_with_their_paths_and_the_last_one_counts() {
