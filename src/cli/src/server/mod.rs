@@ -60,6 +60,9 @@ pub const DRAIN: Duration = Duration::from_secs(20);
 /// This program, even if another one lies in its place by now.
 const OWN_BINARY: &str = "/proc/self/exe";
 
+/// The same when the node's address has changed.
+const MOVED_DRAIN: Duration = Duration::from_secs(2);
+
 /// Runs a node until it is told to end.
 ///
 /// # Errors
@@ -144,14 +147,16 @@ async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
     remove_ready(paths);
     stop.cancel();
     commands.abort();
-    let drained = tokio::time::timeout(DRAIN, async {
+    // Connections of the address that has gone never end.
+    let patience = if matches!(outcome, Ok(End::Moved)) { MOVED_DRAIN } else { DRAIN };
+    let drained = tokio::time::timeout(patience, async {
         if settings.agent && !agent_ended.is_finished() {
             let _ = agent_ended.await;
         }
         control_plane.end().await;
     });
     if drained.await.is_err() {
-        tracing::warn!("some parts did not end within {DRAIN:?}");
+        tracing::warn!("some parts did not end within {patience:?}");
     }
     tracing::info!("ended");
     outcome
