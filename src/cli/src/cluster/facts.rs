@@ -14,6 +14,9 @@ use std::io::ErrorKind;
 pub struct Facts {
     /// What all nodes have in common. The node's own flags do not count against it.
     pub common: Common,
+    /// The name that it has there, whatever the host is called by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
     /// A control-plane node that has joined: its place in the datastore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<Ticket>,

@@ -81,7 +81,7 @@ pub async fn run(options: &Join) -> Result<ExitCode> {
     let answer = remote.join(&request).await?;
     println!("Waiting for this node to finish joining the cluster.");
     let joined = async {
-        enter(&paths, &answer).await?;
+        enter(&paths, &answer, &settings.node_name).await?;
         start::run(&Start { location: options.location.clone(), server: arguments })?;
         settle(&paths, &settings).await
     };
@@ -198,7 +198,7 @@ fn parsed(command: &str, location: &Location, arguments: &[String]) -> Result<Co
 }
 
 /// Puts what the node was aside, and what the cluster gave in its place.
-async fn enter(paths: &Paths, answer: &JoinAnswer) -> Result<()> {
+async fn enter(paths: &Paths, answer: &JoinAnswer, name: &str) -> Result<()> {
     let Some(control_plane) = &answer.control_plane else {
         bail!("the cluster did not say what a control-plane node needs; install its version of knarr")
     };
@@ -211,7 +211,8 @@ async fn enter(paths: &Paths, answer: &JoinAnswer) -> Result<()> {
         }
         pki::write_private(&paths.pki().join(name), text.as_bytes())?;
     }
-    Facts { common: answer.common.clone(), ticket: Some(control_plane.ticket.clone()) }.save(paths)
+    let (common, ticket) = (answer.common.clone(), Some(control_plane.ticket.clone()));
+    Facts { common, node_name: Some(name.to_owned()), ticket }.save(paths)
 }
 
 async fn put_aside(paths: &Paths) -> Result<()> {

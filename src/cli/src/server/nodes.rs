@@ -240,7 +240,8 @@ impl Nodes {
         self.listen().await?;
         let store = self.store().context("the datastore is closed")?;
         if Facts::load(&self.paths)?.is_none() {
-            Facts { common: self.settings.common(), ticket: None }.save(&self.paths)?;
+            let node_name = Some(self.settings.node_name.clone());
+            Facts { common: self.settings.common(), node_name, ticket: None }.save(&self.paths)?;
         }
         let cluster = store.cluster().await?;
         self.clustered.send_replace(true);

@@ -114,7 +114,12 @@ impl Settings {
     /// # Errors
     /// What is wrong with them, and what to say instead.
     pub fn check(options: Server) -> Result<Self> {
-        let node_name = node_name(&options.node)?;
+        let data_dir = std::path::absolute(&options.location.data_dir)?;
+        let facts = Facts::load(&Paths::new(&data_dir))?;
+        let node_name = match facts.as_ref().and_then(|facts| facts.node_name.clone()) {
+            Some(known) if options.node.node_name.is_none() => known,
+            _ => node_name(&options.node)?,
+        };
         let address = match options.node.node_ip.first() {
             Some(address) => *address,
             // A control plane alone may live on a machine without any network.
@@ -148,8 +153,6 @@ impl Settings {
                 bail!("{flag} {cidr} is too small: /{longest} at least");
             }
         }
-        let data_dir = std::path::absolute(&options.location.data_dir)?;
-        let facts = Facts::load(&Paths::new(&data_dir))?;
         let common = match &facts {
             Some(facts) => facts.common.clone(),
             None => {
@@ -382,6 +385,26 @@ mod tests {
         assert_eq!(kept(&["--etcd-compaction-interval=1h30m"]), Some(Duration::from_secs(5400)));
         assert_eq!(kept(&["--etcd-compaction-interval=10ms"]), Some(Duration::from_secs(1)));
         assert_eq!(kept(&["--etcd-compaction-interval=0"]), None);
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_keeps_its_name_when_the_host_gets_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = format!("--data-dir={}", folder.path().display());
+        let check = |more: &[&str]| {
+            let all = ["knarr", "server", "--disable-agent", "--node-ip=10.0.0.1", place.as_str()];
+            let arguments = crate::arguments::Arguments::parse_from(all.iter().chain(more));
+            let crate::arguments::Command::Server(options) = arguments.command else {
+                panic!("not the server")
+            };
+            Settings::check(*options).unwrap()
+        };
+        let alone = check(&[]);
+        assert_ne!(alone.node_name, "before");
+        let facts = Facts { common: alone.common(), node_name: Some("before".into()), ticket: None };
+        facts.save(&Paths::new(folder.path())).unwrap();
+        assert_eq!(check(&[]).node_name, "before");
+        assert_eq!(check(&["--node-name=other"]).node_name, "other");
     }
 
     #[test]

@@ -49,7 +49,7 @@ const PROXY_USER: &str = "system:kube-proxy";
 ///
 /// # Errors
 /// When a flag is wrong, another server runs here, the node has not joined, or a part cannot start.
-pub fn main(options: arguments::Agent) -> Result<ExitCode> {
+pub fn main(mut options: arguments::Agent) -> Result<ExitCode> {
     if std::env::var_os(DETACHED).is_some() {
         // Fails only for a process that leads a session already, which is what is wanted.
         let _ = nix::unistd::setsid();
@@ -65,6 +65,8 @@ pub fn main(options: arguments::Agent) -> Result<ExitCode> {
     let _lock = process::lock(&paths)?;
     runtime.block_on(admission::join_by_flags(&options, &paths))?;
     let mut material = Material::load(&paths)?;
+    // Its certificate has its name, whatever the host is called by now.
+    options.node.node_name.get_or_insert_with(|| material.node_name.clone());
     if !options.server.is_empty() {
         material.servers = servers(&options.server)?;
     }

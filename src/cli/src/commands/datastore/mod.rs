@@ -85,16 +85,21 @@ fn stopped(paths: &Paths, what: &str) -> Result<process::Lock> {
     process::lock(paths)
 }
 
-/// Forgets which place this node was given in a cluster: it is of another one now. What all nodes of that had in common
+/// Where a node remembers which place it was given in a cluster, and its name there.
+const TICKET: &str = "ticket";
+const NODE_NAME: &str = "nodeName";
+
+/// Forgets some of what a node remembers of a cluster: it is of another one now. What all nodes of that had in common
 /// stays true.
-fn forget_ticket(paths: &Paths) -> Result<()> {
+fn forget(paths: &Paths, fields: &[&str]) -> Result<()> {
     let path = paths.cluster_facts();
     let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
     let facts = serde_json::from_slice::<serde_json::Value>(&bytes);
     let mut facts = facts.with_context(|| format!("{} is damaged; move it away", path.display()))?;
-    if facts.as_object_mut().and_then(|facts| facts.remove("ticket")).is_some() {
-        pki::write_private(&path, &serde_json::to_vec_pretty(&facts)?)?;
+    if let Some(facts) = facts.as_object_mut() {
+        facts.retain(|field, _| !fields.contains(&field.as_str()));
     }
+    pki::write_private(&path, &serde_json::to_vec_pretty(&facts)?)?;
     Ok(())
 }
 

@@ -28,7 +28,7 @@ pub fn run(options: &Recover) -> Result<ExitCode> {
         println!("Nothing was changed.");
         return Ok(ExitCode::FAILURE);
     }
-    super::forget_ticket(&paths)?;
+    super::forget(&paths, &[super::TICKET])?;
     let recovered = offline::recover(&paths.datastore(), super::now_millis())?;
     println!(
         "This node is cluster {} now, at revision {}. Start it with `knarr start`.\n\

@@ -41,9 +41,9 @@ pub async fn run(options: &Restore) -> Result<ExitCode> {
         staged::discard(&folder);
     }
     let (manifest, contents, files) = staged?;
-    for facts in [&paths, &Paths::new(&folder)] {
-        super::forget_ticket(facts)?;
-    }
+    super::forget(&paths, &[super::TICKET])?;
+    // The backup may be another node's.
+    super::forget(&Paths::new(&folder), &[super::TICKET, super::NODE_NAME])?;
     let kept = staged::commit(&paths, &folder)?;
     println!(
         "Restored {} objects as of {} (revision {} of cluster {}).",

@@ -57,7 +57,7 @@ async fn a_backup_of_files_comes_back_here_and_elsewhere() {
     let here = Machine::new();
     std::fs::create_dir_all(here.paths().pki()).unwrap();
     std::fs::write(here.paths().pki().join("ca.key"), "one").unwrap();
-    let facts = r#"{"common": {"a": 1}, "ticket": {"cluster": "c", "node": 2}}"#;
+    let facts = r#"{"common": {"a": 1}, "nodeName": "n", "ticket": {"cluster": "c", "node": 2}}"#;
     std::fs::write(here.paths().cluster_facts(), facts).unwrap();
     here.write("a").await;
     let file = here.file("backup.tar.gz");
@@ -79,7 +79,7 @@ async fn a_backup_of_files_comes_back_here_and_elsewhere() {
     let elsewhere = Machine::new();
     elsewhere.knarr(&["restore", &file]).await.unwrap();
     assert_eq!((elsewhere.names().await, key(&elsewhere)), (vec!["a".to_owned()], "one".to_owned()));
-    // What its cluster agreed on goes along, its place there does not.
+    // What its cluster agreed on goes along, its place and name there do not.
     for machine in [&here, &elsewhere] {
         let facts = std::fs::read(machine.paths().cluster_facts()).unwrap();
         let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
@@ -132,10 +132,11 @@ async fn what_is_refused_changes_nothing() {
 fn the_place_in_the_old_cluster_is_forgotten_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::new(dir.path());
-    forget_ticket(&paths).unwrap();
+    forget(&paths, &[TICKET]).unwrap();
     let file = dir.path().join("cluster.json");
-    std::fs::write(&file, r#"{"common": {"a": 1}, "ticket": {"cluster": "c", "node": 2}}"#).unwrap();
-    forget_ticket(&paths).unwrap();
+    let facts = r#"{"common": {"a": 1}, "nodeName": "n", "ticket": {"cluster": "c", "node": 2}}"#;
+    std::fs::write(&file, facts).unwrap();
+    forget(&paths, &[TICKET]).unwrap();
     let left: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(left, serde_json::json!({"common": {"a": 1}}));
+    assert_eq!(left, serde_json::json!({"common": {"a": 1}, "nodeName": "n"}));
 }
