@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// How long the node may take to become Ready and get its role, once its server runs.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How often the cluster is told that the node has joined.
+const FINISH_ATTEMPTS: usize = 5;
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Voters that a cluster of three nodes or more has.
@@ -100,7 +102,7 @@ impl Back<'_> {
     /// Says to both sides how joining went.
     async fn unless(&self, joined: Result<()>, remote: &Remote, name: &str) -> Result<ExitCode> {
         let joined = match joined {
-            Ok(()) => remote.finish(name, true).await,
+            Ok(()) => finished(remote, name).await,
             Err(error) => Err(error),
         };
         let Err(error) = joined else {
@@ -130,6 +132,19 @@ impl Back<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells the cluster that the node has joined: so late, one lost message must not undo it all.
+async fn finished(remote: &Remote, name: &str) -> Result<()> {
+    let mut told = remote.finish(name, true).await;
+    for _ in 1..FINISH_ATTEMPTS {
+        if told.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        told = remote.finish(name, true).await;
+    }
+    told
 }
 
 async fn join_as_worker(back: &Back<'_>, remote: &Remote, token: &str) -> Result<ExitCode> {
