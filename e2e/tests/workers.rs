@@ -45,6 +45,9 @@ fn a_worker_joins_runs_a_pod_and_leaves() -> Result<()> {
     let told = server.run_fails("remove-node worker")?;
     ensure!(told.contains("there is no node worker"), "{told}");
 
+    // It has started anew, alone.
+    worker.run("stop")?;
+
     // As k3s' agents do it: the token is a flag, and joining a part of the start.
     let token = server.run("add-node --format token-check")?.trim().to_owned();
     let check = token.split_once('/').context("TOKEN/CHECK")?.1;
