@@ -113,12 +113,12 @@ impl LeaderElection {
             tracing::info!(lease = %self.key, identity = self.identity, "became leader");
             let term = cancel.child_token();
             let mut work = pin!(work(term.clone()));
-            let lost = tokio::select! {
-                () = &mut work => false,
-                () = self.renew_until_lost() => true,
-                () = cancel.cancelled() => false,
+            // Work that hears of `cancel` itself may be through first.
+            let (lost, finished) = tokio::select! {
+                () = &mut work => (false, true),
+                () = self.renew_until_lost() => (true, false),
+                () = cancel.cancelled() => (false, false),
             };
-            let finished = !lost && !cancel.is_cancelled();
             term.cancel();
             if !finished {
                 work.await;

@@ -117,8 +117,9 @@ pub async fn start(
     let tls = server_config(serving.resolver(), &ClientAuth::Request(clients), &ALPN_HTTP)?;
     let stop_serving = CancellationToken::new();
     let mut serving_tasks = JoinSet::new();
-    serving_tasks.spawn(api.clone().serve(listener, tls, stop_serving.clone()));
+    // First, so that whoever sees the server answer finds it.
     write_kubeconfigs(settings, paths, &pki, now)?;
+    serving_tasks.spawn(api.clone().serve(listener, tls, stop_serving.clone()));
 
     let informers = SharedInformers::new(client::in_process(
         api.in_process(UserInfo::new("system:apiserver", &["system:masters"])),

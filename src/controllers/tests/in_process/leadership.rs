@@ -98,6 +98,20 @@ async fn a_lease_that_is_watched_is_taken_over_when_it_expires_and_when_it_is_re
 }
 
 #[tokio::test]
+async fn work_may_end_by_itself_in_the_moment_in_which_it_is_told_to() {
+    let server = TestServer::start().await;
+    let stop = CancellationToken::new();
+    let work = |term: CancellationToken| {
+        let stop = stop.clone();
+        async move {
+            stop.cancel();
+            term.cancelled().await;
+        }
+    };
+    LeaderElection::new(server.client(), "l", "a").run(&stop, work).await;
+}
+
+#[tokio::test]
 async fn an_idle_cluster_is_left_alone() {
     let cluster = Cluster::start().await;
     let revision = || storage::Storage::revision(&*cluster.server.datastore);
