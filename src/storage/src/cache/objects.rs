@@ -3,7 +3,7 @@
 use crate::interface::Filter;
 use crate::object::Object;
 use crate::signature::Signature;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     slots: BTreeMap<Arc<str>, Slot>,
+    /// How many there are in each namespace, by prefix; of cluster-scoped objects, all are in one.
+    counts: HashMap<Box<str>, usize>,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,10 @@ impl FromIterator<Object> for Objects {
     /// Built in one go, the tree's nodes are full.
     fn from_iter<T: IntoIterator<Item = Object>>(objects: T) -> Self {
         let slot = |object: Object| (Arc::clone(&object.key), Slot::new(Arc::new(object)));
-        Self { slots: objects.into_iter().map(slot).collect() }
+        let slots: BTreeMap<Arc<str>, Slot> = objects.into_iter().map(slot).collect();
+        let mut all = Self { slots: BTreeMap::new(), counts: HashMap::new() };
+        slots.keys().for_each(|key| all.counted(key));
+        Self { slots, ..all }
     }
 }
 
@@ -55,18 +60,38 @@ impl Objects {
             return (object, Some(previous.object));
         }
         let object = Arc::new(object);
+        self.counted(&object.key);
         self.slots.insert(Arc::clone(&object.key), Slot::new(Arc::clone(&object)));
         (object, None)
     }
 
-    /// Takes an object out.
-    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Object>> {
-        self.slots.remove(key).map(|slot| slot.object)
+    fn counted(&mut self, key: &str) {
+        match self.counts.get_mut(parent(key)) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(parent(key).into(), 1)),
+        }
     }
 
-    /// How many there are below a prefix, which ends with a slash.
+    /// Takes an object out.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Object>> {
+        let slot = self.slots.remove(key)?;
+        if let Some(count) = self.counts.get_mut(parent(key)) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(parent(key));
+            }
+        }
+        Some(slot.object)
+    }
+
+    /// How many there are below a prefix, which ends with a slash. Every list asks: of a namespace and of everything
+    /// the answer is at hand.
     pub(super) fn count(&self, prefix: &str) -> usize {
-        self.range(prefix, None).count()
+        let ends = [self.slots.first_key_value(), self.slots.last_key_value()];
+        if ends.iter().flatten().all(|(key, _)| key.starts_with(prefix)) {
+            return self.len();
+        }
+        self.counts.get(prefix).copied().unwrap_or_else(|| self.range(prefix, None).count())
     }
 
     /// The objects below a prefix, which ends with a slash, that a filter picks (all without one), after a key.
@@ -103,6 +128,11 @@ impl Objects {
     }
 }
 
+/// The prefix directly above a key.
+fn parent(key: &str) -> &str {
+    key.rsplit_once('/').and_then(|(above, _)| key.get(..=above.len())).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +165,24 @@ mod tests {
             assert_eq!(objects.pick("/r/a/ns/", Some(past), None).count(), 0, "{past}");
         }
         assert_eq!((objects.count("/r/a/"), objects.count("/r/a/ns/"), objects.len()), (5, 3, 5));
+    }
+
+    #[test]
+    fn objects_are_counted_as_they_come_and_go() {
+        let mut objects: Objects = ["/r/a/x/1", "/r/a/y/1"].iter().map(|key| object(key, "x")).collect();
+        for key in ["/r/a/x/2", "/r/a/x/2", "/r/a/z/1"] {
+            objects.put(object(key, "x"));
+        }
+        let counts = |objects: &Objects| ["/r/a/", "/r/a/x/", "/r/a/y/", "/r/a/z/"].map(|p| objects.count(p));
+        assert_eq!(counts(&objects), [4, 2, 1, 1]);
+        objects.remove("/r/a/x/1");
+        objects.remove("/r/a/x/1");
+        objects.remove("/r/a/y/1");
+        assert_eq!(counts(&objects), [2, 1, 0, 1]);
+        objects.remove("/r/a/z/1");
+        objects.remove("/r/a/x/2");
+        assert_eq!(counts(&objects), [0; 4]);
+        assert!(objects.counts.is_empty());
     }
 
     #[test]
