@@ -76,7 +76,7 @@ pub fn run(node: &Node, token: &str, load: &Load<'_>) -> Result<Outcome> {
     let output = node
         .machine
         .command("wrk")
-        .args(["--threads", &load.connections.min(2).to_string(), "--timeout", "10s"])
+        .args(["--threads", "1", "--timeout", "10s"])
         .args(["--connections", &load.connections.to_string()])
         .args(["--duration", &format!("{}s", load.lasting.as_secs()), "--script"])
         .arg(&script)
