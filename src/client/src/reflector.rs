@@ -241,17 +241,16 @@ fn handle_line(line: &[u8], revision: &mut String, sink: &mut dyn Sink) -> Resul
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
-    if let Some((change, object)) = plain(line) {
-        match sink.event(change, object).filter(|seen| !seen.is_empty()) {
-            Some(seen) => *revision = seen,
-            // What is no JSON at all is to be asked for once more.
-            None => drop(serde_json::from_slice::<WatchLine<'_>>(line).map_err(Error::SerdeError)?),
+    let plain = plain(line);
+    let parsed: WatchLine<'_>;
+    let (kind, object) = match plain {
+        Some(found) => found,
+        None => {
+            parsed = serde_json::from_slice(line).map_err(Error::SerdeError)?;
+            (parsed.kind.as_ref(), parsed.object.get())
         }
-        return Ok(());
-    }
-    let line: WatchLine<'_> = serde_json::from_slice(line).map_err(Error::SerdeError)?;
-    let object = line.object.get();
-    let seen = match line.kind.as_ref() {
+    };
+    let seen = match kind {
         "ADDED" => sink.event(Change::Added, object),
         "MODIFIED" => sink.event(Change::Modified, object),
         "DELETED" => sink.event(Change::Deleted, object),
@@ -268,25 +267,24 @@ fn handle_line(line: &[u8], revision: &mut String, sink: &mut dyn Sink) -> Resul
             None
         }
     };
-    if let Some(seen) = seen.filter(|seen| !seen.is_empty()) {
-        *revision = seen;
+    match seen.filter(|seen| !seen.is_empty()) {
+        Some(seen) => *revision = seen,
+        // What is no JSON at all is to be asked for once more.
+        None if plain.is_some() => {
+            drop(serde_json::from_slice::<WatchLine<'_>>(line).map_err(Error::SerdeError)?)
+        }
+        None => {}
     }
     Ok(())
 }
 
-/// A change in the form in which API servers write it, taken apart without a look at the object: whoever decodes that
-/// sees whether it is whole.
-fn plain(line: &[u8]) -> Option<(Change, &str)> {
-    let kinds = [
-        (Change::Added, b"ADDED".as_slice()),
-        (Change::Modified, b"MODIFIED".as_slice()),
-        (Change::Deleted, b"DELETED".as_slice()),
-    ];
-    let rest = line.strip_prefix(br#"{"type":""#)?;
-    let (change, rest) =
-        kinds.into_iter().find_map(|(change, name)| Some((change, rest.strip_prefix(name)?)))?;
-    let object = rest.strip_prefix(br#"","object":"#)?.strip_suffix(b"}")?;
-    Some((change, std::str::from_utf8(object).ok()?))
+/// Kind and object of an event in the form in which API servers write it, taken apart without a look at the object:
+/// whoever decodes that sees whether it is whole.
+fn plain(line: &[u8]) -> Option<(&str, &str)> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (kind, rest) = line.strip_prefix(r#"{"type":""#)?.split_once(r#"","object":"#)?;
+    let object = rest.strip_suffix('}')?;
+    kind.bytes().all(|byte| byte.is_ascii_uppercase()).then_some((kind, object))
 }
 
 fn api_error(text: &Bytes, code: http::StatusCode) -> Error {
