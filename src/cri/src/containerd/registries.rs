@@ -19,7 +19,6 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::error::ContainerdError;
 use super::toml::quoted;
@@ -127,8 +126,8 @@ impl Registries {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let tree: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-        serde_json::from_value(tree).map_err(|error| error.to_string())
+        // Not by way of a tree: there, a part with nothing behind it would be no map.
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -322,6 +321,12 @@ configs:
   private.example:
     tls: {insecure_skip_verify: true}
 "#;
+
+    #[test]
+    fn a_part_with_nothing_behind_it_is_empty() {
+        let nothing = Registries::default().hosts_files();
+        assert_eq!(Registries::parse("mirrors:\nconfigs:\n").unwrap().hosts_files(), nothing);
+    }
 
     #[test]
     fn mirrors_become_hosts_files() {
