@@ -11,6 +11,9 @@ use std::task::{Context, Poll};
 /// a processor's cache on the way to the cipher.
 pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 
+/// A piece of this size goes out as it is: putting it together with others would cost more than it saves.
+const LARGE_BYTES: usize = 2 * 1024;
+
 /// A body made of many pieces. Its length is known before it is sent, and no more than a frame of it is ever
 /// copied at a time.
 pub(crate) struct ListBody {
@@ -56,15 +59,15 @@ impl ListBody {
 
     fn next_frame(&mut self) -> Option<Bytes> {
         let first = self.pieces.pop_front()?;
-        // A single large piece goes out without a copy.
-        if first.len() >= FRAME_BYTES || self.pieces.is_empty() {
+        let large = |piece: &Bytes| piece.len() >= LARGE_BYTES;
+        if large(&first) || self.pieces.front().is_none_or(large) {
             return Some(first);
         }
         let capacity = usize::try_from(self.left).unwrap_or(FRAME_BYTES).min(FRAME_BYTES);
         let mut frame = BytesMut::with_capacity(capacity);
         frame.extend_from_slice(&first);
         while let Some(piece) = self.pieces.pop_front() {
-            if frame.len() + piece.len() > capacity {
+            if large(&piece) || frame.len() + piece.len() > capacity {
                 self.pieces.push_front(piece);
                 break;
             }
