@@ -13,7 +13,7 @@ use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Operation, Plugin, Request, Validation};
 use super::support::{forbidden, items, text};
 use crate::authentication::{GROUP_MASTERS, UserInfo};
 use crate::authorization::{Attributes, Authorizer};
@@ -50,12 +50,18 @@ impl CertificateApproval {
     }
 }
 
-#[async_trait]
 impl Plugin for CertificateApproval {
     fn name(&self) -> &'static str {
         "CertificateApproval"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for CertificateApproval {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let approves = request.is_any(GROUP, REQUESTS) && request.subresource == "approval";
         let Some(old) = request.old.filter(|_| approves) else { return Ok(()) };
@@ -78,12 +84,18 @@ impl CertificateSigning {
     }
 }
 
-#[async_trait]
 impl Plugin for CertificateSigning {
     fn name(&self) -> &'static str {
         "CertificateSigning"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for CertificateSigning {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let writes = request.is_any(GROUP, REQUESTS) && request.subresource == "status";
         let Some(old) = request.old.filter(|_| writes) else { return Ok(()) };
@@ -114,12 +126,18 @@ impl ClusterTrustBundleAttest {
     }
 }
 
-#[async_trait]
 impl Plugin for ClusterTrustBundleAttest {
     fn name(&self) -> &'static str {
         "ClusterTrustBundleAttest"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for ClusterTrustBundleAttest {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         let signer = text(object, "/spec/signerName");
@@ -136,12 +154,18 @@ impl Plugin for ClusterTrustBundleAttest {
 /// Nobody gets a certificate of `system:masters` by asking for one.
 pub(super) struct CertificateSubjectRestriction;
 
-#[async_trait]
 impl Plugin for CertificateSubjectRestriction {
     fn name(&self) -> &'static str {
         "CertificateSubjectRestriction"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for CertificateSubjectRestriction {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
         let creates = request.operation == Operation::Create && request.is(GROUP, REQUESTS);

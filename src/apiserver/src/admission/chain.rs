@@ -105,21 +105,35 @@ impl Request<'_> {
     }
 }
 
-/// One admission plugin. On deletions the object is `Value::Null`, on connects the options (`PodExecOptions`).
-#[async_trait]
+/// One admission plugin: its name, and the steps that it takes part in.
 pub trait Plugin: Send + Sync {
     /// Its name, as in upstream's `--enable-admission-plugins`.
     fn name(&self) -> &'static str;
 
-    /// Changes the object, or refuses it.
-    async fn admit(&self, _request: &Request<'_>, _object: &mut Value) -> Result<(), Status> {
-        Ok(())
+    /// What it does while objects may still be changed.
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        None
     }
 
-    /// Refuses the object as it is after all plugins changed it and it passed validation.
-    async fn validate(&self, _request: &Request<'_>, _object: &Value) -> Result<(), Status> {
-        Ok(())
+    /// What it does when nothing changes any more.
+    fn validation(&self) -> Option<&dyn Validation> {
+        None
     }
+}
+
+/// The step that changes objects. On deletions the object is `Value::Null`, on connects the options
+/// (`PodExecOptions`).
+#[async_trait]
+pub trait Mutation: Send + Sync {
+    /// Changes the object, or refuses it.
+    async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status>;
+}
+
+/// The step that only looks at objects, which are as in [`Mutation`].
+#[async_trait]
+pub trait Validation: Send + Sync {
+    /// Refuses the object as it is after all plugins changed it and it passed validation.
+    async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status>;
 }
 
 /// The ordered plugins.
@@ -175,7 +189,8 @@ impl Chain {
         step: &mut Step,
     ) -> Result<(), Status> {
         for measured in &self.plugins {
-            let result = measured.plugin.admit(request, object).await;
+            let Some(plugin) = measured.plugin.mutation() else { continue };
+            let result = plugin.admit(request, object).await;
             step.done(&measured.durations, result.is_err());
             result?;
         }
@@ -189,7 +204,8 @@ impl Chain {
     pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let mut step = Step::begin(request.operation, true);
         for measured in &self.plugins {
-            let result = measured.plugin.validate(request, object).await;
+            let Some(plugin) = measured.plugin.validation() else { continue };
+            let result = plugin.validate(request, object).await;
             step.done(&measured.durations, result.is_err());
             if result.is_err() {
                 step.end(&self.steps, true);

@@ -5,7 +5,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::default_storage_class::newest;
 use super::support::spec;
 use crate::cached::Memo;
@@ -26,12 +26,18 @@ impl DefaultIngressClass {
     }
 }
 
-#[async_trait]
 impl Plugin for DefaultIngressClass {
     fn name(&self) -> &'static str {
         "DefaultIngressClass"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for DefaultIngressClass {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !request.is("networking.k8s.io", "ingresses") || request.operation != Operation::Create {
             return Ok(());

@@ -7,7 +7,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::support::spec;
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -37,12 +37,18 @@ pub(super) fn newest(objects: Vec<Arc<Value>>, annotations: &[&str]) -> Option<A
     })
 }
 
-#[async_trait]
 impl Plugin for DefaultStorageClass {
     fn name(&self) -> &'static str {
         "DefaultStorageClass"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for DefaultStorageClass {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !request.is("", "persistentvolumeclaims") || request.operation != Operation::Create {
             return Ok(());

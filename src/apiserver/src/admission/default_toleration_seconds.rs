@@ -4,7 +4,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::support::{list, spec, text};
 
 /// Upstream's default.
@@ -27,12 +27,18 @@ impl Default for DefaultTolerationSeconds {
     }
 }
 
-#[async_trait]
 impl Plugin for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
         "DefaultTolerationSeconds"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for DefaultTolerationSeconds {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !request.is("", "pods") || !matches!(request.operation, Operation::Create | Operation::Update) {
             return Ok(());

@@ -7,7 +7,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request, Validation};
 use super::limits::{LimitItem, check_claim, check_pod};
 use super::support::{forbidden, map, spec, text};
 use crate::cached::Memo;
@@ -105,12 +105,22 @@ fn apply_defaults(pod: &mut Value, range: &LimitRange) {
     }
 }
 
-#[async_trait]
 impl Plugin for LimitRanger {
     fn name(&self) -> &'static str {
         "LimitRanger"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for LimitRanger {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !request.is("", "pods") {
             return Ok(());
@@ -120,7 +130,10 @@ impl Plugin for LimitRanger {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Validation for LimitRanger {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         for range in self.of(request).await? {
             let mut errors = Vec::new();

@@ -45,7 +45,7 @@ mod taint_nodes_by_condition;
 mod testing;
 mod webhook;
 
-pub use chain::{Chain, Operation, Plugin, Request, Warnings};
+pub use chain::{Chain, Mutation, Operation, Plugin, Request, Validation, Warnings};
 pub use control::AdmissionControl;
 pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use defaults::{AdmissionConfig, default_chain};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::support::forbidden;
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -73,12 +73,18 @@ impl NamespaceLifecycle {
     }
 }
 
-#[async_trait]
 impl Plugin for NamespaceLifecycle {
     fn name(&self) -> &'static str {
         "NamespaceLifecycle"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for NamespaceLifecycle {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if request.is("", "namespaces") && request.operation == Operation::Create {
             // What selects namespaces by label can rely on their names being among them.

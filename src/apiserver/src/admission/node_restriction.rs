@@ -6,7 +6,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::node_restriction_rules::{forbidden_labels, mirror_pod_references, modified_labels};
 use super::support::{MIRROR_ANNOTATION, forbidden, items, text};
 use crate::authorization::PodFacts;
@@ -249,12 +249,18 @@ fn certificate_request(request: &Request<'_>, object: &Value) -> Result<(), Stri
     Ok(())
 }
 
-#[async_trait]
 impl Plugin for NodeRestriction {
     fn name(&self) -> &'static str {
         "NodeRestriction"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for NodeRestriction {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         let Some(node) = request.user.node_name() else { return Ok(()) };
         let resource = (request.resource.group.as_str(), request.resource.resource.as_str());

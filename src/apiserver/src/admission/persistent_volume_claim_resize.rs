@@ -7,7 +7,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Operation, Plugin, Request, Validation};
 use super::support::{forbidden, text};
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -27,12 +27,18 @@ fn storage(claim: &Value) -> Option<Quantity> {
     Quantity::from_str(text(claim, "/spec/resources/requests/storage")).ok()
 }
 
-#[async_trait]
 impl Plugin for PersistentVolumeClaimResize {
     fn name(&self) -> &'static str {
         "PersistentVolumeClaimResize"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for PersistentVolumeClaimResize {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         if !request.is("", "persistentvolumeclaims") || request.operation != Operation::Update {
             return Ok(());

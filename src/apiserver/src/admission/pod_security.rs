@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Operation, Plugin, Request, Validation};
 use super::pod_security_checks::{Level, Violation, violations};
 use super::pod_security_policy::{PodSecurityConfiguration, Policy, Standard};
 use super::support::forbidden;
@@ -120,12 +120,18 @@ fn template<'a>(request: &Request<'_>, object: &'a Value) -> Option<&'a Value> {
     object.pointer(pointer)
 }
 
-#[async_trait]
 impl Plugin for PodSecurity {
     fn name(&self) -> &'static str {
         "PodSecurity"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for PodSecurity {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         if !writes {

@@ -5,7 +5,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::support::text;
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -34,12 +34,18 @@ impl PodTopologyLabels {
     }
 }
 
-#[async_trait]
 impl Plugin for PodTopologyLabels {
     fn name(&self) -> &'static str {
         "PodTopologyLabels"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for PodTopologyLabels {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         let binds = request.is_any("", "pods") && request.subresource == "binding";
         if request.operation != Operation::Create || !(binds || request.is("", "bindings")) {

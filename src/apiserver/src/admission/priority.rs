@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request, Validation};
 use super::support::{forbidden, spec, text};
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -115,12 +115,22 @@ impl Priority {
     }
 }
 
-#[async_trait]
 impl Plugin for Priority {
     fn name(&self) -> &'static str {
         "Priority"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for Priority {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         if writes && request.is("", "pods") {
@@ -128,7 +138,10 @@ impl Plugin for Priority {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Validation for Priority {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         let is_default = |class: &Value| class.get("globalDefault").and_then(Value::as_bool) == Some(true);

@@ -11,7 +11,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Operation, Plugin, Request, Validation};
 use super::support::{forbidden, text};
 use crate::authentication::GROUP_MASTERS;
 use crate::authorization::{Attributes, Authorizer, Rbac, ResolvedRules, Rule, covers, describe_missing};
@@ -126,12 +126,18 @@ fn rules(role: &Value) -> Vec<Rule> {
     role.get("rules").and_then(|rules| serde_json::from_value(rules.clone()).ok()).unwrap_or_default()
 }
 
-#[async_trait]
 impl Plugin for RbacEscalation {
     fn name(&self) -> &'static str {
         "RBACEscalation"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for RbacEscalation {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         let ours = request.resource.group == GROUP && request.subresource.is_empty();

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use storage::Object;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Operation, Plugin, Request, Validation};
 use super::limited_resources::LimitedResources;
 use super::support::forbidden;
 use crate::cached::Memo;
@@ -202,12 +202,18 @@ impl Charge<'_> {
     }
 }
 
-#[async_trait]
 impl Plugin for ResourceQuota {
     fn name(&self) -> &'static str {
         "ResourceQuota"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for ResourceQuota {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         if request.namespace.is_empty() {
             return Ok(());

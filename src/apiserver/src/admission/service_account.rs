@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use storage::WatchFrom;
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request, Validation};
 use super::service_account_mount::mount_token;
 use super::support::{CONTAINER_LISTS, MIRROR_ANNOTATION, forbidden, is_unset, items, spec, text};
 use crate::cached::Memo;
@@ -58,12 +58,22 @@ impl ServiceAccount {
     }
 }
 
-#[async_trait]
 impl Plugin for ServiceAccount {
     fn name(&self) -> &'static str {
         "ServiceAccount"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for ServiceAccount {
     async fn admit(&self, request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
         if !request.is("", "pods")
             || request.operation != Operation::Create
@@ -100,7 +110,10 @@ impl Plugin for ServiceAccount {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Validation for ServiceAccount {
     async fn validate(&self, request: &Request<'_>, pod: &Value) -> Result<(), Status> {
         let creates = request.is("", "pods") && request.operation == Operation::Create;
         let adds = request.is_any("", "pods") && request.subresource == "ephemeralcontainers";

@@ -4,7 +4,7 @@ use apimachinery::status::Status;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::chain::{Operation, Plugin, Request};
+use super::chain::{Mutation, Operation, Plugin, Request};
 use super::support::{items, list, spec, text};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -12,12 +12,18 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// See the module.
 pub(super) struct TaintNodesByCondition;
 
-#[async_trait]
 impl Plugin for TaintNodesByCondition {
     fn name(&self) -> &'static str {
         "TaintNodesByCondition"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for TaintNodesByCondition {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !request.is("", "nodes") || request.operation != Operation::Create {
             return Ok(());

@@ -1,6 +1,6 @@
 //! AlwaysPullImages: images are pulled for every container, so that whoever runs one may read it.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Mutation, Operation, Plugin, Request, Validation};
 use crate::admission::support::{CONTAINER_LISTS, forbidden, items, text};
 use apimachinery::status::Status;
 use async_trait::async_trait;
@@ -17,12 +17,22 @@ fn concerns(request: &Request<'_>) -> bool {
     pods && matches!(request.operation, Operation::Create | Operation::Update)
 }
 
-#[async_trait]
 impl Plugin for AlwaysPullImages {
     fn name(&self) -> &'static str {
         "AlwaysPullImages"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for AlwaysPullImages {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !concerns(request) {
             return Ok(());
@@ -40,7 +50,10 @@ impl Plugin for AlwaysPullImages {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Validation for AlwaysPullImages {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         if !concerns(request) {
             return Ok(());

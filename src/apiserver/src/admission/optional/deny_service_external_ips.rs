@@ -1,6 +1,6 @@
 //! DenyServiceExternalIPs: Services get no external addresses beyond those that they have.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Operation, Plugin, Request, Validation};
 use crate::admission::support::{forbidden, items};
 use apimachinery::status::Status;
 use async_trait::async_trait;
@@ -9,12 +9,18 @@ use serde_json::Value;
 /// See the module.
 pub(in crate::admission) struct DenyServiceExternalIps;
 
-#[async_trait]
 impl Plugin for DenyServiceExternalIps {
     fn name(&self) -> &'static str {
         "DenyServiceExternalIPs"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for DenyServiceExternalIps {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         if !request.is("", "services") || !matches!(request.operation, Operation::Create | Operation::Update)
         {

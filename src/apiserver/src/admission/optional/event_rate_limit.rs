@@ -1,6 +1,6 @@
 //! EventRateLimit: so many Events a second, of all, of a namespace, of a user, or of one source about one object.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Operation, Plugin, Request, Validation};
 use crate::admission::support::text;
 use crate::settings_file::{self, ConfigurationError};
 use apimachinery::status::Status;
@@ -118,12 +118,18 @@ impl Limit {
     }
 }
 
-#[async_trait]
 impl Plugin for EventRateLimit {
     fn name(&self) -> &'static str {
         "EventRateLimit"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for EventRateLimit {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         if !writes || request.dry_run || !request.is("", "events") {

@@ -1,7 +1,7 @@
 //! ExtendedResourceToleration: pods that ask for extended resources tolerate taints of the resources' names, so that
 //! nodes that have them can be kept for those pods.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Mutation, Operation, Plugin, Request};
 use crate::admission::support::{items, list, spec, text};
 use apimachinery::status::Status;
 use async_trait::async_trait;
@@ -21,12 +21,18 @@ fn is_extended(name: &str) -> bool {
     !own && !name.starts_with("requests.")
 }
 
-#[async_trait]
 impl Plugin for ExtendedResourceToleration {
     fn name(&self) -> &'static str {
         "ExtendedResourceToleration"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for ExtendedResourceToleration {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !request.is("", "pods") || !matches!(request.operation, Operation::Create | Operation::Update) {
             return Ok(());

@@ -1,6 +1,6 @@
 //! LimitPodHardAntiAffinityTopology: pods keep others away from their node, not from larger parts of the cluster.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Operation, Plugin, Request, Validation};
 use crate::admission::support::{forbidden, items, text};
 use apimachinery::status::Status;
 use async_trait::async_trait;
@@ -12,12 +12,18 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 /// See the module.
 pub(in crate::admission) struct LimitPodHardAntiAffinityTopology;
 
-#[async_trait]
 impl Plugin for LimitPodHardAntiAffinityTopology {
     fn name(&self) -> &'static str {
         "LimitPodHardAntiAffinityTopology"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for LimitPodHardAntiAffinityTopology {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         if !request.is("", "pods") || !matches!(request.operation, Operation::Create | Operation::Update) {
             return Ok(());

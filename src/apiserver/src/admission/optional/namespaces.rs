@@ -1,7 +1,7 @@
 //! NamespaceExists: nothing happens in namespaces that are not there. NamespaceAutoProvision: they come to be with what
 //! is created in them.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Mutation, Operation, Plugin, Request, Validation};
 use crate::registry::Registry;
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::Status;
@@ -26,12 +26,18 @@ async fn lacks_namespace(registry: &Registry, request: &Request<'_>) -> Result<b
     Ok(registry.get(&namespaces(), "", request.namespace).await?.is_none())
 }
 
-#[async_trait]
 impl Plugin for NamespaceExists {
     fn name(&self) -> &'static str {
         "NamespaceExists"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for NamespaceExists {
     async fn validate(&self, request: &Request<'_>, _: &Value) -> Result<(), Status> {
         match lacks_namespace(&self.0, request).await? {
             true => Err(Status::not_found(&namespaces(), request.namespace)),
@@ -40,12 +46,18 @@ impl Plugin for NamespaceExists {
     }
 }
 
-#[async_trait]
 impl Plugin for NamespaceAutoProvision {
     fn name(&self) -> &'static str {
         "NamespaceAutoProvision"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for NamespaceAutoProvision {
     async fn admit(&self, request: &Request<'_>, _: &mut Value) -> Result<(), Status> {
         if request.operation != Operation::Create
             || request.dry_run

@@ -3,7 +3,7 @@
 //!
 //! Upstream counterpart: `plugin/pkg/admission/gc`.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Operation, Plugin, Request, Validation};
 use crate::admission::support::{forbidden, text};
 use crate::authorization::{Attributes, Authorizer};
 use crate::registry::LiveResources;
@@ -87,12 +87,18 @@ fn blocks(owner: &Value) -> bool {
     value::boolean(owner, "blockOwnerDeletion") == Some(true)
 }
 
-#[async_trait]
 impl Plugin for OwnerReferencesPermissionEnforcement {
     fn name(&self) -> &'static str {
         "OwnerReferencesPermissionEnforcement"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for OwnerReferencesPermissionEnforcement {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         // Kubelets write whole pods with their status.
         let exempt = request.is_any("", "pods") && request.subresource == "status";

@@ -1,6 +1,6 @@
 //! PodNodeSelector: pods of a namespace go to the nodes that its annotation, or the configuration, says.
 
-use crate::admission::chain::{Operation, Plugin, Request};
+use crate::admission::chain::{Mutation, Operation, Plugin, Request, Validation};
 use crate::admission::support::{forbidden, spec};
 use crate::cached::Memo;
 use crate::registry::Registry;
@@ -90,12 +90,22 @@ fn conflicts(wanted: &Labels, object: &Value) -> bool {
 
 const CONFLICT: &str = "pod node label selector conflicts with its namespace node label selector";
 
-#[async_trait]
 impl Plugin for PodNodeSelector {
     fn name(&self) -> &'static str {
         "PodNodeSelector"
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for PodNodeSelector {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         if !concerns(request) {
             return Ok(());
@@ -112,7 +122,10 @@ impl Plugin for PodNodeSelector {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Validation for PodNodeSelector {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         if !concerns(request) {
             return Ok(());

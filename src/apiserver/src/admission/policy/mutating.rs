@@ -4,7 +4,7 @@ use super::binding::{self, Binding};
 use super::configuration::{Changes, Policy, mutating_policy};
 use super::mutation::{Failure, mutate};
 use super::{Tools, params};
-use crate::admission::chain::{Plugin, Request};
+use crate::admission::chain::{Mutation, Plugin, Request};
 use crate::admission::counts::Check;
 use crate::admission::expressions::{Decisions, Inputs, Match, settle};
 use crate::admission::matching::{Invocation, Versioned, is_exempt_from_policies};
@@ -230,12 +230,18 @@ impl MutatingAdmissionPolicy {
     }
 }
 
-#[async_trait]
 impl Plugin for MutatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for MutatingAdmissionPolicy {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<()> {
         if self.policies.current().is_empty() || is_exempt_from_policies(request) {
             return Ok(());

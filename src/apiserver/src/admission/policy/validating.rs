@@ -5,7 +5,7 @@ use super::binding::{self, Action, Binding};
 use super::configuration::{Checks, Policy, validating};
 use super::validation::{Failure, Verdict, evaluate};
 use super::{Tools, params};
-use crate::admission::chain::{Plugin, Request};
+use crate::admission::chain::{Plugin, Request, Validation};
 use crate::admission::counts::Check;
 use crate::admission::expressions::{Decisions, Inputs, settle};
 use crate::admission::matching::{Versioned, is_exempt_from_policies};
@@ -196,12 +196,18 @@ fn note(policy: &Policy<Checks>, binding: &Binding, request: &Request<'_>, failu
     request.annotations.add("validation.policy.admission.k8s.io/validation_failure", value.to_string());
 }
 
-#[async_trait]
 impl Plugin for ValidatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         "ValidatingAdmissionPolicy"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for ValidatingAdmissionPolicy {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<()> {
         let policies = self.policies.current();
         if policies.is_empty() || is_exempt_from_policies(request) {

@@ -3,7 +3,7 @@
 use super::call::{Failure, call, calling};
 use super::configuration::{Webhook, read};
 use super::{Hooks, Tools};
-use crate::admission::chain::{Plugin, Request};
+use crate::admission::chain::{Mutation, Plugin, Request};
 use crate::admission::matching::{Versioned, is_exempt};
 use crate::admission::reinvocation::Reinvocation;
 use crate::admission::source::Source;
@@ -67,12 +67,18 @@ enum Outcome {
     Failed(Box<Failure>),
 }
 
-#[async_trait]
 impl Plugin for MutatingAdmissionWebhook {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn mutation(&self) -> Option<&dyn Mutation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Mutation for MutatingAdmissionWebhook {
     async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<()> {
         let configurations = self.0.source.current();
         if configurations.is_empty() || is_exempt(request) {

@@ -3,7 +3,7 @@
 use super::call::{Failure, call, calling};
 use super::configuration::{Webhook, read};
 use super::{Hooks, Tools};
-use crate::admission::chain::{Plugin, Request};
+use crate::admission::chain::{Plugin, Request, Validation};
 use crate::admission::matching::{Versioned, is_exempt};
 use crate::admission::source::Source;
 use crate::registry::Registry;
@@ -49,12 +49,18 @@ impl ValidatingAdmissionWebhook {
     }
 }
 
-#[async_trait]
 impl Plugin for ValidatingAdmissionWebhook {
     fn name(&self) -> &'static str {
         "ValidatingAdmissionWebhook"
     }
 
+    fn validation(&self) -> Option<&dyn Validation> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Validation for ValidatingAdmissionWebhook {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<()> {
         let configurations = self.0.source.current();
         if configurations.is_empty() || is_exempt(request) {
