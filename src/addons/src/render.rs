@@ -1,6 +1,7 @@
 //! Manifests with arguments and settings put in. `${NAME}` stands for a value; anything else stays as it is.
 
 use crate::catalog::Addon;
+use apimachinery::decode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -56,7 +57,7 @@ pub fn render(
             if document.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
                 continue;
             }
-            objects.push(serde_saphyr::from_str(document).map_err(|e| damaged(e.to_string()))?);
+            objects.push(decode::yaml(document.as_bytes()).map_err(|e| damaged(e.to_string()))?.value);
         }
     }
     Ok(objects)

@@ -3,6 +3,7 @@
 //!
 //! Upstream counterpart: `microk8s addons repo`.
 
+use apimachinery::decode;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -250,7 +251,7 @@ fn read(folder: &Path, name: &str) -> Result<Repository> {
     let path = folder.join(CONTENT).join("addons.yaml");
     let text = fs::read_to_string(&path).map_err(file(&path))?;
     let invalid = |why: String| RepositoryError::Invalid(format!("addons.yaml: {why}"));
-    let listing: Listing = serde_saphyr::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let listing: Listing = decode::from_yaml(&text).map_err(|error| invalid(error.to_string()))?;
     let Listed { description, mut addons } = listing.all;
     let here = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     addons.retain(|addon| {

@@ -2,6 +2,7 @@
 //! over the environment, that over the file, that over the default.
 
 use anyhow::{Context, Result, bail};
+use apimachinery::decode;
 use clap::CommandFactory as _;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -75,7 +76,7 @@ fn from_file(
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let value: Value = serde_saphyr::from_str(text).with_context(|| format!("{shown} is not valid YAML"))?;
+    let value = decode::yaml(text.as_bytes()).with_context(|| format!("{shown} is not valid YAML"))?.value;
     let entries = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Object(entries) => entries,

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use apimachinery::decode::from_yaml;
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::error::PkiError;
 
@@ -101,8 +101,7 @@ impl Component {
     /// [`PkiError::Profile`] when the compiled-in text is not a profile.
     pub fn profile(self) -> Result<Profile, PkiError> {
         let invalid = |reason: String| PkiError::Profile { name: self.file_stem().into(), reason };
-        let tree: Value = serde_saphyr::from_str(self.text()).map_err(|error| invalid(error.to_string()))?;
-        serde_json::from_value(tree).map_err(|error| invalid(error.to_string()))
+        from_yaml(self.text()).map_err(|error| invalid(error.to_string()))
     }
 }
 

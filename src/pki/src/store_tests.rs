@@ -219,7 +219,7 @@ fn a_kubeconfig_carries_everything() {
     let admin = pki.leaf(&LeafRequest::client(Component::Admin, ""), now()).unwrap();
     let text = kubeconfig("knarr", "https://127.0.0.1:6443", pki.cluster_ca().pem(), "admin", &admin);
     let parsed: std::collections::BTreeMap<String, serde_json::Value> =
-        serde_saphyr::from_str(&text).unwrap();
+        apimachinery::decode::from_yaml(&text).unwrap();
     assert!(parsed.contains_key("users") && parsed.contains_key("contexts"));
     assert!(text.contains("current-context: \"knarr\""));
 }

@@ -3,6 +3,7 @@
 
 use super::record::{self, Entry, Reference, object_name};
 use super::{Engine, EngineError};
+use apimachinery::decode;
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -230,8 +231,8 @@ fn parse(text: &str) -> Result<Vec<Value>, String> {
         if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             continue;
         }
-        let object: Value = serde_saphyr::from_str(document).map_err(|error| error.to_string())?;
-        flatten(object, &mut objects)?;
+        let object = decode::yaml(document.as_bytes()).map_err(|error| error.to_string())?;
+        flatten(object.value, &mut objects)?;
     }
     Ok(objects)
 }

@@ -12,6 +12,7 @@ use crate::arguments::{self, ArgumentError};
 use crate::catalog::{self, Addon, CORE, Target};
 use crate::render::{RenderError, Settings, render};
 use crate::repositories::{ForeignAddon, Repository};
+use apimachinery::decode::{self, DecodeError};
 use client::Rest;
 use client::rest::{self, Patch};
 use readiness::readiness;
@@ -241,14 +242,14 @@ impl Engine {
 
     /// Makes the cluster serve `addons.knarr.io`.
     async fn define(&self) -> Result<(), EngineError> {
-        let damaged = |error: serde_saphyr::Error| {
+        let damaged = |error: DecodeError| {
             EngineError::Render(RenderError::Manifest {
                 addon: CORE.to_owned(),
                 file: "addons.knarr.io.yaml".to_owned(),
                 why: error.to_string(),
             })
         };
-        let definition: Value = serde_saphyr::from_str(record::DEFINITION).map_err(damaged)?;
+        let definition = decode::yaml(record::DEFINITION.as_bytes()).map_err(damaged)?.value;
         let reference = Reference::of(&definition);
         self.apply_object(definition, &reference).await?;
         self.wait_for(&reference, ESTABLISHED, &mut |_| ()).await

@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use apimachinery::decode;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::ContainerdError;
 use super::toml::quoted;
@@ -126,8 +128,11 @@ impl Registries {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        // Not by way of a tree: there, a part with nothing behind it would be no map.
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+        let mut tree = decode::yaml(text.as_bytes()).map_err(|error| error.to_string())?.value;
+        // A part or a host with nothing behind it is as good as none. A mirror is not: it keeps `*` away.
+        leave_out_nulls(Some(&mut tree));
+        leave_out_nulls(tree.get_mut("configs"));
+        serde_json::from_value(tree).map_err(|error| error.to_string())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -302,6 +307,12 @@ fn prefix_of_rewrite(pattern: &str, replacement: &str) -> Result<String, String>
     ))
 }
 
+fn leave_out_nulls(map: Option<&mut Value>) {
+    if let Some(map) = map.and_then(Value::as_object_mut) {
+        map.retain(|_, part| !part.is_null());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,6 +337,7 @@ configs:
     fn a_part_with_nothing_behind_it_is_empty() {
         let nothing = Registries::default().hosts_files();
         assert_eq!(Registries::parse("mirrors:\nconfigs:\n").unwrap().hosts_files(), nothing);
+        assert_eq!(Registries::parse("configs:\n  a.example:\n").unwrap().hosts_files(), nothing);
     }
 
     #[test]
