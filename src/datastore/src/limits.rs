@@ -7,8 +7,8 @@ pub struct Limits {
     /// Pages (4 KiB) in SQLite's write-ahead log after which a checkpoint is worth its fsync, which holds up the
     /// commits beside it.
     pub checkpoint_frames: u32,
-    /// Pages in it at which the writer finishes the checkpoint itself: 64 MiB. The some 20 ms that it takes are
-    /// then, at the writer's full speed, what less than one write in a hundred waits for.
+    /// Pages in it at which the writer finishes the checkpoint however much there is left to copy, so that the log
+    /// does not grow for ever: 64 MiB.
     pub max_frames: u32,
     /// Entries that are kept for nodes that lag; beyond it they get a snapshot.
     pub kept_entries: u64,

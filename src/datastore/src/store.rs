@@ -19,7 +19,7 @@ use crate::writer::{Answer, Beside, Counters, Proposal, Request, Shared, Writer}
 use parking_lot::Mutex;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::cache::WatchCache;
 use storage::{Extractor, Object, Sealer, StorageError, resource_prefix};
@@ -138,7 +138,7 @@ impl Datastore {
         let cache = WatchCache::new(machine.revision, machine.compacted, objects)
             .map_err(|e| OpenError::Damaged { path: at.path().to_owned(), detail: e.to_string() })?;
         let cache = Arc::new(cache);
-        let frames = Arc::default();
+        let frames = Arc::<AtomicU32>::default();
         Writer::watch_frames(&mut connection, &frames).map_err(read)?;
         let reader = Arc::new(Reader::new(at.clone(), &cache, opener.clone(), threads.clone()));
         let counters = Arc::<Counters>::default();
@@ -148,7 +148,7 @@ impl Datastore {
             successor: None,
             cache: Arc::clone(&cache),
             reader: Arc::clone(&reader),
-            checkpointer: Checkpointer::start(&at, options.limits, &threads, &doubt)?,
+            checkpointer: Checkpointer::start(&at, options.limits, &threads, &doubt, &frames)?,
             room: Room::new(&at),
             counters: Arc::clone(&counters),
             frames,
