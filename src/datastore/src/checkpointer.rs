@@ -10,6 +10,7 @@ use crate::executor::{Running, Threads};
 use crate::limits::Limits;
 use crate::schema::{Location, open_checkpointer};
 use rusqlite::Connection;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tokio::sync::mpsc::{Sender, channel};
@@ -39,6 +40,7 @@ impl Checkpointer {
         threads: &Threads,
         doubt: &Doubt,
         frames: &Arc<AtomicU32>,
+        synced: Option<Arc<File>>,
     ) -> Result<Self, OpenError> {
         let caught_up = Arc::new(AtomicBool::new(false));
         if at.is_memory() {
@@ -51,6 +53,7 @@ impl Checkpointer {
             connection,
             doubt: doubt.clone(),
             frames: Arc::clone(frames),
+            synced,
             caught_up: Arc::clone(&caught_up),
         };
         let running = match threads.in_place().map(Arc::clone) {
@@ -118,6 +121,8 @@ struct Copying {
     doubt: Doubt,
     /// In the log, after the last commit.
     frames: Arc<AtomicU32>,
+    /// What SQLite leaves to whoever copies the last frame: the sync of all that was copied.
+    synced: Option<Arc<File>>,
     caught_up: Arc<AtomicBool>,
 }
 
@@ -129,6 +134,11 @@ impl Copying {
         }
         match checkpoint(&self.connection, "PASSIVE") {
             Ok(copied) => {
+                if let Some(Err(error)) = self.synced.as_ref().map(|file| file.sync_data()) {
+                    // SQLite's own sync will fail too: the log is kept.
+                    tracing::warn!(%error, "what a checkpoint copied could not be synced");
+                    return false;
+                }
                 let left = i64::from(self.frames.load(Ordering::Relaxed)) - copied;
                 self.caught_up.store(left <= LITTLE, Ordering::Relaxed);
                 left > LITTLE
@@ -162,6 +172,7 @@ mod tests {
             connection: open_checkpointer(&at).unwrap(),
             doubt: Doubt::new(&at, &Threads::default()),
             frames: Arc::clone(&frames),
+            synced: None,
             caught_up: Arc::clone(&caught_up),
         };
         // While it copied the few that there are, many more came.

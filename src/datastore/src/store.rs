@@ -18,6 +18,7 @@ use crate::state_machine::StateMachine;
 use crate::writer::{Answer, Beside, Counters, Proposal, Request, Shared, Writer};
 use parking_lot::Mutex;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -142,19 +143,30 @@ impl Datastore {
         Writer::watch_frames(&mut connection, &frames).map_err(read)?;
         let reader = Arc::new(Reader::new(at.clone(), &cache, opener.clone(), threads.clone()));
         let counters = Arc::<Counters>::default();
+        // With simulated disks, what SQLite syncs is all there is.
+        let synced = (!at.is_memory() && threads.in_place().is_none()).then(|| File::open(at.path()));
+        let synced = synced.transpose().map_err(OpenError::file("open", at.path()))?.map(Arc::new);
         let writer = Writer {
             connection,
             machine,
             successor: None,
             cache: Arc::clone(&cache),
             reader: Arc::clone(&reader),
-            checkpointer: Checkpointer::start(&at, options.limits, &threads, &doubt, &frames)?,
+            checkpointer: Checkpointer::start(
+                &at,
+                options.limits,
+                &threads,
+                &doubt,
+                &frames,
+                synced.clone(),
+            )?,
             room: Room::new(&at),
             counters: Arc::clone(&counters),
             frames,
             lonely: true,
             doubtful: false,
             doubt,
+            _synced: synced,
             _directory: directory.map(Arc::new),
         };
         let directory = at.path().parent().filter(|_| !at.is_memory()).map(Path::to_owned);

@@ -22,6 +22,7 @@ use crate::state_machine::{Applied, Outcome, Rejection, StateMachine};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -131,6 +132,8 @@ pub(crate) struct Writer {
     pub(crate) doubtful: bool,
     /// Whether it has left open what a power cut leaves of it.
     pub(crate) doubt: Doubt,
+    /// The database file. Closing it lets go of SQLite's locks on it (fcntl_locking(2)): not before SQLite has closed it.
+    pub(crate) _synced: Option<Arc<File>>,
     /// Keeps the directory locked until the last page is written. None in memory.
     pub(crate) _directory: Option<Arc<Directory>>,
 }
