@@ -165,6 +165,7 @@ async fn core(
         if !one.arguments.is_empty() || !one.flags.is_empty() {
             bail!("disabling takes no arguments: knarr disable {}", one.name);
         }
+        progress.step(&format!("Removing what {} is made of", addon.name));
         return Ok(engine.disable(&addon.name).await?);
     }
     let flags = addons::arguments::from_flags(addon, &one.flags)?;

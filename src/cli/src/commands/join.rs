@@ -1,9 +1,10 @@
 //! `knarr join`: this node becomes one of a cluster; what it was before comes back if that fails.
 
 use super::leave::{STATE, remove};
+use super::progress::Progress;
 use super::{process, start, stop};
 use crate::arguments::cluster::Join;
-use crate::arguments::{Arguments, Command, Location, Start};
+use crate::arguments::{Arguments, Command, Location};
 use crate::cluster::facts::Facts;
 use crate::cluster::local::{Answer, Ask, Report, Role, ask};
 use crate::cluster::protocol::{JoinAnswer, JoinRequest, NodeRole, VERSION};
@@ -50,11 +51,13 @@ pub async fn run(options: &Join) -> Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ran = process::running(&paths)?.is_some();
     let before = process::state(&paths)?.map(|state| state.arguments).unwrap_or_default();
-    println!("Contacting cluster at {target:?}");
+    start::flags_fit(&paths, &options.location, &options.server)?;
+    let mut progress = Progress::new();
+    progress.step(&format!("Contacting cluster at {target:?}"));
     let remote = Remote::find(&target).await?;
     let back = Back { options, paths: &paths, before: ran.then_some(before.clone()) };
     if options.worker {
-        return join_as_worker(&back, &remote, &target.token).await;
+        return join_as_worker(&back, &remote, &target.token, &mut progress).await;
     }
     let arguments = if options.server.is_empty() { before } else { options.server.clone() };
     let settings = match parsed("server", &options.location, &arguments)? {
@@ -81,13 +84,13 @@ pub async fn run(options: &Join) -> Result<ExitCode> {
         requests: None,
     };
     let answer = remote.join(&request).await?;
-    println!("Waiting for this node to finish joining the cluster.");
     let joined = async {
-        enter(&paths, &answer, &settings.node_name).await?;
-        start::run(&Start { location: options.location.clone(), server: arguments })?;
-        settle(&paths, &settings).await
+        enter(&paths, &answer, &settings.node_name, &mut progress).await?;
+        start::again(&options.location, &arguments, &mut progress)?;
+        settle(&paths, &settings, &mut progress).await
     };
-    back.unless(joined.await, &remote, &settings.node_name).await
+    let joined = joined.await;
+    back.unless(joined, &remote, &settings.node_name, &mut progress).await
 }
 
 /// The way back when something fails.
@@ -100,18 +103,24 @@ struct Back<'a> {
 
 impl Back<'_> {
     /// Says to both sides how joining went.
-    async fn unless(&self, joined: Result<()>, remote: &Remote, name: &str) -> Result<ExitCode> {
+    async fn unless(
+        &self,
+        joined: Result<()>,
+        remote: &Remote,
+        name: &str,
+        progress: &mut Progress,
+    ) -> Result<ExitCode> {
         let joined = match joined {
             Ok(()) => finished(remote, name).await,
             Err(error) => Err(error),
         };
         let Err(error) = joined else {
             remove(&self.paths.before_join())?;
-            println!("Successfully joined the cluster.");
+            progress.done("Successfully joined the cluster.");
             return Ok(ExitCode::SUCCESS);
         };
-        println!("It did not join; it becomes what it was before.");
-        match self.undo(remote, name).await {
+        progress.done("It did not join; it becomes what it was before.");
+        match self.undo(remote, name, progress).await {
             Ok(()) => Err(error.context("this node has not joined the cluster")),
             Err(undo) => Err(undo.context(format!(
                 "this node has not joined the cluster ({error:#}), and is not what it was before; run `knarr stop`, then \
@@ -121,14 +130,15 @@ impl Back<'_> {
     }
 
     /// Makes the node what it was before, and the cluster forget it.
-    async fn undo(&self, remote: &Remote, name: &str) -> Result<()> {
-        stop::stop(self.paths).await.context("cannot stop what was started")?;
+    async fn undo(&self, remote: &Remote, name: &str, progress: &mut Progress) -> Result<()> {
+        stop::stop(self.paths, progress).await.context("cannot stop what was started")?;
         restore(self.paths)?;
         if let Err(forget) = remote.finish(name, false).await {
-            println!("The cluster forgets this node within ten minutes by itself: {forget:#}");
+            progress.done(&format!("The cluster forgets this node within ten minutes by itself: {forget:#}"));
         }
         if let Some(server) = &self.before {
-            start::run(&Start { location: self.options.location.clone(), server: server.clone() })?;
+            start::again(&self.options.location, server, progress)?;
+            progress.done("Started.");
         }
         Ok(())
     }
@@ -147,24 +157,29 @@ async fn finished(remote: &Remote, name: &str) -> Result<()> {
     told
 }
 
-async fn join_as_worker(back: &Back<'_>, remote: &Remote, token: &str) -> Result<ExitCode> {
+async fn join_as_worker(
+    back: &Back<'_>,
+    remote: &Remote,
+    token: &str,
+    progress: &mut Progress,
+) -> Result<ExitCode> {
     let (options, paths) = (back.options, back.paths);
     let Command::Agent(flags) = parsed("agent", &options.location, &options.server)? else {
         bail!("these are no flags of `knarr agent`")
     };
     let admitted = Admitted::ask(&flags.node, remote, token).await?;
-    println!("Waiting for this node to finish joining the cluster.");
     let joined = async {
-        put_aside(paths).await?;
+        put_aside(paths, progress).await?;
         admitted.save(paths)?;
-        start::run(&Start { location: options.location.clone(), server: options.server.clone() })?;
-        ready(paths, &admitted).await
+        start::again(&options.location, &options.server, progress)?;
+        ready(paths, &admitted, progress).await
     };
-    back.unless(joined.await, remote, &admitted.material.node_name).await
+    let joined = joined.await;
+    back.unless(joined, remote, &admitted.material.node_name, progress).await
 }
 
 /// Waits until a worker's node is Ready, as any of the API servers says.
-async fn ready(paths: &Paths, admitted: &Admitted) -> Result<()> {
+async fn ready(paths: &Paths, admitted: &Admitted, progress: &mut Progress) -> Result<()> {
     let Admitted { material, certificate, key } = admitted;
     let begin = Instant::now();
     let mut servers = material.servers.iter().cycle();
@@ -178,12 +193,13 @@ async fn ready(paths: &Paths, admitted: &Admitted) -> Result<()> {
             Ok(node) => format!("the node is not Ready: {}", super::status::reason(node.as_ref())),
             Err(error) => format!("{server}: {error}"),
         };
-        wait(paths, begin, &waiting_for).await?;
+        wait(paths, begin, &waiting_for, progress).await?;
     }
 }
 
-/// Waits for a moment.
-async fn wait(paths: &Paths, begin: Instant, waiting_for: &str) -> Result<()> {
+/// Waits for a moment, and tells what for.
+async fn wait(paths: &Paths, begin: Instant, waiting_for: &str, progress: &mut Progress) -> Result<()> {
+    progress.step(&format!("Waiting for this node to finish joining the cluster: {waiting_for}"));
     if process::running(paths)?.is_none() {
         bail!("the server has ended; its log is {}", paths.log_file().display());
     }
@@ -213,11 +229,11 @@ fn parsed(command: &str, location: &Location, arguments: &[String]) -> Result<Co
 }
 
 /// Puts what the node was aside, and what the cluster gave in its place.
-async fn enter(paths: &Paths, answer: &JoinAnswer, name: &str) -> Result<()> {
+async fn enter(paths: &Paths, answer: &JoinAnswer, name: &str, progress: &mut Progress) -> Result<()> {
     let Some(control_plane) = &answer.control_plane else {
         bail!("the cluster did not say what a control-plane node needs; install its version of knarr")
     };
-    put_aside(paths).await?;
+    put_aside(paths, progress).await?;
     private_folder(&paths.pki())?;
     for (name, text) in &control_plane.files {
         // It comes from the network, if from a friend: a file's name and nothing else.
@@ -230,8 +246,8 @@ async fn enter(paths: &Paths, answer: &JoinAnswer, name: &str) -> Result<()> {
     Facts { common, node_name: Some(name.to_owned()), ticket }.save(paths)
 }
 
-async fn put_aside(paths: &Paths) -> Result<()> {
-    stop::stop(paths).await?;
+async fn put_aside(paths: &Paths, progress: &mut Progress) -> Result<()> {
+    stop::stop(paths, progress).await?;
     let aside = paths.before_join();
     private_folder(&aside)?;
     for name in STATE {
@@ -272,7 +288,7 @@ fn shift(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Waits until the node is Ready and has its place in the datastore.
-async fn settle(paths: &Paths, settings: &Settings) -> Result<()> {
+async fn settle(paths: &Paths, settings: &Settings, progress: &mut Progress) -> Result<()> {
     let begin = Instant::now();
     let rest = Rest::new(process::client(paths).await?);
     loop {
@@ -289,7 +305,7 @@ async fn settle(paths: &Paths, settings: &Settings) -> Result<()> {
                 Err(error) => error.to_string(),
             },
         };
-        wait(paths, begin, &waiting_for).await?;
+        wait(paths, begin, &waiting_for, progress).await?;
     }
 }
 

@@ -1,7 +1,7 @@
 //! `knarr leave`: this node is alone again.
 
-use super::{process, stop};
-use crate::arguments::Start;
+use super::progress::Progress;
+use super::{process, start, stop};
 use crate::arguments::cluster::Leave;
 use crate::cluster::facts::Facts;
 use crate::cluster::local::{Answer, Ask, ask};
@@ -50,6 +50,7 @@ pub async fn run(options: &Leave) -> Result<ExitCode> {
         bail!("this node is alone: there is no cluster to leave");
     }
     let ran = process::running(&paths)?.is_some();
+    let mut progress = Progress::new();
     let mut others = Vec::new();
     if ran {
         // Who can be told afterwards.
@@ -62,43 +63,48 @@ pub async fn run(options: &Leave) -> Result<ExitCode> {
         if !ran {
             bail!("knarr is not running: start it first with `knarr start`, so that the cluster knows of it");
         }
+        progress.step("Telling the cluster that this node leaves");
         match ask(&paths, &Ask::Leave, PATIENCE).await? {
             Answer::Done => {}
             Answer::Refused(why) => bail!("{why}"),
             Answer::Report(_) => bail!("the server's answer is not understood; run the same version"),
         }
     }
-    stop::stop(&paths).await?;
+    stop::stop(&paths, &mut progress).await?;
+    progress.step("Removing what the cluster held");
     if state.agent && !forget(&paths, &state.node_name, &others).await {
-        println!(
+        progress.done(&format!(
             "The cluster still lists the node: run `knarr remove-node {} --force` on one of the others.",
             state.node_name
-        );
+        ));
     }
     for name in STATE {
         remove(&paths.root().join(name))?;
     }
-    println!("This node has left the cluster.");
-    if !ran {
-        return Ok(ExitCode::SUCCESS);
+    progress.done("This node has left the cluster.");
+    if ran {
+        start::again(&options.location, &state.arguments, &mut progress)?;
+        progress.done("Started.");
     }
-    super::start::run(&Start { location: options.location.clone(), server: state.arguments })
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A worker's credentials do not let it remove itself from the API.
 async fn leave_as_worker(options: &Leave, paths: &Paths, name: &str) -> Result<ExitCode> {
     let ran = process::running(paths)?.is_some();
-    stop::stop(paths).await?;
+    let mut progress = Progress::new();
+    stop::stop(paths, &mut progress).await?;
     for name in STATE {
         remove(&paths.root().join(name))?;
     }
-    println!(
+    progress.done(&format!(
         "This node has left the cluster. Run `knarr remove-node {name}` on a node of the control plane."
-    );
-    if !ran {
-        return Ok(ExitCode::SUCCESS);
+    ));
+    if ran {
+        start::again(&options.location, &[], &mut progress)?;
+        progress.done("Started.");
     }
-    super::start::run(&Start { location: options.location.clone(), server: Vec::new() })
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn servers(paths: &Paths) -> Result<Vec<String>> {

@@ -1,7 +1,6 @@
 //! `knarr logs`: what the server, containerd and the pods of add-ons have to say.
 
-use super::restart::unit_of;
-use super::{process, tools};
+use super::{process, tools, unit};
 use crate::arguments::tools::Logs;
 use crate::paths::Paths;
 use addons::catalog;
@@ -41,7 +40,12 @@ pub async fn run(options: &Logs) -> Result<ExitCode> {
 
 /// A service manager keeps its services' logs; a server in the background writes its own.
 fn server(paths: &Paths, options: &Logs) -> Result<ExitCode> {
-    if let Some(unit) = process::running(paths)?.and_then(unit_of)
+    let unit = match process::running(paths)? {
+        Some(pid) => unit::of_process(pid),
+        // What it said before it ended, or why it did not start.
+        None => unit::of_node(paths)?,
+    };
+    if let Some(unit) = unit
         && let Some(journalctl) = tools::find("journalctl")
     {
         let mut command = Command::new(journalctl);

@@ -30,6 +30,7 @@ pub mod stop;
 pub mod token;
 pub mod tools;
 pub mod uninstall;
+pub mod unit;
 pub mod version;
 
 /// Bytes in words.

@@ -1,5 +1,6 @@
 //! The server process as other commands see it: a lock that it holds, and what it wrote about itself.
 
+use super::unit;
 use crate::paths::Paths;
 use crate::server::agent;
 use crate::worker::material::Material;
@@ -45,6 +46,9 @@ pub struct State {
     /// The further kubeconfig that it wrote.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,
+    /// The unit of the service manager that it runs as.
+    #[serde(default)]
+    pub unit: Option<String>,
 }
 
 impl State {
@@ -189,12 +193,19 @@ pub async fn client(paths: &Paths) -> Result<kube::Client> {
         .with_context(|| format!("cannot use {}; run this as root", path.display()))
 }
 
-/// Ends the server politely, then by force; answers whether one was running.
+/// Ends the server politely, then by force; answers whether one was running. One that a service manager looks after is
+/// ended by that.
 ///
 /// # Errors
 /// When it cannot be signalled.
 pub async fn terminate(paths: &Paths) -> Result<bool> {
     let Some(pid) = running(paths)? else { return Ok(false) };
+    if let Some(unit) = unit::of_process(pid) {
+        unit::stop(&unit)?;
+        if running(paths)? != Some(pid) {
+            return Ok(true);
+        }
+    }
     let start = Instant::now();
     signal(pid, Signal::SIGTERM)?;
     while running(paths)? == Some(pid) {

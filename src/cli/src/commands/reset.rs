@@ -1,8 +1,8 @@
 //! `knarr reset`: everything of the cluster goes; certificates and the kubeconfig stay valid.
 
-use super::process;
-use super::stop;
-use crate::arguments::{Reset, Start};
+use super::progress::Progress;
+use super::{process, start, stop};
+use crate::arguments::Reset;
 use crate::cluster::facts::Facts;
 use crate::paths::Paths;
 use anyhow::{Result, bail};
@@ -26,14 +26,17 @@ pub async fn run(options: &Reset) -> Result<ExitCode> {
     }
     let ran = process::running(&paths)?.is_some();
     let arguments = process::state(&paths)?.map(|state| state.arguments).unwrap_or_default();
-    stop::stop(&paths).await?;
+    let mut progress = Progress::new();
+    stop::stop(&paths, &mut progress).await?;
+    progress.step("Removing what the cluster held");
     let storage: &[&str] = if options.destroy_storage { &STORAGE } else { &[] };
     for name in STATE.iter().chain(storage) {
         super::leave::remove(&paths.root().join(name))?;
     }
-    println!("The cluster is empty again.");
-    if !ran {
-        return Ok(ExitCode::SUCCESS);
+    progress.done("The cluster is empty again.");
+    if ran {
+        start::again(&options.location, &arguments, &mut progress)?;
+        progress.done("Started.");
     }
-    super::start::run(&Start { location: options.location.clone(), server: arguments })
+    Ok(ExitCode::SUCCESS)
 }

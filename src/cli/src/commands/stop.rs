@@ -18,17 +18,17 @@ const GRACE: Duration = Duration::from_secs(10);
 pub async fn run(options: &Stop) -> Result<ExitCode> {
     let paths = Paths::new(&options.location.data_dir);
     let mut progress = Progress::new();
-    progress.step("Stopping the server, all pods and the container runtime");
-    stop(&paths).await?;
+    stop(&paths, &mut progress).await?;
     progress.done("Stopped.");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stops everything of a data directory; what does not run is passed over.
+/// Stops everything of a data directory, and tells how far it is; what does not run is passed over.
 ///
 /// # Errors
 /// See [`run`].
-pub async fn stop(paths: &Paths) -> Result<()> {
+pub async fn stop(paths: &Paths, progress: &mut Progress) -> Result<()> {
+    progress.step("Stopping the server");
     process::terminate(paths).await?;
     let Some(state) = process::state(paths)? else { return Ok(()) };
     if !state.agent {
@@ -36,13 +36,16 @@ pub async fn stop(paths: &Paths) -> Result<()> {
     }
     let socket = state.runtime_socket(paths);
     if socket.exists() {
+        progress.step("Stopping all pods");
         let runtime = cri::Client::new(&socket)?;
         let options = kubelet::StopOptions { grace: GRACE, remove: true };
         kubelet::stop_all_pods(&runtime, paths.root(), options).await.context("cannot stop all pods")?;
     }
     if state.runtime_endpoint.is_none() {
+        progress.step("Stopping the container runtime");
         cri::containerd::supervisor::stop_running(&state.containerd(paths)).await;
     }
+    progress.step("Removing rules and links of the network");
     network(&state).await
 }
 

@@ -41,9 +41,8 @@ pub async fn run(options: &Uninstall) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let mut progress = Progress::new();
-    progress.step("Stopping the server, all pods and the container runtime");
     let state = process::state(&paths)?;
-    stop::stop(&paths).await?;
+    stop::stop(&paths, &mut progress).await?;
     progress.step("Removing mounts and files");
     let run_dir = default_run_dir(&root);
     for folder in [&root, &run_dir] {

@@ -19,6 +19,7 @@
 //! | [`join`] | nodes that join |
 //! | [`term`] | which node's controllers and scheduler act |
 //! | [`network`] | the pod network of the node |
+//! | [`notify`] | what the service manager is told |
 
 pub mod addresses;
 pub mod agent;
@@ -31,6 +32,7 @@ mod etcd_api;
 pub mod join;
 mod network;
 mod nodes;
+pub mod notify;
 pub mod settings;
 mod term;
 
@@ -122,6 +124,7 @@ async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
     process::write_state(paths, &settings.state())?;
     access::share(paths);
     std::fs::write(paths.ready_file(), "")?;
+    notify::ready();
     tracing::info!(port = settings.port, node = settings.node_name, "the API server is ready");
 
     let agent =
@@ -145,6 +148,9 @@ async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
         }
     };
     remove_ready(paths);
+    if !matches!(outcome, Ok(End::Moved)) {
+        notify::stopping();
+    }
     stop.cancel();
     commands.abort();
     // Connections of the address that has gone never end.

@@ -6,7 +6,7 @@ use crate::arguments::{Network, NodeFlags, Server};
 use crate::backups::keeper::Keeping;
 use crate::cluster::facts::Facts;
 use crate::cluster::protocol::Common;
-use crate::commands::process::State;
+use crate::commands::{process::State, unit};
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apimachinery::validation;
@@ -268,6 +268,7 @@ impl Settings {
             arguments: self.arguments.clone(),
             files: self.files.clone(),
             kubeconfig: self.kubeconfig.as_ref().map(|(path, _)| path.clone()),
+            unit: unit::own(),
         }
     }
 }

@@ -18,13 +18,13 @@ pub mod identity;
 pub mod material;
 
 use crate::arguments;
-use crate::commands::access;
+use crate::commands::{access, unit};
 use crate::commands::process::{self, State};
 use crate::commands::start::DETACHED;
 use crate::logging;
 use crate::paths::Paths;
 use crate::server::agent::{Agent, AgentSettings, KubeletServing};
-use crate::server::{DRAIN, remove_ready, stop_on_signals};
+use crate::server::{DRAIN, notify, remove_ready, stop_on_signals};
 use anyhow::{Context, Result, bail};
 use client::informer::Scope;
 use client::{Balancer, Informer, Rest, SharedInformers};
@@ -110,12 +110,14 @@ async fn run(settings: AgentSettings, material: Material, paths: &Paths) -> Resu
     process::write_state(paths, &state(&settings, &material))?;
     access::share(paths);
     std::fs::write(paths.ready_file(), "")?;
+    notify::ready();
     tracing::info!(node = settings.node_name, "the agent runs");
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
         Some(ended) = parts.join_next() => ended.unwrap_or_else(|error| Err(error.into())),
     };
     remove_ready(paths);
+    notify::stopping();
     stop.cancel();
     if tokio::time::timeout(DRAIN, async { while parts.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("some parts did not end within {DRAIN:?}");
@@ -237,5 +239,6 @@ fn state(settings: &AgentSettings, material: &Material) -> State {
         files: Vec::new(),
         kubeconfig: None,
         arguments: std::env::args().skip(2).collect(),
+        unit: unit::own(),
     }
 }
