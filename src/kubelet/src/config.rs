@@ -24,6 +24,14 @@ const CONTAINER_LOGS: &str = "/var/log/containers";
 /// The data directory of an ordinary installation. Another one is a second node on the same machine: it must
 /// keep its logs and cgroups apart.
 const DATA_DIRECTORY: &str = "/var/lib/knarr";
+/// The data directory of stock kubelets, whose pods log into the same folders.
+const STOCK_DIRECTORY: &str = "/var/lib/kubelet";
+
+/// Folders outside of a data directory in which the logs of its pods lie, and nobody else's.
+pub fn outside_logs(data_dir: &Path) -> Vec<PathBuf> {
+    let alone = data_dir == Path::new(DATA_DIRECTORY) && !Path::new(STOCK_DIRECTORY).exists();
+    [POD_LOGS, CONTAINER_LOGS].into_iter().filter(|_| alone).map(PathBuf::from).collect()
+}
 
 /// The kubelet's configuration.
 #[derive(Clone)]

@@ -69,7 +69,7 @@ mod stop;
 mod testing;
 mod volume_manager;
 
-pub use config::{Config, MAX_PODS};
+pub use config::{Config, MAX_PODS, outside_logs};
 pub use error::KubeletError;
 pub use eviction::{Limit, Signal, Thresholds};
 pub use images::ImageGcPolicy;

@@ -33,6 +33,9 @@ pub async fn run(options: &Reset) -> Result<ExitCode> {
     for name in STATE.iter().chain(storage) {
         super::leave::remove(&paths.root().join(name))?;
     }
+    for logs in kubelet::outside_logs(paths.root()).iter().filter(|_| options.destroy_storage) {
+        super::leave::remove(logs)?;
+    }
     progress.done("The cluster is empty again.");
     if ran {
         start::again(&options.location, &arguments, &mut progress)?;

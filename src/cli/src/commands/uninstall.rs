@@ -49,7 +49,8 @@ pub async fn run(options: &Uninstall) -> Result<ExitCode> {
         unmount_below(folder).with_context(|| format!("cannot unmount all below {}", folder.display()))?;
     }
     let kubeconfig = state.and_then(|state| state.kubeconfig);
-    for path in kubeconfig.iter().chain([&root, &run_dir]) {
+    let logs = kubelet::outside_logs(&root);
+    for path in kubeconfig.iter().chain(&logs).chain([&root, &run_dir]) {
         leave::remove(path)?;
     }
     if root == Path::new(DATA_DIR) {
