@@ -29,6 +29,12 @@ pub fn own() -> Option<String> {
     unit(&std::fs::read_to_string("/proc/self/cgroup").ok()?)
 }
 
+/// Whether this process is a unit of systemd, which may restrict it in what containers must be free to do. A snap's may
+/// not start others.
+pub fn restricts() -> bool {
+    Path::new(BOOTED).is_dir() && own().is_some() && std::env::var_os("SNAP").is_none()
+}
+
 /// The unit that runs the node of a data directory: the one that did last, or a package's.
 ///
 /// # Errors

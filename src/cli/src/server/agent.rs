@@ -5,6 +5,7 @@ use super::control_plane::ControlPlane;
 use super::network::PodNetwork;
 use super::settings::{self, Settings};
 use crate::arguments::{self, Network};
+use crate::commands::unit;
 use crate::paths::Paths;
 use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
@@ -203,11 +204,12 @@ impl Agent {
         let supervisor = match &self.settings.runtime_endpoint {
             Some(_) => None,
             None => {
-                let config = containerd_config(
+                let mut config = containerd_config(
                     &self.settings.data_dir,
                     &self.settings.registries,
                     self.settings.own_network,
                 );
+                config.own_service = unit::restricts();
                 Some(Supervisor::start(config).await.context("cannot start containerd")?)
             }
         };

@@ -29,6 +29,9 @@ pub struct Config {
     pub executable: Option<PathBuf>,
     /// The containerd to run. None = the one on PATH.
     pub containerd: Option<PathBuf>,
+    /// Whether systemd runs it as a service of its own, for one whose caller is a service with restrictions: as a child
+    /// it would inherit them, and every container from it.
+    pub own_service: bool,
     /// The snapshotter. None = overlayfs if the kernel has it, native otherwise.
     pub snapshotter: Option<String>,
     /// Where the CNI configuration is looked for. None = `{data_dir}/cni/net.d`; another plugin's users
@@ -51,6 +54,7 @@ impl Config {
             registries: PathBuf::from("/etc/knarr/registries.yaml"),
             executable: None,
             containerd: None,
+            own_service: false,
             snapshotter: None,
             cni_conf_dir: None,
             extra_cni_bin_dirs: Vec::new(),

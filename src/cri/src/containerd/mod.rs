@@ -8,6 +8,7 @@
 //! | [`registries`] | `registries.yaml` in k3s' format to containerd's `hosts.toml` |
 //! | [`host`] | what the machine allows: capabilities, inotify limits, runc or crun |
 //! | [`process`] | a containerd process: identity that survives our restart, waiting for its end |
+//! | [`service`] | containerd as a service of its own |
 //! | [`supervisor`] | start or adopt, wait until ready, restart with back-off, stop |
 
 pub mod config;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod host;
 mod process;
 pub mod registries;
+mod service;
 pub mod supervisor;
 pub mod toml;
 pub mod version;

@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::config::Config;
 use super::error::ContainerdError;
+use super::service;
 
 /// How long a containerd may take to end after SIGTERM; it only closes its database and sockets.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,8 +39,32 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts containerd in a process group of its own, so that a terminal's Ctrl-C reaches only us.
-    pub(super) fn spawn(program: &Path, config: &Config, fingerprint: &str) -> Result<Self, ContainerdError> {
+    /// Starts containerd, as a child or as a service of its own.
+    pub(super) async fn spawn(
+        program: &Path,
+        config: &Config,
+        fingerprint: &str,
+    ) -> Result<Self, ContainerdError> {
+        let failed = |source| ContainerdError::Spawn { program: program.to_owned(), source };
+        let (pid, child) = if config.own_service {
+            (service::start(program, config).await.map_err(failed)?, None)
+        } else {
+            let child = Self::child(program, config)?;
+            (child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default(), Some(child))
+        };
+        let identity = Identity {
+            pid,
+            start_time: start_time(pid).unwrap_or_default(),
+            fingerprint: fingerprint.to_owned(),
+        };
+        let pidfd = open_pidfd(pid).map_err(failed)?;
+        let process = Self { identity, pidfd, child };
+        process.remember(&config.process_file())?;
+        Ok(process)
+    }
+
+    /// In a process group of its own, so that a terminal's Ctrl-C reaches only us.
+    fn child(program: &Path, config: &Config) -> Result<tokio::process::Child, ContainerdError> {
         let log_file = config.log_file();
         let log = OpenOptions::new()
             .create(true)
@@ -52,23 +77,15 @@ impl Process {
             .arg("--config")
             .arg(config.config_file())
             .env("PATH", search_path())
+            // What knarr tells the service manager is not containerd's to tell.
+            .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::from(log))
             .stderr(Stdio::from(log_again))
             .process_group(0);
         let failed = |source| ContainerdError::Spawn { program: program.to_owned(), source };
         // Never killed on drop: it must outlive us.
-        let child = tokio::process::Command::from(command).spawn().map_err(failed)?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-        let identity = Identity {
-            pid,
-            start_time: start_time(pid).unwrap_or_default(),
-            fingerprint: fingerprint.to_owned(),
-        };
-        let pidfd = open_pidfd(pid).map_err(failed)?;
-        let process = Self { identity, pidfd, child: Some(child) };
-        process.remember(&config.process_file())?;
-        Ok(process)
+        tokio::process::Command::from(command).spawn().map_err(failed)
     }
 
     /// The containerd that an earlier knarr started for this configuration, if it still runs.
@@ -105,7 +122,7 @@ impl Process {
         }
         // A pidfd becomes readable when the process ends.
         match self.pidfd.readable().await {
-            Ok(_) => "its exit status is unknown: it was started by an earlier knarr".to_owned(),
+            Ok(_) => "its exit status is unknown: somebody else is its parent".to_owned(),
             Err(error) => error.to_string(),
         }
     }
@@ -126,7 +143,7 @@ impl Process {
 }
 
 /// Our PATH and the usual directories: containerd looks its shim, runc and mount helpers up there.
-fn search_path() -> String {
+pub(super) fn search_path() -> String {
     let ours = std::env::var("PATH").unwrap_or_default();
     let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     if ours.is_empty() { usual.to_owned() } else { format!("{ours}:{usual}") }

@@ -72,7 +72,7 @@ impl Supervisor {
             Some(process) => process,
             None => {
                 remove_stale_socket(&config);
-                let mut process = Process::spawn(&launch.program, &config, &launch.fingerprint)?;
+                let mut process = Process::spawn(&launch.program, &config, &launch.fingerprint).await?;
                 if let Err(error) = wait_ready(&launch, &mut process).await {
                     process.stop().await;
                     return Err(error);
@@ -255,7 +255,7 @@ async fn watch(launch: Launch, mut process: Process, cancel: CancellationToken) 
         backoff = (backoff * 2).min(LONGEST_BACKOFF);
         since = Instant::now();
         remove_stale_socket(&launch.config);
-        match Process::spawn(&launch.program, &launch.config, &launch.fingerprint) {
+        match Process::spawn(&launch.program, &launch.config, &launch.fingerprint).await {
             Ok(started) => process = started,
             Err(error) => {
                 tracing::error!(%error, "cannot restart containerd");
