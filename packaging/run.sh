@@ -9,7 +9,7 @@ cargo build --release --package cli
 install -m 0755 target/x86_64-unknown-linux-gnu/release/knarr /usr/local/bin/knarr
 
 # `knarr kubectl` runs the kubectl beside it or on the PATH.
-command -v kubectl >/dev/null 2>&1 || install -m 0755 "$(./e2e/tools.sh)/kubectl" /usr/local/bin/kubectl
+command -v kubectl >/dev/null 2>&1 || install -m 0755 "$(./e2e/tools.sh kubectl)/kubectl" /usr/local/bin/kubectl
 
 knarr start
 knarr status --wait-ready --timeout 60
