@@ -18,6 +18,17 @@ const CONFIGURATION: &str = "/etc/knarr";
 /// The usual data directory.
 const DATA_DIR: &str = "/var/lib/knarr";
 
+/// What containerd, runc and CNI plugins make wherever they run, and leave behind when it is empty.
+const SHARED: [&str; 7] = [
+    "/run/containerd/runc/k8s.io",
+    "/run/containerd/runc",
+    "/run/containerd/s",
+    "/run/containerd",
+    "/run/netns",
+    "/var/lib/cni/results",
+    "/var/lib/cni",
+];
+
 /// Stops everything and removes links, rules, mounts, cgroups and files. The program itself stays.
 ///
 /// # Errors
@@ -52,6 +63,10 @@ pub async fn run(options: &Uninstall) -> Result<ExitCode> {
     let logs = kubelet::outside_logs(&root);
     for path in kubeconfig.iter().chain(&logs).chain([&root, &run_dir]) {
         leave::remove(path)?;
+    }
+    for folder in SHARED {
+        // Somebody else uses it, or it is not there.
+        let _ = std::fs::remove_dir(folder);
     }
     if root == Path::new(DATA_DIR) {
         leave::remove(Path::new(CONFIGURATION))?;

@@ -9,6 +9,7 @@
 //! | [`host`] | what the machine allows: capabilities, inotify limits, runc or crun |
 //! | [`process`] | a containerd process: identity that survives our restart, waiting for its end |
 //! | [`service`] | containerd as a service of its own |
+//! | [`shims`] | shims that containerd has lost |
 //! | [`supervisor`] | start or adopt, wait until ready, restart with back-off, stop |
 
 pub mod config;
@@ -17,6 +18,7 @@ pub mod host;
 mod process;
 pub mod registries;
 mod service;
+mod shims;
 pub mod supervisor;
 pub mod toml;
 pub mod version;

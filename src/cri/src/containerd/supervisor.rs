@@ -15,6 +15,7 @@ use super::error::ContainerdError;
 use super::host;
 use super::process::Process;
 use super::registries::Registries;
+use super::shims;
 use super::toml::{self, Facts};
 use super::version::{Version, find_program};
 use crate::{Client, CriError, Runtime};
@@ -23,8 +24,9 @@ use crate::{Client, CriError, Runtime};
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// A containerd with thousands of containers to recover needs its time; after this it is stuck.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an adopted containerd may take to answer before it is replaced.
-const ADOPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an adopted containerd may take to answer before it is replaced: on a machine that is busy with an upgrade,
+/// one that is well was seen to need more than five seconds, and replacing it costs more than waiting.
+const ADOPT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Wait before the first restart.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest wait between restarts: the node is down meanwhile.
@@ -118,17 +120,21 @@ impl Drop for Supervisor {
     }
 }
 
-/// Ends the containerd of this configuration, if one runs: for `stop` and `reset` without a supervisor.
+/// Ends the containerd of this configuration, if one runs, and shims that it has lost: for `stop` and `reset` without a supervisor.
 /// Returns whether there was one.
 pub async fn stop_running(config: &Config) -> bool {
-    let Some(mut process) = Process::adopt(config) else { return false };
-    process.stop().await;
-    let _ = std::fs::remove_file(config.process_file());
+    let process = Process::adopt(config);
+    let ran = process.is_some();
+    if let Some(mut process) = process {
+        process.stop().await;
+        let _ = std::fs::remove_file(config.process_file());
+    }
+    shims::end(&config.socket());
     // A container's root that is still mounted must not be emptied.
     if !host::has_mounts_below(&config.run_dir) {
         let _ = std::fs::remove_dir_all(&config.run_dir);
     }
-    true
+    ran
 }
 
 /// Directories, registry hosts, plugin links and `config.toml`.
