@@ -11,7 +11,10 @@ step "prerequisites"
 packages=()
 command -v busybox >/dev/null 2>&1 || packages+=(busybox-static)
 [ -x /usr/sbin/nginx ] || packages+=(nginx-light)
-for tool in curl jq openssl; do command -v "$tool" >/dev/null 2>&1 || packages+=("$tool"); done
+for tool in curl debootstrap jq lintian openssl; do command -v "$tool" >/dev/null 2>&1 || packages+=("$tool"); done
+command -v snap >/dev/null 2>&1 || packages+=(snapd)
+command -v unsquashfs >/dev/null 2>&1 || packages+=(squashfs-tools)
+python3 -c 'import yaml' 2>/dev/null || packages+=(python3-yaml)
 command -v etcdctl >/dev/null 2>&1 || packages+=(etcd-client)
 if [ ${#packages[@]} -gt 0 ]; then
   apt-get update -qq

@@ -14,6 +14,7 @@
 //! | [`wait`] | waiting on conditions |
 //! | [`api`] | an HTTPS client for measuring |
 //! | [`cluster`] | nodes that are one cluster, and what can happen to them |
+//! | [`debian`] | a Debian with its service manager, for packages |
 //! | [`disk`] | a disk that is slow |
 //! | [`load`] | clients that write down what they are told |
 //! | [`visitors`] | people who use Services all the time |
@@ -23,6 +24,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod debian;
 pub mod disk;
 pub mod history;
 pub mod image;
