@@ -11,6 +11,7 @@
 //! | [`image`] | OCI images made of files of this machine |
 //! | [`registry`] | a read-only OCI registry on the machine's loopback |
 //! | [`node`] | a running `knarr server` and kubectl against it |
+//! | [`traces`] | what a node may leave behind |
 //! | [`wait`] | waiting on conditions |
 //! | [`api`] | an HTTPS client for measuring |
 //! | [`cluster`] | nodes that are one cluster, and what can happen to them |
@@ -33,5 +34,6 @@ pub mod machine;
 pub mod network;
 pub mod node;
 pub mod registry;
+pub mod traces;
 pub mod visitors;
 pub mod wait;

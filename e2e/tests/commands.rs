@@ -4,17 +4,9 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::node::{Node, knarr_bin};
+use e2e::traces;
 use serde_json::Value;
 use std::process::Stdio;
-
-/// What a machine has that a node may leave behind.
-fn traces(node: &Node) -> Result<String> {
-    let folder = node.data_dir();
-    let folder = folder.parent().context("a folder")?.display().to_string();
-    node.machine.shell(&format!(
-        "ip -o link | sed 's/^[0-9]*: //'; ip -4 route show table all; nft list ruleset; grep -c '{folder}' /proc/mounts || true"
-    ))
-}
 
 fn json(node: &Node, arguments: &str) -> Result<Value> {
     Ok(serde_json::from_str(&node.run(arguments)?)?)
@@ -23,7 +15,7 @@ fn json(node: &Node, arguments: &str) -> Result<Value> {
 #[test]
 fn a_node_is_looked_after_and_removed_without_a_trace() -> Result<()> {
     let mut node = Node::prepared("commands")?;
-    let before = traces(&node)?;
+    let before = traces::of(&node)?;
     node.launch()?;
     node.wait_ready()?;
     images(&node)?;
@@ -32,7 +24,7 @@ fn a_node_is_looked_after_and_removed_without_a_trace() -> Result<()> {
     programs(&node)?;
     logs_and_report(&node)?;
     outsiders(&node)?;
-    let cgroup = cgroup_of_pods(&node)?;
+    let cgroup = traces::cgroup_of_pods(&node)?;
     certificates(&mut node)?;
 
     let run_dir = node.run("ctr version").map(|_| run_dir(&node))??;
@@ -40,9 +32,8 @@ fn a_node_is_looked_after_and_removed_without_a_trace() -> Result<()> {
     node.run("uninstall --yes")?;
     ensure!(!node.data_dir().exists() && !node.kubeconfig().exists(), "files are left");
     ensure!(!std::path::Path::new(&run_dir).exists(), "{run_dir} is left");
-    let left = node.machine.shell(&format!("find /sys/fs/cgroup -maxdepth 2 -name '{cgroup}'"))?;
-    ensure!(left.is_empty(), "cgroups are left: {left}");
-    let after = traces(&node)?;
+    traces::cgroup_is_gone(&node, &cgroup)?;
+    let after = traces::of(&node)?;
     ensure!(before == after, "before:\n{before}\nafter:\n{after}");
     Ok(())
 }
@@ -147,14 +138,6 @@ fn outsiders(node: &Node) -> Result<()> {
 }
 
 /// The folder of cgroups that pods are in: `/kubepods-HASH/...` of some hierarchy.
-fn cgroup_of_pods(node: &Node) -> Result<String> {
-    let tasks = node.run("ctr tasks ls")?;
-    let pid = tasks.lines().nth(1).and_then(|line| line.split_whitespace().nth(1)).context("a task")?;
-    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let name = cgroups.lines().find_map(|line| line.split('/').find(|part| part.starts_with("kubepods")));
-    Ok(name.context("a cgroup")?.to_owned())
-}
-
 fn run_dir(node: &Node) -> Result<String> {
     let mounts = std::fs::read_to_string("/proc/mounts")?;
     let folder = node.data_dir().display().to_string();

@@ -5,6 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use e2e::machine::text_of;
 use e2e::node::Node;
+use e2e::traces;
 
 fn knarr(node: &Node, arguments: &str) -> Result<String> {
     let output = node.knarr().args(arguments.split_whitespace()).output()?;
@@ -13,7 +14,10 @@ fn knarr(node: &Node, arguments: &str) -> Result<String> {
 
 #[test]
 fn knarr_is_started_stopped_and_reset() -> Result<()> {
-    let mut node = Node::start("life")?;
+    let mut node = Node::prepared("life")?;
+    let before = traces::of(&node)?;
+    node.launch()?;
+    node.wait_ready()?;
     let status = knarr(&node, "status --wait-ready --timeout 60")?;
     ensure!(status.starts_with("knarr is running"), "{status}");
     node.eventually("the dns add-on", || {
@@ -29,7 +33,8 @@ fn knarr_is_started_stopped_and_reset() -> Result<()> {
     restart_leaves_pods_running(&mut node)?;
     addons(&node)?;
     address_change(&node)?;
-    stop_start_reset(&mut node)
+    stop_start_reset(&mut node)?;
+    reset_leaves_nothing(&node, &before)
 }
 
 fn started_at(node: &Node) -> Result<String> {
@@ -96,7 +101,11 @@ fn address_change(node: &Node) -> Result<()> {
 }
 
 fn stop_start_reset(node: &mut Node) -> Result<()> {
-    knarr(node, "stop")?;
+    // How far it is, in plain lines in a pipe.
+    let told = knarr(node, "stop")?;
+    let steps = ["Stopping the server", "Stopping all pods", "Stopping the container runtime"];
+    ensure!(steps.iter().all(|step| told.lines().any(|line| line == *step)), "{told}");
+    ensure!(told.ends_with("Stopped.\n") && !told.contains('\x1b'), "{told:?}");
     let status = knarr(node, "status").unwrap_err().to_string();
     ensure!(status.contains("knarr is not running"), "{status}");
     let left = node.machine.shell("ip -o link | grep -c knarr || true")?;
@@ -110,5 +119,29 @@ fn stop_start_reset(node: &mut Node) -> Result<()> {
     knarr(node, "reset")?;
     node.wait_ready_again()?;
     ensure!(node.kubectl("get pods").is_ok_and(|text| !text.contains("stays")));
+    Ok(())
+}
+
+/// A node that was stopped and reset is a machine as before, but for its keys.
+fn reset_leaves_nothing(node: &Node, before: &str) -> Result<()> {
+    let cgroup = node.eventually("a pod", || traces::cgroup_of_pods(node))?;
+    // The address that it got meanwhile is the test's.
+    node.machine.ip("address del 10.77.0.99/24 dev eth0")?;
+    knarr(node, "stop")?;
+    knarr(node, "reset --destroy-storage")?;
+    let after = traces::of(node)?;
+    ensure!(before == after, "before:\n{before}\nafter:\n{after}");
+    traces::cgroup_is_gone(node, &cgroup)?;
+    let mut left: Vec<_> = std::fs::read_dir(node.data_dir())?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    left.sort();
+    let keys = ["admin.kubeconfig", "pki", "server.json"];
+    let nothing = ["ca.crt", "cni", "knarr.log", "knarr.pid", "knarr.sock", "server"];
+    ensure!(
+        left.iter().all(|name| keys.contains(&name.as_str()) || nothing.contains(&name.as_str())),
+        "{left:?}"
+    );
+    ensure!(keys.iter().all(|key| left.iter().any(|name| name == key)), "{left:?}");
     Ok(())
 }
