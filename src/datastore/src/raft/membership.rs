@@ -113,6 +113,10 @@ impl Cluster {
         if self.is_changing() && !self.end_change().await? {
             return Ok(None);
         }
+        // The change before this one, or the one that was inherited, may have taken this node's own vote.
+        if !self.is_leader() {
+            return Ok(None);
+        }
         let members = self.members();
         let known = |id: &u64| match members.get(id) {
             Some((_, role)) => Ok(*role),
@@ -156,6 +160,10 @@ impl Cluster {
                     }
                     then = Some(ChangeMembers::RemoveNodes(BTreeSet::from([*id])));
                     (ChangeMembers::RemoveVoters(BTreeSet::from([*id])), true)
+                }
+                Ok(_) if *id == self.id() => {
+                    self.hand_over().await;
+                    return Ok(None);
                 }
                 Ok(_) => (ChangeMembers::RemoveNodes(BTreeSet::from([*id])), true),
             },
