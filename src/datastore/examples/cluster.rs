@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p datastore --example cluster [DIRECTORY]`
 
-use datastore::raft::{Change, Cluster, ClusterOptions, Member, Role, Switchboard, Ticket, Timing};
+use datastore::raft::{Change, Cluster, ClusterOptions, Goal, Member, Role, Switchboard, Ticket, Timing};
 use datastore::{Datastore, Options};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ impl Nodes {
             member: member(name),
             transport: self.board.transport(name),
             timing: Timing::default(),
+            goal: Goal::default(),
             ticket,
         };
         let options = Options { cluster: Some(cluster), ..Options::default() };

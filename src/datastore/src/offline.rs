@@ -16,7 +16,7 @@ use crate::log::{self, Position};
 use crate::raft::Identity;
 use crate::raft::core::load_vote;
 use crate::raft::snapshot::copy;
-use crate::raft::types::{Origin, Proposed, from_row, load_config};
+use crate::raft::types::{Origin, Proposed, Seat, from_row, load_config};
 use crate::schema::{self, FORMAT, Location};
 use crate::state_machine::{StateMachine, last_row};
 use crate::store::Datastore;
@@ -128,7 +128,7 @@ pub fn inspect(directory: &Path) -> Result<Survivor, OpenError> {
         let config = load_config(connection)?;
         let own = Identity::load(connection)?.map(|identity| identity.node);
         let (mut name, mut others) = (String::new(), Vec::new());
-        for (id, member) in config.membership().nodes() {
+        for (id, Seat { member, .. }) in config.membership().nodes() {
             if Some(*id) == own {
                 name.clone_from(&member.name);
             } else {

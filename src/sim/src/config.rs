@@ -1,7 +1,7 @@
 //! What a run is like, derived from its seed.
 
 use datastore::Limits;
-use datastore::raft::Timing;
+use datastore::raft::{Goal, Timing};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -29,13 +29,24 @@ pub(crate) struct Config {
     /// Of a hundred faults, how many change the members.
     pub(crate) membership: u32,
     pub(crate) timing: Timing,
+    /// With few standbys, the nodes beyond them are spares.
+    pub(crate) goal: Goal,
     pub(crate) limits: Limits,
 }
 
 impl Config {
+    /// Makes it a cluster that has more nodes than places beside the voters.
+    pub(crate) fn with_spares(&mut self, seed: u64) {
+        self.nodes = 5;
+        self.first = self.first.max(4);
+        self.goal.standbys = usize::from(seed.is_multiple_of(2));
+    }
+
     pub(crate) fn derive(seed: u64, duration: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
         let random = &mut random;
+        // Apart, so that the seeds from before there were spares are what they were.
+        let standbys = [3, 3, 0, 1][StdRng::seed_from_u64(seed ^ 0x5fa2e).random_range(0..4)];
         let nodes = [1, 2, 3, 3, 3, 4, 5, 5][random.random_range(0..8)];
         let election = *[100, 160, 300].choose(random).unwrap_or(&160);
         let roles = random.random_ratio(3, 4);
@@ -58,6 +69,7 @@ impl Config {
                 dead_after: Duration::from_secs(1),
                 roles_every: roles.then_some(Duration::from_millis(200)),
             },
+            goal: Goal { standbys, ..Goal::default() },
             limits: Limits {
                 checkpoint_frames: *[20, 100, 500].choose(random).unwrap_or(&100),
                 max_frames: *[60, 300, 2000].choose(random).unwrap_or(&300),

@@ -4,7 +4,7 @@ use crate::disk::{self, End};
 use crate::node::Standing;
 use crate::trace;
 use crate::world::World;
-use datastore::raft::{Change, Role};
+use datastore::raft::{Change, Goal, Role};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::time::Duration;
@@ -205,6 +205,10 @@ fn mend(world: &mut World, fault: &Fault) {
     }
 }
 
+fn has_spares(world: &World) -> bool {
+    world.config.goal.standbys < Goal::default().standbys
+}
+
 /// Changes the members, as an administrator or the role manager would.
 fn membership(world: &mut World) {
     if world.is_changing() || world.config.nodes == 1 {
@@ -219,7 +223,8 @@ fn membership(world: &mut World) {
         world.nodes.iter().find(|node| node.standing == Standing::Outside).map(|node| node.member());
     let pick = |world: &mut World| members.choose(&mut world.random).cloned();
     let voters = members.iter().filter(|(_, (_, role))| *role == Role::Voter).count();
-    let change = match (world.random.random_range(0..5), outside) {
+    let kinds = if has_spares(world) { 7 } else { 5 };
+    let change = match (world.random.random_range(0..kinds), outside) {
         (0 | 1, Some(member)) => {
             // Added by a request whose answer was lost?
             match members.iter().find(|(_, (known, _))| known.name == member.name) {
@@ -238,11 +243,15 @@ fn membership(world: &mut World) {
                 _ => Change::Promote(id),
             }
         }
+        (5.., _) => {
+            let Some((id, (_, role))) = pick(world) else { return };
+            if role == Role::Spare { Change::MakeStandby(id) } else { Change::MakeSpare(id) }
+        }
         _ => {
             let (Some((one, (_, a))), Some((other, (_, b)))) = (pick(world), pick(world)) else { return };
             match (a, b) {
-                (Role::Voter, Role::Standby) => Change::Replace { old: one, new: other },
-                (Role::Standby, Role::Voter) => Change::Replace { old: other, new: one },
+                (Role::Voter, Role::Standby | Role::Spare) => Change::Replace { old: one, new: other },
+                (Role::Standby | Role::Spare, Role::Voter) => Change::Replace { old: other, new: one },
                 _ => Change::Promote(one),
             }
         }

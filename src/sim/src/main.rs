@@ -51,7 +51,8 @@ use std::sync::atomic::Ordering;
 use world::{PANICKED, World};
 
 const USAGE: &str =
-    "usage: sim [--seed N] [--count N] [--jobs N] [--duration MILLISECONDS] [--bug NAME] [--measure N] [--trace] [--log]
+    "usage: sim [--seed N] [--count N] [--jobs N] [--duration MILLISECONDS] [--bug NAME] [--measure N] [--spares]
+           [--trace] [--log]
 
   --seed      the first seed (1)
   --count     how many seeds, each in a process of its own (1)
@@ -61,6 +62,7 @@ const USAGE: &str =
               tells for how long it did not serve
   --bug       puts a known bug back in: forgotten-vote, early-acknowledgement, stale-read, repeated-proposal,
               half-snapshot, trusted-sync, resumed-lead
+  --spares    only clusters in which some nodes are spares
   --trace     prints every event
   --log       prints what the datastore logs";
 
@@ -82,6 +84,7 @@ struct Arguments {
     duration: u64,
     bug: Option<(&'static str, Bug)>,
     measure: Option<u64>,
+    spares: bool,
     trace: bool,
     log: bool,
 }
@@ -94,6 +97,7 @@ fn arguments() -> Option<Arguments> {
         duration: 20_000,
         bug: None,
         measure: None,
+        spares: false,
         trace: false,
         log: false,
     };
@@ -106,6 +110,7 @@ fn arguments() -> Option<Arguments> {
             "--jobs" => found.jobs = usize::try_from(number()?).ok()?.max(1),
             "--duration" => found.duration = number()?,
             "--measure" => found.measure = Some(number()?),
+            "--spares" => found.spares = true,
             "--trace" => found.trace = true,
             "--log" => found.log = true,
             "--bug" => {
@@ -137,6 +142,9 @@ fn many(arguments: &Arguments) -> ExitCode {
         {
             let mut command = Command::new(&program);
             command.args(["--seed", &seed.to_string(), "--duration", &arguments.duration.to_string()]);
+            if arguments.spares {
+                command.arg("--spares");
+            }
             if let Some((name, _)) = arguments.bug {
                 command.args(["--bug", name]);
             }
@@ -185,7 +193,10 @@ fn one(arguments: &Arguments) -> ExitCode {
             }
         };
     }
-    let config = Config::derive(seed, arguments.duration);
+    let mut config = Config::derive(seed, arguments.duration);
+    if arguments.spares {
+        config.with_spares(seed);
+    }
     if arguments.trace {
         eprintln!("{config:#?}");
     }
@@ -197,9 +208,10 @@ fn one(arguments: &Arguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             let bug = arguments.bug.map(|(name, _)| format!(" --bug {name}")).unwrap_or_default();
+            let spares = if arguments.spares { " --spares" } else { "" };
             println!("seed {seed} FAILED at {} ms: {why}", trace::now());
             println!(
-                "  again: cargo run -p sim -- --seed {seed} --duration {}{bug} --trace",
+                "  again: cargo run -p sim -- --seed {seed} --duration {}{bug}{spares} --trace",
                 arguments.duration
             );
             ExitCode::FAILURE

@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::trace;
 use crate::world::World;
 use datastore::Limits;
-use datastore::raft::{Role, Timing};
+use datastore::raft::{Goal, Role, Timing};
 use parking_lot::Mutex;
 use rand::Rng;
 use std::path::Path;
@@ -38,6 +38,7 @@ fn config() -> Config {
         compactions: 0,
         membership: 0,
         timing: Timing::default(),
+        goal: Goal::default(),
         limits: Limits::default(),
     }
 }

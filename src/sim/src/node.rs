@@ -5,7 +5,7 @@ use crate::disk::{Disk, End};
 use crate::network::{self, Arrival, Line, address};
 use crate::observe::Observer;
 use crate::{disk, history, trace};
-use datastore::raft::{Cluster, ClusterOptions, Endpoint, Member, Ticket, Timing};
+use datastore::raft::{Cluster, ClusterOptions, Endpoint, Goal, Member, Ticket, Timing};
 use datastore::{Datastore, Executor, Limits, Options};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ pub(crate) struct Common {
     pub(crate) network: network::Shared,
     pub(crate) history: history::Shared,
     pub(crate) timing: Timing,
+    pub(crate) goal: Goal,
     pub(crate) limits: Limits,
     pub(crate) habits: Habits,
     pub(crate) clients: u64,
@@ -149,6 +150,7 @@ impl Node {
             member: self.member(),
             transport,
             timing: self.common.timing,
+            goal: self.common.goal,
             ticket: self.ticket.clone(),
         };
         let options = Options {

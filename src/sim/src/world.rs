@@ -64,6 +64,7 @@ impl World {
             network: Arc::clone(&network),
             history: Arc::clone(&history),
             timing: config.timing,
+            goal: config.goal,
             limits: config.limits,
             habits,
             clients: config.clients,
@@ -389,6 +390,11 @@ impl World {
         let wanted = if members.len() < 3 { 1 } else { 3 };
         if self.config.timing.roles_every.is_some() && voters != wanted {
             return Some(format!("{voters} of {} nodes vote", members.len()));
+        }
+        let standbys = members.values().filter(|(_, role)| *role == Role::Standby).count();
+        let wanted = self.config.goal.standbys.min(members.len().saturating_sub(wanted));
+        if self.config.timing.roles_every.is_some() && standbys != wanted {
+            return Some(format!("{standbys} of {} nodes stand by", members.len()));
         }
         let applied = |cluster: &Arc<Cluster>| cluster.report().applied;
         let newest = applied(&cluster);

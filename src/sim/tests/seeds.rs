@@ -12,8 +12,8 @@ fn sim(seed: &str, more: &[&str]) -> Output {
 }
 
 /// Runs a seed, which has to pass, and returns what it printed.
-fn passes(seed: &str) -> String {
-    let output = sim(seed, &[]);
+fn passes(seed: &str, more: &[&str]) -> String {
+    let output = sim(seed, more);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "seed {seed}: {text}\n{errors}");
@@ -31,20 +31,27 @@ fn catches(bug: &str, seed: &str, why: &str) {
 #[test]
 fn seeds_hold() {
     for seed in ["1", "2", "3", "4", "5"] {
-        passes(seed);
+        passes(seed, &[]);
+    }
+}
+
+#[test]
+fn seeds_with_spares_hold() {
+    for seed in ["7", "12", "43"] {
+        passes(seed, &["--spares"]);
     }
 }
 
 #[test]
 fn seeds_that_once_failed_hold() {
     for seed in ["8", "11", "26", "28"] {
-        passes(seed);
+        passes(seed, &[]);
     }
 }
 
 #[test]
 fn two_runs_of_a_seed_are_the_same() {
-    assert_eq!(passes("6"), passes("6"));
+    assert_eq!(passes("6", &[]), passes("6", &[]));
 }
 
 #[test]
@@ -80,5 +87,5 @@ fn trust_after_a_failed_sync_is_noticed() {
 
 #[test]
 fn a_leader_that_leads_on_after_a_restart_is_noticed() {
-    catches("resumed-lead", "8", "linearizability: a stale");
+    catches("resumed-lead", "137", "linearizability: a stale");
 }

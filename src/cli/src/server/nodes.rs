@@ -14,7 +14,7 @@ use bytes::Bytes;
 use client::Rest;
 use datastore::Datastore;
 use datastore::raft::{
-    Change, ChangeError, Cluster, ClusterOptions, Endpoint, HttpTransport, Peer, Timing, Transport,
+    Change, ChangeError, Cluster, ClusterOptions, Endpoint, Goal, HttpTransport, Peer, Timing, Transport,
     TransportError, serve,
 };
 use jiff::Timestamp;
@@ -98,6 +98,7 @@ impl Nodes {
             },
             transport: Arc::clone(self) as Arc<dyn Transport>,
             timing: Timing::default(),
+            goal: Goal::default(),
             ticket: self.settings.ticket.clone(),
         }
     }

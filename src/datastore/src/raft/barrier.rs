@@ -56,6 +56,7 @@ async fn read_index(cluster: &Cluster, deadline: Instant) -> Result<u64, Storage
             None => Reply::NotLeader(None),
         };
         if let Reply::Index(index) = reply {
+            cluster.heard_of(index.saturating_sub(1));
             return Ok(index);
         }
         tokio::time::sleep(PAUSE).await;

@@ -6,7 +6,7 @@ use crate::executor::Threads;
 use crate::limits::Limits;
 use crate::log::Position;
 use crate::raft::options::Ticket;
-use crate::raft::types::{Member, Origin, RaftEntry, load_config, log_id, save_config};
+use crate::raft::types::{Origin, RaftEntry, Seat, load_config, log_id, save_config};
 use crate::reader::Opener;
 use crate::schema::{Location, pragma};
 use crate::state_machine::StateMachine;
@@ -109,7 +109,7 @@ impl Identity {
             [founder.node],
         )?;
         save_vote(&Vote::new_committed(founder.term, founder.node), connection)?;
-        let nodes = BTreeMap::from([(founder.node, Member::default())]);
+        let nodes = BTreeMap::from([(founder.node, Seat::default())]);
         let members = Membership::new(vec![BTreeSet::from([founder.node])], nodes);
         save_config(Some(founder), &members, connection)?;
         machine.applied = Some(founder);

@@ -5,7 +5,7 @@ use crate::log::Position;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::types::{RaftEntry, Types, position};
-use crate::raft::{ClusterOptions, Member, Switchboard, Ticket, Timing};
+use crate::raft::{ClusterOptions, Goal, Member, Switchboard, Ticket, Timing};
 use crate::schema::Location;
 use crate::{Datastore, Options};
 use openraft::storage::{LogFlushed, RaftLogStorage};
@@ -88,6 +88,7 @@ impl StoreBuilder<Types, Applied, Machine, Guard> for Builder {
             member: Member::default(),
             transport: Switchboard::default().transport("a"),
             timing: Timing::default(),
+            goal: Goal::default(),
             ticket: Some(Ticket { cluster: "c".into(), node: 1 }),
         };
         let options = Options { cluster: Some(cluster), ..Options::default() };

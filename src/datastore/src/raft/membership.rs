@@ -4,7 +4,7 @@ use crate::raft::TransportError;
 use crate::raft::node::{Cluster, LOOK};
 use crate::raft::options::Ticket;
 use crate::raft::status::NodeReport;
-use crate::raft::types::{Member, Role};
+use crate::raft::types::{Member, Role, Seat};
 use crate::raft::wire::{Reply, Request};
 use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, RaftError};
@@ -22,7 +22,7 @@ pub enum Change {
     Add(Member),
     /// A node leaves for good; its number is never used again.
     Remove(u64),
-    /// Standby to voter.
+    /// Standby to voter; a spare becomes a standby first.
     Promote(u64),
     /// Voter to standby.
     Demote(u64),
@@ -30,9 +30,13 @@ pub enum Change {
     Replace {
         /// The voter.
         old: u64,
-        /// The standby.
+        /// The standby, or spare.
         new: u64,
     },
+    /// Spare to standby: the leader sends it the log from now on.
+    MakeStandby(u64),
+    /// Standby to spare: it fetches the log from now on, from whom it likes.
+    MakeSpare(u64),
     /// A node has another name, address or failure domain.
     Update(u64, Member),
 }
@@ -144,7 +148,7 @@ impl Cluster {
                 let last = self.raft().metrics().borrow().last_log_index.unwrap_or(0);
                 let highest = members.keys().next_back().copied().unwrap_or(0);
                 added = last.max(highest) + 1;
-                (ChangeMembers::AddNodes(BTreeMap::from([(added, member.clone())])), true)
+                (ChangeMembers::AddNodes(BTreeMap::from([(added, member.clone().into())])), true)
             }
             Change::Remove(id) => match known(id) {
                 // It was done before.
@@ -168,10 +172,13 @@ impl Cluster {
                 Ok(_) => (ChangeMembers::RemoveNodes(BTreeSet::from([*id])), true),
             },
             Change::Promote(id) => {
-                if known(id)? == Role::Voter {
+                let role = known(id)?;
+                if role == Role::Voter {
                     return Ok(Some(0));
                 }
-                self.caught_up(*id).await?;
+                if !self.stand_by(*id, role).await? {
+                    return Ok(None);
+                }
                 (ChangeMembers::AddVoterIds(BTreeSet::from([*id])), true)
             }
             Change::Demote(id) => {
@@ -186,18 +193,39 @@ impl Cluster {
             }
             Change::Replace { old, new } => {
                 known(old)?;
-                known(new)?;
-                self.caught_up(*new).await?;
+                let role = known(new)?;
+                if !self.stand_by(*new, role).await? {
+                    return Ok(None);
+                }
                 let voters = members.iter().filter(|(_, (_, role))| *role == Role::Voter).map(|(id, _)| *id);
                 let voters: BTreeSet<u64> = voters.filter(|id| id != old).chain([*new]).collect();
                 (ChangeMembers::ReplaceAllVoters(voters), true)
             }
+            Change::MakeStandby(id) => {
+                if known(id)? != Role::Spare {
+                    return Ok(Some(0));
+                }
+                (self.seat(*id, false)?, true)
+            }
+            Change::MakeSpare(id) => match known(id)? {
+                Role::Spare => return Ok(Some(0)),
+                Role::Voter => {
+                    return Err(ChangeError::Refused(format!("node {id} votes; make it a standby first")));
+                }
+                Role::Standby if !self.knows_members(*id) => {
+                    // It might believe that it votes, and stand for election where nobody puts it right.
+                    let why = format!("node {id} does not know the members yet; it has to, to be a spare");
+                    return Err(ChangeError::Refused(why));
+                }
+                Role::Standby => (self.seat(*id, true)?, true),
+            },
             Change::Update(id, member) => {
-                known(id)?;
+                let spare = known(id)? == Role::Spare;
                 if members.get(id).is_some_and(|(known, _)| known == member) {
                     return Ok(Some(0));
                 }
-                (ChangeMembers::SetNodes(BTreeMap::from([(*id, member.clone())])), true)
+                let seat = Seat { member: member.clone(), spare };
+                (ChangeMembers::SetNodes(BTreeMap::from([(*id, seat)])), true)
             }
         };
         for changes in std::iter::once(changes).chain(then) {
@@ -209,11 +237,7 @@ impl Cluster {
     }
 
     /// Has openraft make a change; false when somebody else leads.
-    async fn carry_out(
-        &self,
-        changes: ChangeMembers<u64, Member>,
-        retain: bool,
-    ) -> Result<bool, ChangeError> {
+    async fn carry_out(&self, changes: ChangeMembers<u64, Seat>, retain: bool) -> Result<bool, ChangeError> {
         let raft = self.raft();
         let changed = raft.change_membership(changes, retain);
         match tokio::time::timeout(self.timing.patience, changed).await {
@@ -243,6 +267,30 @@ impl Cluster {
             self.end_change().await?;
         }
         Ok(())
+    }
+
+    /// The change that makes a node a spare, or none.
+    fn seat(&self, id: u64, spare: bool) -> Result<ChangeMembers<u64, Seat>, ChangeError> {
+        let gone = || ChangeError::Refused(format!("node {id} is no member of the cluster"));
+        let member = self.peer(id).ok_or_else(gone)?.member;
+        Ok(ChangeMembers::SetNodes(BTreeMap::from([(id, Seat { member, spare })])))
+    }
+
+    /// Has a node that is to vote follow closely; false when somebody else leads.
+    async fn stand_by(&self, id: u64, role: Role) -> Result<bool, ChangeError> {
+        if role == Role::Spare && !self.carry_out(self.seat(id, false)?, true).await? {
+            return Ok(false);
+        }
+        self.caught_up(id).await?;
+        Ok(true)
+    }
+
+    /// Leader: whether the present members are in a node's log.
+    fn knows_members(&self, id: u64) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow();
+        let matching = metrics.replication.as_ref().and_then(|all| *all.get(&id)?);
+        matching >= *metrics.membership_config.log_id()
     }
 
     /// A node that was added a moment ago takes a moment.

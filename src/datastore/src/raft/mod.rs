@@ -30,6 +30,7 @@
 //! | `network` | openraft's view of the other nodes |
 //! | `proposer` | groups of commands on their way to the leader |
 //! | `barrier` | consistent reads |
+//! | `feed` | the log for spares, from whoever has it |
 //! | `options` | how a node takes part |
 //! | `node` | one node of a cluster: starts, serves, stops |
 //! | `membership` | changes of the members |
@@ -41,6 +42,7 @@
 
 mod barrier;
 pub(crate) mod core;
+mod feed;
 mod log_store;
 mod machine;
 mod membership;

@@ -3,7 +3,7 @@
 use crate::raft::core::Core;
 use crate::raft::snapshot;
 use crate::raft::transport::{Peer, Transport, TransportError};
-use crate::raft::types::{Member, RaftEntry, Types, to_row};
+use crate::raft::types::{RaftEntry, Seat, Types, to_row};
 use crate::raft::wire::{self, Head, Reply, Request};
 use bytes::Bytes;
 use openraft::error::{
@@ -59,7 +59,11 @@ impl Network {
         let late = |_| TransportError::NoAnswer(format!("it took longer than {patience:?}"));
         let answer =
             tokio::time::timeout(patience, self.transport.call(to, message)).await.map_err(late)??;
-        let (reply, _) = wire::decode(answer).map_err(|error| TransportError::NoAnswer(error.to_string()))?;
+        let damaged = |error: wire::WireError| TransportError::NoAnswer(error.to_string());
+        let (mut reply, payload) = wire::decode(answer).map_err(damaged)?;
+        if let Reply::Fed { entries, .. } = &mut reply {
+            *entries = payload;
+        }
         self.contacts.lock().insert(to.id, Instant::now());
         Ok(reply)
     }
@@ -67,21 +71,24 @@ impl Network {
 
 /// openraft's connection to one node.
 pub(crate) struct Connection {
-    network: Network,
-    peer: Peer,
+    pub(crate) network: Network,
+    pub(crate) peer: Peer,
+    /// Whether the node fetches the log. Then it is told who leads, and openraft takes it for one that is down.
+    pub(crate) spare: bool,
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
 
-    async fn new_client(&mut self, id: u64, member: &Member) -> Connection {
-        Connection { network: self.clone(), peer: Peer { id, member: member.clone() } }
+    async fn new_client(&mut self, id: u64, seat: &Seat) -> Connection {
+        let peer = Peer { id, member: seat.member.clone() };
+        Connection { network: self.clone(), peer, spare: seat.spare }
     }
 }
 
-type RpcError = RPCError<u64, Member, RaftError<u64>>;
+type RpcError = RPCError<u64, Seat, RaftError<u64>>;
 
-fn failed(error: &TransportError) -> RPCError<u64, Member, RaftError<u64>> {
+fn failed(error: &TransportError) -> RpcError {
     match error {
         TransportError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(error)),
         TransportError::NoAnswer(_) => RPCError::Network(NetworkError::new(error)),
@@ -109,7 +116,20 @@ impl Connection {
         }
     }
 
-    async fn stream(
+    /// Tells a spare who leads, and how far the log is. Answers whom it votes for instead, if it does; otherwise that it
+    /// is not to be sent anything.
+    async fn remind(&self, vote: Vote<u64>, patience: Duration) -> Result<Vote<u64>, Unreachable> {
+        let elsewhere = Some(self.network.core.applied.borrow().saturating_sub(1));
+        let request = Request::Append { vote, previous: None, commit: None, elsewhere };
+        match self.ask(request, &[], patience).await {
+            Ok(Reply::Append(AppendEntriesResponse::HigherVote(vote))) => Ok(vote),
+            Ok(_) => Err(Unreachable::new(&io::Error::other("it fetches the log elsewhere"))),
+            Err(error) => Err(Unreachable::new(&error)),
+        }
+    }
+
+    /// Sends a snapshot.
+    pub(crate) async fn stream(
         &self,
         vote: Vote<u64>,
         snapshot: Snapshot<Types>,
@@ -168,8 +188,16 @@ impl RaftNetwork<Types> for Connection {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        let request =
-            Request::Append { vote: rpc.vote, previous: rpc.prev_log_id, commit: rpc.leader_commit };
+        if self.spare {
+            let higher = self.remind(rpc.vote, option.hard_ttl()).await.map_err(RPCError::Unreachable)?;
+            return Ok(AppendEntriesResponse::HigherVote(higher));
+        }
+        let request = Request::Append {
+            vote: rpc.vote,
+            previous: rpc.prev_log_id,
+            commit: rpc.leader_commit,
+            elsewhere: None,
+        };
         let rows = rpc.entries.iter().map(|entry: &RaftEntry| to_row(entry)).collect::<Result<Vec<_>, _>>();
         let rows = rows.map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
         let payload = if rows.is_empty() { Bytes::new() } else { wire::put_rows(&rows).into() };
@@ -195,8 +223,12 @@ impl RaftNetwork<Types> for Connection {
         vote: Vote<u64>,
         snapshot: Snapshot<Types>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, Fatal<u64>>> {
+        if self.spare {
+            let told = self.remind(vote, option.hard_ttl()).await.map_err(StreamingError::Unreachable)?;
+            return Ok(SnapshotResponse::new(told));
+        }
         let (sending, peer) = (Arc::clone(&self.network.snapshots), self.peer.id);
         sending.lock().insert(peer, snapshot.meta.last_log_id.map_or(0, |id| id.index));
         let sent = tokio::select! {

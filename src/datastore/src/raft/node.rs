@@ -3,16 +3,18 @@
 use crate::bug::{Bug, is_back};
 use crate::raft::barrier;
 use crate::raft::core::Core;
+use crate::raft::feed::{self, Fed};
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::membership::ChangeError;
 use crate::raft::network::Network;
 use crate::raft::options::{ClusterOptions, Timing};
+use crate::raft::plan::Goal;
 use crate::raft::proposer::Proposer;
 use crate::raft::receive::{Incoming, Piece};
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::transport::{Endpoint, Peer};
-use crate::raft::types::{Member, Proposed, Raft, Role, from_row, role};
+use crate::raft::types::{Member, Proposed, Raft, Role, Seat, from_row, role};
 use crate::raft::wire::{self, Head, Reply, Request, WireError};
 use crate::raft::{retention, roles, upkeep};
 use crate::writer::Proposal;
@@ -20,15 +22,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::ServerState;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::StorageError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -39,6 +41,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(5);
 pub struct Cluster {
     pub(crate) network: Network,
     pub(crate) timing: Timing,
+    pub(crate) goal: Goal,
     pub(crate) raft: RwLock<Raft>,
     barriers: mpsc::UnboundedSender<barrier::Reader>,
     /// One change at a time.
@@ -47,6 +50,12 @@ pub struct Cluster {
     /// No proposals are taken: the leadership is being handed over.
     pub(crate) paused: AtomicBool,
     pub(crate) stopping: AtomicBool,
+    /// Whether this node fetches the log, as the leader told it last.
+    pub(crate) fetches: watch::Sender<bool>,
+    /// The index of an entry that is in the leader's log.
+    pub(crate) heard_of: AtomicU64,
+    /// The spares that this node feeds.
+    pub(crate) fed: Arc<Mutex<BTreeMap<u64, Fed>>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -84,14 +93,20 @@ impl Cluster {
         let this = Arc::new(Self {
             network,
             timing: options.timing,
+            goal: options.goal,
             raft: RwLock::new(raft),
             barriers,
             changes: tokio::sync::Mutex::default(),
             incoming: tokio::sync::Mutex::default(),
             paused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            fetches: watch::Sender::default(),
+            heard_of: AtomicU64::default(),
+            fed: Arc::default(),
             tasks: Mutex::default(),
         });
+        let role = this.members().get(&this.id()).map(|(_, role)| *role);
+        this.fetches.send_replace(role == Some(Role::Spare));
         let weak = || Arc::downgrade(&this);
         let mut tasks = vec![
             tokio::spawn(Proposer::new(&this, proposals, epoch).run()).abort_handle(),
@@ -103,6 +118,7 @@ impl Cluster {
         if let Some(interval) = options.timing.roles_every {
             tasks.push(tokio::spawn(roles::run(weak(), interval)).abort_handle());
         }
+        tasks.push(tokio::spawn(feed::run(weak())).abort_handle());
         *this.tasks.lock() = tasks;
         Ok(this)
     }
@@ -131,14 +147,14 @@ impl Cluster {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow();
         let members = metrics.membership_config.membership();
-        let known = |(id, member): (&u64, &Member)| Some((*id, (member.clone(), role(members, *id)?)));
+        let known = |(id, seat): (&u64, &Seat)| Some((*id, (seat.member.clone(), role(members, *id)?)));
         members.nodes().filter_map(known).collect()
     }
 
     pub(crate) fn peer(&self, id: u64) -> Option<Peer> {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow();
-        let member = metrics.membership_config.membership().get_node(&id)?.clone();
+        let member = metrics.membership_config.membership().get_node(&id)?.member.clone();
         Some(Peer { id, member })
     }
 
@@ -219,16 +235,23 @@ impl Cluster {
         }
         let raft = self.raft();
         match head.request {
-            Request::Append { vote, previous, commit } => {
+            Request::Append { vote, previous, commit, elsewhere } => {
                 let entries = match entries(payload) {
                     Ok(entries) => entries,
                     Err(why) => return Reply::Refused(why),
                 };
                 let request =
                     AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit: commit };
-                raft.append_entries(request)
-                    .await
-                    .map_or_else(|e| Reply::Failed(e.to_string()), Reply::Append)
+                match raft.append_entries(request).await {
+                    Ok(reply) => {
+                        // Who does not lead any more has nothing to tell.
+                        if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+                            self.told(elsewhere);
+                        }
+                        Reply::Append(reply)
+                    }
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
             }
             Request::Vote(request) => {
                 raft.vote(request).await.map_or_else(|e| Reply::Failed(e.to_string()), Reply::Vote)
@@ -243,6 +266,7 @@ impl Cluster {
                 Err(error) => Reply::Refused(error.to_string()),
             },
             Request::ReadIndex => self.confirm().await,
+            Request::Fetch { after } => self.feed(head.from, after).await,
             Request::Elect => match raft.trigger().elect().await {
                 Ok(()) => Reply::Done,
                 Err(error) => Reply::Failed(error.to_string()),
@@ -278,6 +302,13 @@ impl Cluster {
         }
     }
 
+    /// A task that ends with this node.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(task).abort_handle());
+    }
+
     /// Ends the tasks of this node.
     pub(crate) fn abort(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
@@ -288,7 +319,7 @@ impl Cluster {
 impl Endpoint for Cluster {
     async fn serve(&self, request: Bytes) -> Bytes {
         let reply = self.answer(request).await;
-        let encoded = wire::encode(&reply, &[]);
+        let encoded = wire::encode(&reply, reply.payload());
         // An empty reply is one that nobody understands: no answer.
         encoded.unwrap_or_else(|error: WireError| {
             tracing::error!(%error, "a reply cannot be encoded");
@@ -303,7 +334,7 @@ impl fmt::Debug for Cluster {
     }
 }
 
-fn entries(payload: Bytes) -> Result<Vec<crate::raft::types::RaftEntry>, String> {
+pub(crate) fn entries(payload: Bytes) -> Result<Vec<crate::raft::types::RaftEntry>, String> {
     let rows = wire::take_rows(payload).map_err(|error| error.to_string())?;
     rows.into_iter().map(|row| from_row(row).map_err(|error| error.to_string())).collect()
 }

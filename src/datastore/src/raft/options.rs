@@ -1,5 +1,6 @@
 //! How a node takes part in a cluster.
 
+use crate::raft::plan::Goal;
 use crate::raft::transport::Transport;
 use crate::raft::types::Member;
 use openraft::SnapshotPolicy;
@@ -76,6 +77,8 @@ pub struct ClusterOptions {
     pub transport: Arc<dyn Transport>,
     /// The cluster's times.
     pub timing: Timing,
+    /// How many nodes should vote and stand by while this one leads.
+    pub goal: Goal,
     /// For the first start of a node that joins: what the cluster said to [`Change::Add`]. Ignored later.
     pub ticket: Option<Ticket>,
 }

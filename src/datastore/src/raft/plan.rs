@@ -1,7 +1,7 @@
 //! Who should vote: what to change next. Pure.
 
 use crate::raft::types::Role;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How many of each there should be, where there are enough nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +49,16 @@ pub enum Step {
         /// The standby that becomes a voter.
         new: u64,
     },
-    /// Give a spare the state.
+    /// Have a spare follow closely.
     MakeStandby(u64),
-    /// Take the state from a standby.
+    /// Have a standby follow at leisure.
     MakeSpare(u64),
 }
 
 /// The next step towards the goal; None when there is nothing to do, or nothing that can be done.
 ///
 /// Guarantees: followed until it returns None, with nodes as they are, it ends. A leader is never demoted, a dead
-/// or lagging node never promoted.
+/// or lagging node never promoted, and never made a spare: what it does not know yet would not reach it.
 pub fn plan(candidates: &[Candidate], goal: Goal) -> Option<Step> {
     let view = View(candidates);
     let target = if candidates.len() < goal.voters { 1 } else { goal.voters };
@@ -77,7 +77,9 @@ pub fn plan(candidates: &[Candidate], goal: Goal) -> Option<Step> {
     {
         return Some(Step::Promote(new.id));
     }
-    view.spread().or_else(|| view.standbys(goal.standbys))
+    // Whoever is to follow a voter has to be a standby first.
+    let wanted = goal.standbys.max(usize::from(dead.is_some() || voters < target));
+    view.spread().or_else(|| view.standbys(wanted)).or_else(|| view.widen())
 }
 
 struct View<'a>(&'a [Candidate]);
@@ -145,22 +147,43 @@ impl<'a> View<'a> {
         Some(Step::Replace { old: old.id, new: new.id })
     }
 
-    fn standbys(&self, goal: usize) -> Option<Step> {
+    /// How many nodes that have the log each domain has.
+    fn holders(&self) -> BTreeMap<Domain<'a>, usize> {
+        let mut holders = BTreeMap::new();
+        for node in self.0.iter().filter(|node| node.role != Role::Spare) {
+            *holders.entry(domain(node)).or_default() += 1;
+        }
+        holders
+    }
+
+    /// Standbys that can be made spares, with the number of nodes like it in their domains.
+    fn dispensable(&self) -> impl Iterator<Item = (usize, u64)> + use<'a> {
+        let holders = self.holders();
+        let fit = self.of(Role::Standby).filter(|standby| standby.alive && standby.caught_up);
+        fit.map(move |standby| (holders.get(&domain(standby)).copied().unwrap_or(0), standby.id))
+    }
+
+    /// Keeps so many living standbys.
+    fn standbys(&self, wanted: usize) -> Option<Step> {
         let alive = self.of(Role::Standby).filter(|standby| standby.alive).count();
-        let spares = self.of(Role::Spare).filter(|spare| spare.alive);
-        if alive < goal {
-            let held: BTreeSet<_> =
-                self.0.iter().filter(|node| node.role != Role::Spare).map(domain).collect();
-            let best = spares.min_by_key(|spare| (held.contains(&domain(spare)), spare.id));
-            if let Some(spare) = best {
-                return Some(Step::MakeStandby(spare.id));
-            }
+        if alive < wanted {
+            let holders = self.holders();
+            let spares = self.of(Role::Spare).filter(|spare| spare.alive);
+            let best = spares.min_by_key(|spare| (holders.contains_key(&domain(spare)), spare.id));
+            return best.map(|spare| Step::MakeStandby(spare.id));
         }
-        if self.count(Role::Standby) <= goal {
-            return None;
-        }
-        let surplus = self.of(Role::Standby).max_by_key(|standby| (!standby.alive, standby.id));
-        surplus.map(|standby| Step::MakeSpare(standby.id))
+        // The crowded before the lonely, the newer before the older.
+        self.dispensable().max().filter(|_| alive > wanted).map(|(_, id)| Step::MakeSpare(id))
+    }
+
+    /// Has a spare stand by in a domain where nobody has the log, in place of a standby that is not alone in its own.
+    fn widen(&self) -> Option<Step> {
+        let (crowd, _) = self.dispensable().max()?;
+        let holders = self.holders();
+        let lonely = |spare: &&Candidate| spare.alive && !holders.contains_key(&domain(spare));
+        let named = |spare: &&Candidate| !spare.failure_domain.is_empty();
+        let best = self.of(Role::Spare).filter(lonely).filter(named).min_by_key(|spare| spare.id);
+        best.filter(|_| crowd > 1).map(|spare| Step::MakeStandby(spare.id))
     }
 }
 

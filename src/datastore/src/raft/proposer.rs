@@ -179,6 +179,7 @@ async fn submit(cluster: &Cluster, flight: &mut Flight) -> Option<u64> {
     };
     match reply {
         Reply::Appended(index) => {
+            cluster.heard_of(index);
             flight.sent = true;
             Some(index)
         }

@@ -6,6 +6,7 @@
 use crate::limits::Limits;
 use crate::raft::core::LogSize;
 use crate::raft::node::Cluster;
+use crate::raft::types::Role;
 use std::sync::Weak;
 use std::time::Duration;
 use storage::StorageError;
@@ -112,8 +113,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Leader: the last entry that all nodes have that are alive, as far as they have been sent anything.
+    /// The last entry that all nodes have that are alive and that this one, as leader or feeding spares, sends the log
+    /// to, as far as they have been sent anything.
     fn had_by_all(&self) -> Option<u64> {
+        let fed = self.fed_up_to();
+        let followers = self.had_by_followers();
+        fed.into_iter().chain(followers).min()
+    }
+
+    fn had_by_followers(&self) -> Option<u64> {
+        let members = self.members();
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow();
         let mut sent = self.network.snapshots.lock();
@@ -124,7 +133,8 @@ impl Cluster {
         let alive = |id: u64| {
             id != self.id() && self.last_contact(id).is_some_and(|at| at.elapsed() < self.timing.dead_after)
         };
-        let others = replication.iter().filter(|(id, _)| alive(**id));
+        let sent_to = |id: &u64| members.get(id).is_some_and(|(_, role)| *role != Role::Spare);
+        let others = replication.iter().filter(|(id, _)| alive(**id) && sent_to(id));
         let had = others.filter_map(|(id, matching)| {
             let matching = matching.map(|matching| matching.index);
             matching.max(sent.get(id).copied())

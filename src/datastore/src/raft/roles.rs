@@ -2,7 +2,7 @@
 
 use crate::raft::membership::{Change, ChangeError};
 use crate::raft::node::Cluster;
-use crate::raft::plan::{Candidate, Goal, Step, plan};
+use crate::raft::plan::{Candidate, Step, plan};
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,19 +23,18 @@ pub(crate) async fn run(cluster: Weak<Cluster>, interval: Duration) {
         }
         // Whom a new leader has not asked yet counts as alive.
         let since = *leads_since.get_or_insert_with(Instant::now);
-        // Spares hold no state, and nothing serves them yet: every other node is a standby.
-        let goal = Goal { standbys: usize::MAX, ..Goal::default() };
-        let Some(step) = plan(&candidates(&this, since), goal) else { continue };
+        let Some(step) = plan(&candidates(&this, since), this.goal) else { continue };
         let change = match step {
             Step::Promote(id) => Change::Promote(id),
             Step::Demote(id) => Change::Demote(id),
             Step::Replace { old, new } => Change::Replace { old, new },
-            Step::MakeStandby(_) | Step::MakeSpare(_) => continue,
+            Step::MakeStandby(id) => Change::MakeStandby(id),
+            Step::MakeSpare(id) => Change::MakeSpare(id),
         };
         match this.change_here(&change).await {
-            Ok(_) => tracing::info!(?change, "the voters have changed"),
+            Ok(_) => tracing::info!(?change, "the roles have changed"),
             Err(ChangeError::Refused(why) | ChangeError::Unfinished(why)) => {
-                tracing::warn!(?change, why, "the voters could not be changed; it is tried again");
+                tracing::warn!(?change, why, "the roles could not be changed; it is tried again");
             }
         }
     }

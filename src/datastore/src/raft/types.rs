@@ -15,14 +15,14 @@ openraft::declare_raft_types!(
         D = Proposed,
         R = (),
         NodeId = u64,
-        Node = Member,
+        Node = Seat,
         SnapshotData = Source,
 );
 
 pub(crate) type Raft = openraft::Raft<Types>;
 pub(crate) type RaftEntry = openraft::Entry<Types>;
-pub(crate) type Config = StoredMembership<u64, Member>;
-pub(crate) type Meta = openraft::SnapshotMeta<u64, Member>;
+pub(crate) type Config = StoredMembership<u64, Seat>;
+pub(crate) type Meta = openraft::SnapshotMeta<u64, Seat>;
 
 /// What the cluster knows of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,22 @@ pub struct Member {
     pub failure_domain: String,
 }
 
+/// A node's place in openraft's membership: that of a voter, or of a learner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seat {
+    #[serde(flatten)]
+    pub(crate) member: Member,
+    /// A learner that the leader does not replicate to ([`crate::raft::feed`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) spare: bool,
+}
+
+impl From<Member> for Seat {
+    fn from(member: Member) -> Self {
+        Self { member, spare: false }
+    }
+}
+
 /// What a node does in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
@@ -43,7 +59,7 @@ pub enum Role {
     Voter,
     /// Has the state, and may become a voter at once.
     Standby,
-    /// Has no state of its own; asks the others.
+    /// Has the state from one of the others, a moment later; nobody counts on it.
     Spare,
 }
 
@@ -189,7 +205,7 @@ pub(crate) fn load_config(connection: &Connection) -> rusqlite::Result<Config> {
 /// Notes who belongs to the cluster from an entry on.
 pub(crate) fn save_config(
     at: Option<Position>,
-    members: &Membership<u64, Member>,
+    members: &Membership<u64, Seat>,
     connection: &Connection,
 ) -> rusqlite::Result<()> {
     let config = serde_json::to_string(members)
@@ -205,10 +221,14 @@ pub(crate) fn save_config(
 }
 
 /// The role of a node in a configuration; None when it is no part of it.
-pub(crate) fn role(members: &Membership<u64, Member>, node: u64) -> Option<Role> {
-    members.get_node(&node)?;
+pub(crate) fn role(members: &Membership<u64, Seat>, node: u64) -> Option<Role> {
+    let seat = members.get_node(&node)?;
     let voter = members.voter_ids().any(|voter| voter == node);
-    Some(if voter { Role::Voter } else { Role::Standby })
+    Some(match seat.spare {
+        _ if voter => Role::Voter,
+        true => Role::Spare,
+        false => Role::Standby,
+    })
 }
 
 #[cfg(test)]
@@ -223,7 +243,7 @@ mod tests {
         let entry = Arc::new(Entry { commands: vec![Command::Write(delete)] });
         let origin = Origin { node: 3, epoch: 2, sequence: 9 };
         let member = Member { name: "a".into(), address: "[::1]:1".into(), failure_domain: "x".into() };
-        let members = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, member)]));
+        let members = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, member.into())]));
         for payload in [
             EntryPayload::Blank,
             EntryPayload::Normal(Proposed { origin, entry }),
@@ -241,6 +261,21 @@ mod tests {
         }
         let unknown = LogRow { at: Position::default(), kind: 99, body: Vec::new() };
         assert_eq!(from_row(unknown), Err(DecodeError::Newer { found: 99 }));
+    }
+
+    #[test]
+    fn who_is_a_spare_is_said_of_nobody_else_and_was_never_said_before() {
+        let old = r#"{"name":"a","address":"x","failure_domain":""}"#;
+        let mut seat: Seat = serde_json::from_str(old).unwrap();
+        assert!(!seat.spare);
+        assert_eq!(serde_json::to_string(&seat).unwrap(), old);
+        seat.spare = true;
+        let text = serde_json::to_string(&seat).unwrap();
+        assert_eq!(serde_json::from_str::<Seat>(&text).unwrap(), seat);
+        let nodes = BTreeMap::from([(1, seat.clone()), (2, seat), (3, Seat::default())]);
+        let members = Membership::new(vec![BTreeSet::from([1])], nodes);
+        let roles = [1, 2, 3, 4].map(|node| role(&members, node));
+        assert_eq!(roles, [Some(Role::Voter), Some(Role::Spare), Some(Role::Standby), None]);
     }
 
     #[test]

@@ -30,8 +30,15 @@ pub(crate) struct Head {
 /// What one node asks of another.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Raft's AppendEntries; the entries are the payload.
-    Append { vote: Vote<u64>, previous: Option<LogId<u64>>, commit: Option<LogId<u64>> },
+    /// Raft's AppendEntries; the entries are the payload. A spare gets none: it fetches them, and is told up to which
+    /// index there are any.
+    Append {
+        vote: Vote<u64>,
+        previous: Option<LogId<u64>>,
+        commit: Option<LogId<u64>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        elsewhere: Option<u64>,
+    },
     /// Raft's RequestVote.
     Vote(VoteRequest<u64>),
     /// A piece of a snapshot, the payload. When all are there it is installed; until then an empty one asks again.
@@ -42,6 +49,8 @@ pub(crate) enum Request {
     ReadIndex,
     /// Stand for election now: the leader is leaving.
     Elect,
+    /// The entries after this one that the asked node has applied; it waits a moment for some.
+    Fetch { after: Option<LogId<u64>> },
     /// How are you?
     Report,
     /// A change of the members, for the leader.
@@ -62,6 +71,14 @@ pub(crate) enum Reply {
     /// The commands are in the leader's log, at this index.
     Appended(u64),
     Index(u64),
+    /// Entries, the payload, that a leader with this vote could have sent. None, although there are some, while a
+    /// snapshot is on its way instead.
+    Fed {
+        vote: Vote<u64>,
+        snapshot: bool,
+        #[serde(skip)]
+        entries: Bytes,
+    },
     Report(NodeReport),
     /// The change was made; the number of a node that was added.
     Changed(u64),
@@ -72,6 +89,16 @@ pub(crate) enum Reply {
     Refused(String),
     /// It was not done now.
     Failed(String),
+}
+
+impl Reply {
+    /// What is sent beside it.
+    pub(crate) fn payload(&self) -> &[u8] {
+        match self {
+            Self::Fed { entries, .. } => entries,
+            _ => &[],
+        }
+    }
 }
 
 /// Bytes that are no message.
@@ -155,7 +182,8 @@ mod tests {
                 body: vec![9; index as usize],
             })
             .collect();
-        let request = Request::Append { vote: Vote::new_committed(2, 3), previous: None, commit: None };
+        let vote = Vote::new_committed(2, 3);
+        let request = Request::Append { vote, previous: None, commit: None, elsewhere: None };
         let head = Head { cluster: "c".into(), from: 3, to: 1, request };
         let message = encode(&head, &put_rows(&rows)).unwrap();
         let (again, payload) = decode::<Head>(message.clone()).unwrap();

@@ -2,9 +2,9 @@
 
 use crate::fixture::{PODS, manual, next, object, parse, pod};
 use datastore::raft::{
-    Change, ChangeError, Cluster, ClusterOptions, Member, Role, Switchboard, Ticket, Timing,
+    Change, ChangeError, Cluster, ClusterOptions, Goal, Member, Role, Switchboard, Ticket, Timing,
 };
-use datastore::{Datastore, Options};
+use datastore::{Datastore, Limits, Options};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,21 +36,35 @@ pub(crate) struct Nodes {
     pub(crate) board: Switchboard,
     pub(crate) nodes: Vec<Node>,
     timing: Timing,
+    goal: Goal,
+    limits: Limits,
 }
 
 impl Nodes {
+    /// More nodes than have a place beside the voters, and a log that is soon too short.
+    pub(crate) async fn with_spares(count: usize, timing: Timing, standbys: usize) -> Self {
+        let goal = Goal { standbys, ..Goal::default() };
+        let limits = Limits { kept_entries: 16, ..Limits::default() };
+        Self::build(count, timing, goal, limits).await
+    }
+
     pub(crate) fn options(&self, address: &str, ticket: Option<Ticket>) -> Options {
         let member =
             Member { name: address.to_owned(), address: address.to_owned(), failure_domain: String::new() };
         let transport = self.board.transport(address);
         Options {
-            cluster: Some(ClusterOptions { member, transport, timing: self.timing, ticket }),
+            cluster: Some(ClusterOptions { member, transport, timing: self.timing, goal: self.goal, ticket }),
+            limits: self.limits,
             ..manual()
         }
     }
 
     pub(crate) async fn new(count: usize, timing: Timing) -> Self {
-        let mut this = Self { board: Switchboard::default(), nodes: Vec::new(), timing };
+        Self::build(count, timing, Goal::default(), Limits::default()).await
+    }
+
+    async fn build(count: usize, timing: Timing, goal: Goal, limits: Limits) -> Self {
+        let mut this = Self { board: Switchboard::default(), nodes: Vec::new(), timing, goal, limits };
         let dir = tempfile::tempdir().unwrap();
         let store = Datastore::open(dir.path(), this.options("n1", None)).await.unwrap();
         assert!(store.joined().is_none());
@@ -136,7 +150,7 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it never came true");
 }
 
-async fn names(store: &Datastore) -> Vec<(String, u64)> {
+pub(crate) async fn names(store: &Datastore) -> Vec<(String, u64)> {
     let list = store.list(PODS, ListOptions::default()).await.unwrap();
     list.items.iter().map(|o| (o.key.to_string(), parse(&o.value)["n"].as_u64().unwrap())).collect()
 }

@@ -4,7 +4,7 @@ use crate::cluster::{timing, until};
 use crate::fixture::{manual, object, pod};
 use bytes::Bytes;
 use datastore::raft::{
-    Answerer, Change, ClusterOptions, Endpoint, HttpTransport, Member, Peer, Role, Ticket, Transport,
+    Answerer, Change, ClusterOptions, Endpoint, Goal, HttpTransport, Member, Peer, Role, Ticket, Transport,
     TransportError, serve,
 };
 use datastore::{Datastore, Options};
@@ -61,6 +61,7 @@ impl Node {
             member: member.clone(),
             transport: transport(&identity),
             timing: timing(),
+            goal: Goal::default(),
             ticket,
         };
         let dir = tempfile::tempdir().unwrap();

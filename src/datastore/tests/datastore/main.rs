@@ -23,6 +23,8 @@ mod offline;
 #[cfg(test)]
 mod past;
 #[cfg(test)]
+mod spares;
+#[cfg(test)]
 mod watches;
 #[cfg(test)]
 mod writes;

@@ -3,7 +3,7 @@
 use crate::cluster::{Nodes, timing, until};
 use crate::fixture::{Fixture, PODS, manual, object, parse, pod};
 use datastore::offline::{self, SKIPPED};
-use datastore::raft::{ClusterOptions, Member};
+use datastore::raft::{ClusterOptions, Goal, Member};
 use datastore::{Datastore, OpenError, Options};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -257,7 +257,7 @@ async fn what_is_only_in_the_survivors_log_is_not_lost() {
     assert_eq!(recovered.last_revision, seen);
     let member = Member { name: address.clone(), address: address.clone(), failure_domain: String::new() };
     let transport = nodes.board.transport(&address);
-    let cluster = ClusterOptions { member, transport, timing: timing(), ticket: None };
+    let cluster = ClusterOptions { member, transport, timing: timing(), goal: Goal::default(), ticket: None };
     let store = Datastore::open(dir.path(), Options { cluster: Some(cluster), ..manual() }).await.unwrap();
     assert_eq!(state(&store).await.len(), 1);
 }
