@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::cluster::Cluster;
 use e2e::node::{Node, PATIENCE};
 use e2e::wait;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 fn has(node: &Node, name: &str) -> bool {
@@ -91,6 +92,69 @@ fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
     let status = cluster.status(1)?;
     ensure!(status["high-availability"]["nodes"].as_array().map(Vec::len) == Some(2), "{status}");
     drop(cluster.network);
+    Ok(())
+}
+
+#[test]
+fn a_fourth_node_is_a_spare_and_votes_when_a_voter_dies() -> Result<()> {
+    let cluster = Cluster::prepared("spare", 4, 0)?;
+    for node in &cluster.nodes {
+        node.configure("datastore-standbys: 0\n")?;
+    }
+    let cluster = Cluster::started(cluster)?;
+    cluster.voters(0, 3, true)?;
+    // Whoever came first when a voter was needed.
+    let spare = |by: usize| {
+        wait::until("a spare", PATIENCE, || {
+            let status = cluster.status(by)?;
+            let all = status["high-availability"]["nodes"].as_array().cloned().unwrap_or_default();
+            let is = |node: &Value| node["role"] == "spare" && node["alive"] == true;
+            all.iter().position(is).with_context(|| status.to_string())
+        })
+        .with_context(|| cluster.logs())
+    };
+    let serves = |n: usize, what: &str| -> Result<()> {
+        cluster.nodes[n].kubectl(&format!("create configmap {what}-through-{n}"))?;
+        for (by, node) in cluster.nodes.iter().enumerate() {
+            ensure!(has(node, &format!("{what}-through-{n}")), "{what} through {n} is not read at {by}");
+        }
+        Ok(())
+    };
+    let first = spare(0)?;
+    let other = (first + 1) % 4;
+    let address = |n: usize| format!("10.78.0.{}:19001", n + 1);
+    let pretty = cluster.nodes[first].run("status")?;
+    ensure!(pretty.contains("high-availability: yes"), "{pretty}");
+    ensure!(pretty.contains(&format!("datastore spare nodes: {}\n", address(first))), "{pretty}");
+    for n in 0..4 {
+        serves(n, "first")?;
+    }
+    // Its death is nobody's loss, and it comes back as what it was, with what it has missed.
+    cluster.kill(first)?;
+    cluster.nodes[other].kubectl("create configmap missed")?;
+    let pretty = cluster.nodes[other].run("status")?;
+    let told = format!("{} (node-{}, spare)", address(first), first + 1);
+    ensure!(pretty.contains("high-availability: yes") && pretty.contains(&told), "{pretty}");
+    cluster.start(first)?;
+    ensure!(has(&cluster.nodes[first], "missed"), "it has caught up");
+    ensure!(spare(first)? == first, "it is what it was");
+    let leader = cluster.leader(first)?;
+    let begin = Instant::now();
+    cluster.kill(leader)?;
+    cluster.voters(first, 3, true)?;
+    eprintln!("three voters {:?} after the leader's death", begin.elapsed());
+    cluster.nodes[first].kubectl("create configmap as-a-voter")?;
+    cluster.start(leader)?;
+    ensure!(spare(first)? == leader, "the other one has its place");
+    for n in 0..4 {
+        serves(n, "second")?;
+    }
+    // What a spare has is enough for a backup, and to leave.
+    let backup = cluster.nodes[leader].data_dir().join("of-a-spare");
+    cluster.nodes[leader].run(&format!("datastore backup {}", backup.display()))?;
+    ensure!(backup.metadata()?.len() > 0, "it is empty");
+    cluster.nodes[leader].run("leave")?;
+    cluster.voters(first, 3, true)?;
     Ok(())
 }
 

@@ -89,6 +89,10 @@ pub struct Server {
     /// Port that the datastore listens on for other nodes, once there are any
     #[arg(long, env = "KNARR_DATASTORE_PORT", default_value_t = 19001, value_name = "PORT")]
     pub datastore_port: u16,
+    /// Control-plane nodes beside the three voters that get every write at once, to vote when one dies; those beyond
+    /// them follow at leisure. The same on all nodes
+    #[arg(long, env = "KNARR_DATASTORE_STANDBYS", default_value_t = 3, value_name = "COUNT")]
+    pub datastore_standbys: usize,
     /// What fails together with this node (a rack, a site): voters are spread over them
     #[arg(long, env = "KNARR_FAILURE_DOMAIN", default_value = "", value_name = "NAME")]
     pub failure_domain: String,

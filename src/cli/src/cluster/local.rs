@@ -43,7 +43,7 @@ pub enum Role {
     Voter,
     /// Replicates.
     Standby,
-    /// Neither.
+    /// Fetches what the others have; nobody counts on it.
     Spare,
 }
 

@@ -168,6 +168,11 @@ fn nodes(datastore: &local::Report) -> String {
         list(&|member| member.alive && member.role == Role::Voter),
         list(&|member| member.alive && member.role == Role::Standby),
     );
+    // MicroK8s does not tell of them.
+    if datastore.members.iter().any(|member| member.role == Role::Spare) {
+        let spares = list(&|member| member.alive && member.role == Role::Spare);
+        text.push_str(&format!("  datastore spare nodes: {spares}\n"));
+    }
     for member in datastore.members.iter().filter(|member| !member.alive) {
         let Member { name, address, role, .. } = member;
         text.push_str(&format!(
@@ -251,12 +256,18 @@ mod tests {
 
     #[test]
     fn nodes_that_are_dead_are_told_as_dead() {
-        use Role::{Standby, Voter};
+        use Role::{Spare, Standby, Voter};
         let all = [("n1", Voter, true), ("n2", Voter, true), ("n3", Voter, true), ("n4", Standby, true)];
         assert_eq!(
             nodes(&datastore(&all)),
             "high-availability: yes\n  datastore master nodes: n1:19001 n2:19001 n3:19001\n  datastore standby \
              nodes: n4:19001\n"
+        );
+        let spares = [("n1", Voter, true), ("n2", Spare, true), ("n3", Spare, false)];
+        assert_eq!(
+            nodes(&datastore(&spares)),
+            "high-availability: no\n  datastore master nodes: n1:19001\n  datastore standby nodes: none\n  datastore \
+             spare nodes: n2:19001\n  datastore node that does not answer: n3:19001 (n3, spare)\n"
         );
         let without = [("n1", Voter, true), ("n2", Voter, true), ("n3", Voter, false)];
         assert_eq!(

@@ -36,8 +36,8 @@ const ATTEMPTS: usize = 10;
 /// How long saying goodbye may take: without a quorum nobody hears it.
 const WITHDRAW: Duration = Duration::from_secs(1);
 /// A node that has said nothing to the leader of the datastore for this long is dead, or as good as dead: it answers the
-/// leader every 80 ms, and would stand for election itself if it heard as little of it. A mistake costs little: the leader
-/// never takes itself for dead, so whatever it takes over stays with it.
+/// leader every 80 ms (a spare every 200 to 300, so twice as long), and would stand for election itself if it heard as
+/// little of it. A mistake costs little: the leader never takes itself for dead, so whatever it takes over stays with it.
 const SILENCE: Duration = Duration::from_millis(400);
 /// How often the number of members is looked at, in a cluster.
 const LOOK: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ impl Nodes {
             },
             transport: Arc::clone(self) as Arc<dyn Transport>,
             timing: Timing::default(),
-            goal: Goal::default(),
+            goal: Goal { standbys: self.settings.datastore_standbys, ..Goal::default() },
             ticket: self.settings.ticket.clone(),
         }
     }
@@ -326,9 +326,12 @@ impl Nodes {
         let now = Instant::now();
         // One that leads has heard of nobody yet.
         let since = *leading.get_or_insert(now);
-        let Some(id) = self.member(name) else { return true };
-        let heard = cluster.last_contact(id).map_or(since, |heard| heard.max(since));
-        now.duration_since(heard) > SILENCE
+        let members = cluster.members();
+        let found = members.iter().find(|(_, (member, _))| member.name == name);
+        let Some((id, (_, role))) = found else { return true };
+        let heard = cluster.last_contact(*id).map_or(since, |heard| heard.max(since));
+        let silence = if *role == datastore::raft::Role::Spare { 2 * SILENCE } else { SILENCE };
+        now.duration_since(heard) > silence
     }
 
     /// Another node is no member any more when this returns.

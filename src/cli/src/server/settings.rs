@@ -90,6 +90,8 @@ pub struct Settings {
     pub kubelet_port: u16,
     /// Port of the datastore, for other nodes.
     pub datastore_port: u16,
+    /// Nodes of the datastore that follow the voters closely.
+    pub datastore_standbys: usize,
     /// What fails together with the node.
     pub failure_domain: String,
     /// Its place in the cluster that it has joined.
@@ -222,6 +224,7 @@ impl Settings {
             own_network: options.node.network == Network::Knarr,
             kubelet_port: options.node.kubelet_port,
             datastore_port: options.datastore_port,
+            datastore_standbys: options.datastore_standbys,
             failure_domain: options.failure_domain.clone(),
             ticket: facts.and_then(|facts| facts.ticket),
             api_server: options.api_server.with(&options.kube_apiserver_arg)?,
