@@ -56,6 +56,8 @@ pub struct Metrics {
     nodes: Informer<Node>,
     pods: Informer<Pod>,
     known: RwLock<Known>,
+    /// Whoever drops these ends the watches.
+    _informers: SharedInformers,
 }
 
 /// Asks kubelets until `stop`; what they tell is served by what is returned.
@@ -64,6 +66,7 @@ pub async fn start(config: Config, stop: CancellationToken) -> Arc<Metrics> {
         nodes: config.informers.get(),
         pods: config.informers.pods(),
         known: RwLock::default(),
+        _informers: config.informers,
     });
     metrics.nodes.synced().await;
     metrics.pods.synced().await;

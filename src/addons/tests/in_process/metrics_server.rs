@@ -79,7 +79,7 @@ async fn served() -> (TestServer, SocketAddr, DropGuard) {
 
 #[tokio::test]
 async fn nodes_and_pods_are_told_with_what_they_use() {
-    let (_server, address, _stop) = served().await;
+    let (server, address, _stop) = served().await;
     let base = "/apis/metrics.k8s.io/v1beta1";
     let node = get(address, &format!("{base}/nodes/n")).await;
     assert_eq!(node.code, 200);
@@ -100,6 +100,13 @@ async fn nodes_and_pods_are_told_with_what_they_use() {
     assert_eq!(get(address, &format!("{base}/pods?labelSelector=%21%21")).await.code, 400);
     assert_eq!(get(address, base).await.json()["kind"], "APIResourceList");
     assert_eq!(get(address, "/secrets").await.code, 404);
+    // Those that come and go later are known, too.
+    let path = "/api/v1/namespaces/default/pods/p";
+    assert_eq!(server.delete(path, &json!({"gracePeriodSeconds": 0})).await.code, 200);
+    eventually("the pod is gone", || async {
+        (get(address, &format!("{base}/namespaces/default/pods/p")).await.code == 404).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
