@@ -36,6 +36,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request of a client at an address.
     async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<Body>;
+
+    /// Whether clients may open WebSockets within their connection of HTTP/2 (RFC 8441). Where they may not, browsers make
+    /// a connection of its own for each.
+    fn extended_connect(&self) -> bool {
+        false
+    }
 }
 
 /// A body with these bytes.
@@ -104,13 +110,17 @@ async fn connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let extended_connect = handler.extended_connect();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let handler = handler.clone();
         async move { Ok::<_, Infallible>(handler.handle(request, client).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
-    builder.http2().timer(TokioTimer::new()).enable_connect_protocol();
+    builder.http2().timer(TokioTimer::new());
+    if extended_connect {
+        builder.http2().enable_connect_protocol();
+    }
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     // A broken connection is the client's affair.
     let _ = watcher.watch(serving).await;

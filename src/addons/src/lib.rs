@@ -11,6 +11,7 @@
 //! | [`engine::manifests`] | a folder of manifests that is applied when it changes |
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
+//! | [`relay`] | what proxies do with the heads of messages |
 //! | [`dns`] | the server of the `dns` add-on |
 //! | [`hostpath`] | the provisioner of the `hostpath-storage` add-on |
 //! | [`ingress`] | the proxy of the `ingress` add-on |
@@ -28,5 +29,6 @@ pub mod ingress;
 pub mod loadbalancer;
 pub mod metrics_server;
 pub mod registry;
+pub mod relay;
 pub mod render;
 pub mod repositories;

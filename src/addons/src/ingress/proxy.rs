@@ -7,6 +7,7 @@ use super::snapshot::{Snapshot, cookie_of};
 use super::table::{Backend, Route};
 use super::upstream::{Upstream, upstream};
 use crate::http::{self as web, Body, BoxError, Handler};
+use crate::relay::{Change, answered, without_hops};
 use ::http::uri::PathAndQuery;
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
@@ -15,7 +16,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper_util::rt::TokioIo;
 use parking_lot::RwLock;
 use rand::Rng;
 use std::net::{IpAddr, SocketAddr};
@@ -67,7 +67,6 @@ pub struct Proxy {
 struct Asked {
     method: Method,
     uri: Uri,
-    version: Version,
     headers: HeaderMap,
     host: String,
     client: IpAddr,
@@ -106,8 +105,9 @@ impl Proxy {
         text
     }
 
-    async fn answer(&self, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
         let snapshot = self.shared.current.read().clone();
+        let change = Change::of(&mut request);
         let (parts, body) = request.into_parts();
         let authority = parts.uri.host().map(str::to_owned);
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port);
@@ -115,7 +115,6 @@ impl Proxy {
             host: authority.or(host).unwrap_or_default().to_ascii_lowercase(),
             method: parts.method,
             uri: parts.uri,
-            version: parts.version,
             headers: parts.headers,
             client: client.ip(),
         };
@@ -126,8 +125,7 @@ impl Proxy {
         if let Some(refused) = self.refusal(&snapshot, &asked, options) {
             return refused;
         }
-        let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
-        self.forward(&snapshot, route, backend, options, asked, body, upgrade).await
+        self.forward(&snapshot, route, backend, options, asked, body, change).await
     }
 
     /// The answer to a request that goes no further.
@@ -179,7 +177,7 @@ impl Proxy {
         options: &Options,
         asked: Asked,
         body: Incoming,
-        upgrade: Option<hyper::upgrade::OnUpgrade>,
+        change: Option<Change>,
     ) -> Response<Body> {
         let Some(pool) = snapshot.pools.get(backend).filter(|pool| pool.len() > 0) else {
             return web::text(StatusCode::SERVICE_UNAVAILABLE, "503 Service Temporarily Unavailable");
@@ -191,16 +189,13 @@ impl Proxy {
         // What has no body can be sent again.
         let repeatable = body.is_end_stream();
         let mut body = Some(body);
-        let websocket =
-            asked.headers.get(header::UPGRADE).cloned().filter(|_| asked.version == Version::HTTP_11);
         let path = route.rewritten(asked.uri.path());
         let mut tries = options.tries.min(pool.len());
         loop {
             let Some(to) = endpoint else {
                 return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
             };
-            let Ok(mut request) = self.request(&asked, to, path.as_deref(), options, websocket.as_ref())
-            else {
+            let Ok(mut request) = self.request(&asked, to, path.as_deref(), options, change.as_ref()) else {
                 return web::text(StatusCode::BAD_REQUEST, "400 Bad Request");
             };
             *request.body_mut() = match (body.take(), options.body_size) {
@@ -227,7 +222,7 @@ impl Proxy {
                 }
                 Err(_) => return web::text(StatusCode::GATEWAY_TIMEOUT, "504 Gateway Time-out"),
             };
-            let mut response = answered(answer, upgrade);
+            let mut response = answered(answer, change);
             if let Some((name, _)) = cookie
                 && kept.as_deref() != Some(cookie_of(&to).as_str())
             {
@@ -248,7 +243,7 @@ impl Proxy {
         to: SocketAddr,
         path: Option<&str>,
         options: &Options,
-        websocket: Option<&HeaderValue>,
+        change: Option<&Change>,
     ) -> Result<Request<Body>, ::http::Error> {
         let given = asked.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let path_and_query = match (path, asked.uri.query()) {
@@ -285,11 +280,10 @@ impl Proxy {
             let id = uuid::Uuid::new_v4().simple().to_string();
             set(headers, HeaderName::from_static("x-request-id"), &id);
         }
-        if let Some(protocol) = websocket {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::UPGRADE, protocol.clone());
-        }
         *request.version_mut() = if options.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        if let Some(change) = change {
+            change.ask(&mut request);
+        }
         Ok(request)
     }
 }
@@ -326,6 +320,10 @@ impl Handler for Proxy {
         }
         response
     }
+
+    fn extended_connect(&self) -> bool {
+        true
+    }
 }
 
 /// The backend of a request, or an alternative.
@@ -337,52 +335,6 @@ fn chosen<'a>(route: &'a Route, asked: &Asked) -> (&'a Backend, &'a Options) {
         }
     }
     (&route.backend, &route.options)
-}
-
-/// What an endpoint answered, as the client gets it. After a change of protocols both sides speak to one another.
-fn answered(mut answer: Response<Incoming>, upgrade: Option<hyper::upgrade::OnUpgrade>) -> Response<Body> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        if let Some(client) = upgrade {
-            let endpoint = hyper::upgrade::on(&mut answer);
-            tokio::spawn(async move {
-                if let (Ok(client), Ok(endpoint)) = tokio::join!(client, endpoint) {
-                    let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
-                    // Either side may leave as it likes.
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut endpoint).await;
-                }
-            });
-        }
-    } else {
-        without_hops(answer.headers_mut());
-    }
-    let (mut parts, body) = answer.into_parts();
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    Response::from_parts(parts, body.map_err(|error| Box::new(error) as BoxError).boxed_unsync())
-}
-
-/// Takes away what is meant for one connection (RFC 9110, 7.6.1).
-fn without_hops(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let always = [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ];
-    for name in named.iter().chain(&always) {
-        headers.remove(name);
-    }
 }
 
 fn is_user(lines: &str, asked: &Asked) -> bool {

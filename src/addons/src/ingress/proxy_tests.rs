@@ -5,8 +5,10 @@ use super::wire::{Answer, send};
 use crate::http::{self as web, Body, Handler};
 use ::http::{HeaderValue, Request, Response, StatusCode, header};
 use async_trait::async_trait;
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -28,7 +30,7 @@ impl Handler for Echo {
         if request.headers().contains_key(header::UPGRADE) {
             let upgrade = hyper::upgrade::on(&mut request);
             tokio::spawn(async move {
-                let mut both = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+                let mut both = TokioIo::new(upgrade.await.unwrap());
                 let mut bytes = [0; 4];
                 both.read_exact(&mut bytes).await.unwrap();
                 both.write_all(&bytes).await.unwrap();
@@ -234,6 +236,31 @@ async fn web_sockets_pass_through() {
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"ping");
+}
+
+/// Browsers ask for them so where HTTP/2 is spoken (RFC 8441).
+#[tokio::test]
+async fn web_sockets_pass_through_out_of_http2() {
+    let echo = listening(Arc::new(Echo("a"))).await;
+    let proxy = proxy(&[ingress("i", &[], "/", "s")], &[("s", vec![echo])], "").await;
+    let stream = TokioIo::new(TcpStream::connect(proxy).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    // With its first answer the server has said that it can.
+    let first = Request::get("http://h.example/").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(first).await.unwrap().status(), StatusCode::OK);
+    let request = Request::connect("http://h.example/ws")
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let mut answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let mut both = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
+    both.write_all(b"ping").await.unwrap();
+    let mut echo = [0; 4];
+    both.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
 }
 
 #[tokio::test]
