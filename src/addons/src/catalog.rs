@@ -34,6 +34,9 @@ pub struct Addon {
     /// Objects that are waited for.
     #[serde(default)]
     pub readiness: Vec<Target>,
+    /// What people are told when it is enabled.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// The manifests' texts.
     #[serde(skip)]
     pub texts: Vec<String>,
@@ -118,6 +121,7 @@ macro_rules! folder {
 }
 
 const FOLDERS: &[Folder] = &[
+    folder!("dashboard": "dashboard.yaml"),
     folder!("dns": "rbac.yaml", "dns.yaml"),
     folder!("hostpath-storage": "rbac.yaml", "storage.yaml"),
     folder!("ingress": "rbac.yaml", "ingress.yaml"),

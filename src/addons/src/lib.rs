@@ -12,6 +12,7 @@
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
 //! | [`relay`] | what proxies do with the heads of messages |
+//! | [`dashboard`] | the server of the `dashboard` add-on, and its page |
 //! | [`dns`] | the server of the `dns` add-on |
 //! | [`hostpath`] | the provisioner of the `hostpath-storage` add-on |
 //! | [`ingress`] | the proxy of the `ingress` add-on |
@@ -21,6 +22,7 @@
 
 pub mod arguments;
 pub mod catalog;
+pub mod dashboard;
 pub mod dns;
 pub mod engine;
 pub mod hostpath;
@@ -32,3 +34,8 @@ pub mod registry;
 pub mod relay;
 pub mod render;
 pub mod repositories;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the crate's tests, which use more of it")]
+#[path = "../tests/in_process/wire.rs"]
+mod wire;

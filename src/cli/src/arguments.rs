@@ -58,6 +58,8 @@ pub enum Command {
     Enable(AddonNames),
     /// Disable add-ons
     Disable(AddonNames),
+    /// Open the dashboard on a port of this machine, with a token to log in, until Ctrl-C
+    DashboardProxy(tools::DashboardProxy),
     /// Print what to run on a node that is to join this one
     AddNode(cluster::AddNode),
     /// Make this node one of a cluster

@@ -69,6 +69,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Images(options) => runtime(2)?.block_on(commands::images::run(&options)),
         Command::Enable(options) => runtime(2)?.block_on(commands::enable::enable(&options)),
         Command::Addons(options) => commands::repositories::run(&options),
+        Command::DashboardProxy(options) => runtime(2)?.block_on(commands::dashboard_proxy::run(&options)),
         Command::Disable(options) => runtime(2)?.block_on(commands::enable::disable(&options)),
         Command::AddNode(options) => runtime(2)?.block_on(commands::add_node::run(&options)),
         Command::Join(options) => runtime(2)?.block_on(commands::join::run(&options)),

@@ -51,6 +51,7 @@ fn wrong_use_ends_badly_and_says_the_next_step() -> Result<()> {
         (&["logs", "nonsense"], "hostpath-storage"),
         (&["logs"], "foreground"),
         (&["refresh-certs"], "--cert"),
+        (&["dashboard-proxy"], "knarr start"),
     ] {
         let output = knarr(arguments).env("KNARR_DATA_DIR", &nowhere).output()?;
         ensure!(!output.status.success() && text(&output).contains(told), "{arguments:?}: {}", text(&output));
@@ -59,7 +60,7 @@ fn wrong_use_ends_badly_and_says_the_next_step() -> Result<()> {
         let output = knarr(&[program, "version"]).env("KNARR_DATA_DIR", &nowhere).output()?;
         ensure!(!output.status.success() && text(&output).contains("knarr start"), "{}", text(&output));
     }
-    let output = knarr(&["dashboard-proxy"]).output()?;
+    let output = knarr(&["istioctl"]).output()?;
     ensure!(output.status.code() == Some(2) && text(&output).contains("unrecognized subcommand"));
     Ok(())
 }

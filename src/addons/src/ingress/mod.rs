@@ -29,10 +29,6 @@ mod snapshot;
 mod table;
 mod upstream;
 mod watch;
-#[cfg(test)]
-#[allow(dead_code, reason = "shared with the crate's tests, which use more of it")]
-#[path = "../../tests/in_process/wire.rs"]
-mod wire;
 
 use client::SharedInformers;
 use parking_lot::RwLock;

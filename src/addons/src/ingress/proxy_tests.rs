@@ -1,8 +1,8 @@
 use super::proxy::{Proxy, Shared, Side};
 use super::snapshot::{Pool, Snapshot};
 use super::table::Table;
-use super::wire::{Answer, send};
 use crate::http::{self as web, Body, Handler};
+use crate::wire::{Answer, send};
 use ::http::{HeaderValue, Request, Response, StatusCode, header};
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -95,6 +95,25 @@ pub enum AddonServer {
     Ingress(AddonIngress),
     /// Addresses for Services of type LoadBalancer
     Loadbalancer(AddonLoadbalancer),
+    /// The dashboard's page, and its way to the API server
+    Dashboard(AddonDashboard),
+}
+
+/// Flags of `knarr addon dashboard`.
+#[derive(Args, Debug)]
+pub struct AddonDashboard {
+    /// Ports; the first is that of HTTPS.
+    #[command(flatten)]
+    pub ports: AddonPorts,
+    /// Host of the API server
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", value_name = "IP")]
+    pub api_host: IpAddr,
+    /// Port of the API server
+    #[arg(long, env = "KUBERNETES_SERVICE_PORT", value_name = "PORT")]
+    pub api_port: u16,
+    /// Authority of the API server's certificate
+    #[arg(long, value_name = "FILE")]
+    pub api_authority: PathBuf,
 }
 
 /// Flags of `knarr addon loadbalancer`.

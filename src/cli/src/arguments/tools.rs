@@ -3,6 +3,7 @@
 use super::{Location, OutputFlag, data_dir};
 use clap::{Args, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Flags of `knarr check`.
@@ -110,6 +111,20 @@ pub struct Logs {
     /// Lines from the end
     #[arg(short = 'n', long = "tail", visible_alias = "lines", default_value_t = 100, value_name = "LINES")]
     pub tail: usize,
+}
+
+/// Flags of `knarr dashboard-proxy`.
+#[derive(Args, Debug)]
+pub struct DashboardProxy {
+    /// Where the node keeps its things.
+    #[command(flatten)]
+    pub location: Location,
+    /// Port to listen on; 0 is any that is free
+    #[arg(short = 'p', long, default_value_t = 10443, value_name = "PORT")]
+    pub port: u16,
+    /// Address to listen on; 0.0.0.0 lets other machines in
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub address: IpAddr,
 }
 
 /// Flags of `knarr inspect`.

@@ -1,17 +1,18 @@
 //! `knarr addon NAME`: the servers that add-on pods run.
 
 use crate::arguments::addons::{
-    AddonDns, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry, AddonServer, AddonStorage,
+    AddonDashboard, AddonDns, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry, AddonServer,
+    AddonStorage,
 };
 use crate::logging;
 use addons::arguments::address;
 use addons::http::{self, Pages, Ready};
 use addons::metrics_server::{self, KubeletClient};
-use addons::{dns, hostpath, ingress, loadbalancer, registry};
+use addons::{dashboard, dns, hostpath, ingress, loadbalancer, registry};
 use anyhow::{Context, Result, bail};
 use apimachinery::quantity::Quantity;
 use client::SharedInformers;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -42,6 +43,7 @@ pub async fn serve(which: AddonServer) -> Result<ExitCode> {
         AddonServer::Registry(options) => serve_registry(options, cancel).await?,
         AddonServer::Ingress(options) => serve_ingress(options, cancel).await?,
         AddonServer::Loadbalancer(options) => serve_loadbalancer(options, cancel).await?,
+        AddonServer::Dashboard(options) => serve_dashboard(options, cancel).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -143,6 +145,18 @@ async fn serve_loadbalancer(options: AddonLoadbalancer, cancel: CancellationToke
         ready,
     };
     loadbalancer::run(config, cancel).await;
+    Ok(())
+}
+
+async fn serve_dashboard(options: AddonDashboard, cancel: CancellationToken) -> Result<()> {
+    let ready = Ready::default();
+    health(options.ports.health_port, ready.clone(), metrics_text, &cancel).await?;
+    let url = format!("https://{}", SocketAddr::new(options.api_host, options.api_port));
+    let api = dashboard::ApiServer::new(url, options.api_authority)?;
+    let listener = listen(options.ports.port).await?;
+    let tls = dashboard::tls()?;
+    ready.set();
+    http::serve(listener, Some(tls), dashboard::Dashboard::new(api, cancel.clone()), cancel).await;
     Ok(())
 }
 

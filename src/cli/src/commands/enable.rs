@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long an add-on may take to become ready: an image of somebody else's may have to be pulled.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// One add-on as it is named on the command line: `[REPOSITORY/]NAME[:ARGUMENT...]`, or alone with flags.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +149,11 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
         let done = if enable { "enabled" } else { "disabled" };
         let already = if before == enable { "already " } else { "" };
         progress.done(&format!("Addon {repository}/{name} is {already}{done}"));
+        if let Chosen::Core(Addon { hint: Some(hint), .. }) = which
+            && enable
+        {
+            progress.done(hint.trim_end());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ pub mod addon;
 pub mod certs;
 pub mod check;
 pub mod config;
+pub mod dashboard_proxy;
 pub mod datastore;
 pub mod enable;
 pub mod ephemeral;
