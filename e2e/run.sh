@@ -15,6 +15,7 @@ for tool in curl debootstrap jq lintian openssl; do command -v "$tool" >/dev/nul
 command -v snap >/dev/null 2>&1 || packages+=(snapd)
 command -v unsquashfs >/dev/null 2>&1 || packages+=(squashfs-tools)
 python3 -c 'import yaml' 2>/dev/null || packages+=(python3-yaml)
+command -v chromedriver >/dev/null 2>&1 || packages+=(chromium chromium-driver fonts-dejavu-core)
 command -v etcdctl >/dev/null 2>&1 || packages+=(etcd-client)
 if [ ${#packages[@]} -gt 0 ]; then
   apt-get update -qq

@@ -13,6 +13,7 @@
 //! | [`node`] | a running `knarr server` and kubectl against it |
 //! | [`traces`] | what a node may leave behind |
 //! | [`wait`] | waiting on conditions |
+//! | [`browser`] | a Chromium without a window |
 //! | [`api`] | an HTTPS client for measuring |
 //! | [`cluster`] | nodes that are one cluster, and what can happen to them |
 //! | [`debian`] | a Debian with its service manager, for packages |
@@ -24,6 +25,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
 
 pub mod api;
+pub mod browser;
 pub mod cluster;
 pub mod debian;
 pub mod disk;
