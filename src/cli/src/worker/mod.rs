@@ -18,9 +18,9 @@ pub mod identity;
 pub mod material;
 
 use crate::arguments;
-use crate::commands::{access, unit};
 use crate::commands::process::{self, State};
 use crate::commands::start::DETACHED;
+use crate::commands::{access, unit};
 use crate::logging;
 use crate::paths::Paths;
 use crate::server::agent::{Agent, AgentSettings, KubeletServing};
