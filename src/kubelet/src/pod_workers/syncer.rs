@@ -30,6 +30,9 @@ const NETWORK_RETRY: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a volume could not be set up (upstream's values).
 const FIRST_VOLUME_RETRY: Duration = Duration::from_millis(500);
 const LAST_VOLUME_RETRY: Duration = Duration::from_secs(122);
+/// The first and the longest pause after a sandbox could not be made; the latter is a stock kubelet's after any failure.
+const FIRST_SANDBOX_RETRY: Duration = Duration::from_millis(250);
+const LAST_SANDBOX_RETRY: Duration = Duration::from_secs(10);
 
 /// The parts that pods are kept running with.
 pub struct SyncerParts {
@@ -77,6 +80,8 @@ pub(super) struct PodMemory {
     waiting: BTreeMap<String, WaitingReason>,
     volumes: Option<PodVolumes>,
     volume_retry: Option<Duration>,
+    /// How long it waited for another attempt at a sandbox; None once there is one.
+    sandbox_retry: Option<Duration>,
     /// The generation whose limits its cgroup has.
     cgroup_generation: Option<i64>,
 }
@@ -203,12 +208,17 @@ impl PodSyncer {
             known_restarts: &restarts.unwrap_or_default(),
             cancel,
         };
-        let result = parts.runtime.sync_pod(&inputs).await;
+        let mut result = parts.runtime.sync_pod(&inputs).await;
         let waiting_changed = {
             let mut memory = self.memory.lock();
             let memory = memory.entry(uid.to_owned()).or_default();
             let changed = memory.waiting != result.waiting;
             memory.waiting = result.waiting;
+            memory.sandbox_retry = result.lacks_sandbox.then(|| {
+                let again = |retry: Duration| (retry * 2).min(LAST_SANDBOX_RETRY);
+                memory.sandbox_retry.map_or(FIRST_SANDBOX_RETRY, again)
+            });
+            result.retry_after = memory.sandbox_retry.or(result.retry_after);
             changed
         };
         if result.acted || result.made {

@@ -124,6 +124,8 @@ pub struct SyncResult {
     pub acted: bool,
     /// Whether the runtime has something new although what was wanted failed.
     pub made: bool,
+    /// Whether the pod has no sandbox because the runtime failed to stop the old one or to make one.
+    pub lacks_sandbox: bool,
 }
 
 impl SyncResult {
@@ -133,6 +135,11 @@ impl SyncResult {
         if let Some(retry) = retry {
             self.retry_within(retry);
         }
+    }
+
+    /// What was stopped before is news; to go on at once would be to fail again at once.
+    fn without_sandbox(self) -> Self {
+        Self { acted: false, made: self.acted, lacks_sandbox: true, ..self }
     }
 
     fn retry_within(&mut self, retry: Duration) {
@@ -183,10 +190,8 @@ impl RuntimeManager {
         let probes = move |id: &str, kind: ProbeKind| -> Option<Outcome> { results.get(id, kind) };
         let actions = compute_pod_actions(pod, observed, &probes);
         let mut result = SyncResult::default();
-        if actions.stop_sandboxes && observed.anything_running() || actions.create_sandbox.is_some() {
-            result.acted = true;
-        }
         if actions.stop_sandboxes {
+            result.acted = observed.anything_running();
             if actions.create_sandbox.is_some() {
                 self.events.pod(
                     pod,
@@ -197,8 +202,7 @@ impl RuntimeManager {
             }
             if let Err(error) = self.kill_pod(Some(pod), observed, None).await {
                 tracing::warn!(pod = pod::describe(pod), %error, "stopping the pod's old sandbox failed");
-                result.retry_within(RETRY);
-                return result;
+                return result.without_sandbox();
             }
         }
         self.resize(pod, observed).await;
@@ -213,10 +217,10 @@ impl RuntimeManager {
             Ok(None) => return result,
             Err(message) => {
                 self.events.pod(pod, true, "FailedCreatePodSandBox", &message);
-                result.retry_within(RETRY);
-                return result;
+                return result.without_sandbox();
             }
         };
+        result.acted |= actions.create_sandbox.is_some();
         for start in &actions.start {
             if cancel.is_cancelled() {
                 break;

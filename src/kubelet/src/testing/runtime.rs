@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use cri::v1;
 use cri::{CriError, ExecOutput, Images, Result, Runtime};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ struct Inner {
     images: BTreeMap<String, bool>,
     behaviours: HashMap<String, Behaviour>,
     exec: HashMap<String, i32>,
+    refused: BTreeSet<String>,
     calls: Vec<String>,
     next: u32,
     streaming: Option<String>,
@@ -58,6 +59,11 @@ impl FakeRuntime {
     /// Whether an image can be pulled (true) or not.
     pub fn image(&self, image: &str, exists: bool) {
         self.inner.lock().images.insert(image.to_owned(), exists);
+    }
+
+    /// Makes no sandboxes for pods of a name.
+    pub fn refuse(&self, pod: &str) {
+        self.inner.lock().refused.insert(pod.to_owned());
     }
 
     /// Where the streaming server is; without one there is nothing to exec or attach to.
@@ -161,6 +167,9 @@ impl Runtime for FakeRuntime {
         let mut inner = self.inner.lock();
         let name = config.metadata.as_ref().map_or(String::new(), |metadata| metadata.name.clone());
         inner.call("run-sandbox", &name);
+        if inner.refused.contains(&name) {
+            return Err(CriError::Unavailable { message: "no room".to_owned() });
+        }
         let id = inner.id("s");
         inner.sandboxes.insert(id.clone(), (config, true));
         Ok(id)

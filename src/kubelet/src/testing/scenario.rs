@@ -135,6 +135,23 @@ async fn an_image_that_is_not_there_backs_off() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_cannot_be_made_is_not_tried_again_at_once() {
+    let world = World::new();
+    world.runtime.refuse("p");
+    world.create("p", simple());
+    assert!(world.event("FailedCreatePodSandBox").await.starts_with("Failed to create pod sandbox: "));
+    for other in ["q", "r", "s"] {
+        world.create(other, simple());
+        world.status(other, "ready", is_ready).await;
+        world.delete(other, 0);
+        world.gone(other).await;
+    }
+    // The pauses grow from a quarter of a second.
+    let attempts = world.runtime.calls().iter().filter(|call| *call == "run-sandbox p").count();
+    assert!(attempts <= 4, "{attempts}");
+}
+
+#[tokio::test]
 async fn a_missing_secret_holds_the_container_until_it_comes() {
     let world = World::new();
     world.create(
