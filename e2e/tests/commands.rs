@@ -137,7 +137,7 @@ fn outsiders(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The folder of cgroups that pods are in: `/kubepods-HASH/...` of some hierarchy.
+/// The folder of the container runtime while it runs, out of the mounts that are in it.
 fn run_dir(node: &Node) -> Result<String> {
     let mounts = std::fs::read_to_string("/proc/mounts")?;
     let folder = node.data_dir().display().to_string();
