@@ -34,6 +34,9 @@ pub mod registry;
 pub mod relay;
 pub mod render;
 pub mod repositories;
+mod self_signed;
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 #[allow(dead_code, reason = "shared with the crate's tests, which use more of it")]

@@ -4,6 +4,7 @@
 //! No I/O, no clocks, no kinds: what belongs to one kind lives in `api`. Upstream counterpart:
 //! `k8s.io/apimachinery` and `sigs.k8s.io/structured-merge-diff`.
 
+pub mod causes;
 pub mod decode;
 pub mod field;
 pub mod fields;

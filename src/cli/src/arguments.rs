@@ -109,11 +109,14 @@ pub enum Command {
     Pause,
 }
 
+/// Where it does unless told otherwise, as the units of packages do.
+pub const DATA_DIR: &str = "/var/lib/knarr";
+
 /// Where a node keeps its things; every command that speaks to a node takes it.
 #[derive(Args, Clone, Debug)]
 pub struct Location {
     /// Folder that holds all state of this node
-    #[arg(long, env = "KNARR_DATA_DIR", default_value = "/var/lib/knarr", value_name = "DIR")]
+    #[arg(long, env = "KNARR_DATA_DIR", default_value = DATA_DIR, value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Configuration file; its keys are the flags of `knarr server`
     #[arg(long, env = "KNARR_CONFIG", default_value = "/etc/knarr/config.yaml", value_name = "FILE")]
@@ -141,5 +144,5 @@ pub enum Output {
 }
 
 fn data_dir() -> PathBuf {
-    std::env::var_os("KNARR_DATA_DIR").map_or_else(|| PathBuf::from("/var/lib/knarr"), PathBuf::from)
+    std::env::var_os("KNARR_DATA_DIR").map_or_else(|| PathBuf::from(DATA_DIR), PathBuf::from)
 }

@@ -26,11 +26,11 @@ mod security;
 mod tests;
 
 use crate::http::{Body, Handler};
+use crate::self_signed::{SelfSigned, self_signed};
 use ::http::{Request, Response};
 use async_trait::async_trait;
 use hyper::body::Incoming;
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -82,12 +82,14 @@ pub enum TlsError {
 /// When no certificate can be made.
 pub fn tls() -> Result<TlsAcceptor, TlsError> {
     let names = ["localhost", "127.0.0.1", "kubernetes-dashboard.kube-system.svc"];
-    let own = rcgen::generate_simple_self_signed(names.map(str::to_owned))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    showing(self_signed(&names)?)
+}
+
+fn showing(own: SelfSigned) -> Result<TlsAcceptor, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)?;
+        .with_single_cert(vec![own.certificate], own.key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

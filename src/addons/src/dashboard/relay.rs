@@ -5,6 +5,7 @@ use crate::http::{self as web, Body};
 use crate::relay::{self, Change};
 use ::http::uri::PathAndQuery;
 use ::http::{Request, Response, StatusCode};
+use apimachinery::causes::chain;
 use apimachinery::status::{Reason, Status};
 use client::ConnectError;
 use client::connect::{tls_builder, with_tls};
@@ -136,14 +137,4 @@ fn connected(url: &str, pem: &[u8]) -> Result<kube::Client, ConnectError> {
 fn refused(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     web::json(code, &serde_json::to_value(status).unwrap_or_default())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -1,7 +1,9 @@
 //! The server between browsers and an API server that tells what it is asked.
 
-use super::{ApiServer, Dashboard};
+use super::{ApiServer, Dashboard, showing};
 use crate::http::{self as web, Body, Handler};
+use crate::self_signed::self_signed;
+use crate::testing::echo;
 use crate::wire;
 use ::http::{HeaderValue, Request, Response, StatusCode, header};
 use async_trait::async_trait;
@@ -9,15 +11,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "secret-token-of-a-user";
@@ -27,7 +26,7 @@ struct Echo;
 
 #[async_trait]
 impl Handler for Echo {
-    async fn handle(self: Arc<Self>, mut request: Request<Incoming>, _client: SocketAddr) -> Response<Body> {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, _client: SocketAddr) -> Response<Body> {
         if request.uri().path() == "/api/v1/endless" {
             let (mut sender, body) = http_body_util::channel::Channel::<Bytes, web::BoxError>::new(1);
             sender.send_data(Bytes::from_static(b"first\n")).await.unwrap();
@@ -37,17 +36,8 @@ impl Handler for Echo {
         }
         if request.headers().contains_key(header::UPGRADE) {
             assert!(request.headers().contains_key(header::SEC_WEBSOCKET_KEY));
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let mut both = TokioIo::new(upgrade.await.unwrap());
-                let mut bytes = [0; 4];
-                both.read_exact(&mut bytes).await.unwrap();
-                both.write_all(&bytes).await.unwrap();
-            });
-            let mut response = web::text(StatusCode::SWITCHING_PROTOCOLS, "");
+            let mut response = echo(request);
             let headers = response.headers_mut();
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("v5.channel.k8s.io"));
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static("x"));
             return response;
@@ -63,22 +53,15 @@ impl Handler for Echo {
 
 /// A dashboard in front of an [`Echo`]; it ends with the token.
 async fn dashboard() -> (SocketAddr, CancellationToken, tempfile::TempDir) {
-    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let own = self_signed(&["127.0.0.1"]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("ca.crt");
-    std::fs::write(&authority, own.cert.pem()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    std::fs::write(&authority, &own.pem).unwrap();
+    let tls = showing(own).unwrap();
     let stop = CancellationToken::new();
     let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", echo.local_addr().unwrap());
-    tokio::spawn(web::serve(echo, Some(TlsAcceptor::from(Arc::new(config))), Arc::new(Echo), stop.clone()));
+    tokio::spawn(web::serve(echo, Some(tls), Arc::new(Echo), stop.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let api = ApiServer::new(url, authority).unwrap();

@@ -3,6 +3,7 @@
 
 use super::record::{self, Entry, Reference, object_name};
 use super::{Engine, EngineError};
+use apimachinery::causes::chain;
 use apimachinery::decode;
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -156,16 +157,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }
 
 fn argument<'a>(entry: &'a Entry, name: &str) -> Option<&'a str> {

@@ -2,8 +2,9 @@ use super::proxy::{Proxy, Shared, Side};
 use super::snapshot::{Pool, Snapshot};
 use super::table::Table;
 use crate::http::{self as web, Body, Handler};
+use crate::testing::echo;
 use crate::wire::{Answer, send};
-use ::http::{HeaderValue, Request, Response, StatusCode, header};
+use ::http::{Request, Response, StatusCode, header};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -23,22 +24,12 @@ struct Echo(&'static str);
 
 #[async_trait]
 impl Handler for Echo {
-    async fn handle(self: Arc<Self>, mut request: Request<Incoming>, _client: SocketAddr) -> Response<Body> {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, _client: SocketAddr) -> Response<Body> {
         if request.uri().path() == "/slow" {
             std::future::pending::<()>().await;
         }
         if request.headers().contains_key(header::UPGRADE) {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let mut both = TokioIo::new(upgrade.await.unwrap());
-                let mut bytes = [0; 4];
-                both.read_exact(&mut bytes).await.unwrap();
-                both.write_all(&bytes).await.unwrap();
-            });
-            let mut response = web::text(StatusCode::SWITCHING_PROTOCOLS, "");
-            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            return response;
+            return echo(request);
         }
         let headers: HashMap<String, String> = request
             .headers()

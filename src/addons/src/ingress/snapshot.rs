@@ -1,10 +1,11 @@
 //! What requests are answered by: the table, and what it refers to. Pure.
 
 use super::table::{Backend, Port, Table};
+use crate::self_signed;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -128,10 +129,9 @@ pub fn certificate(secret: &Secret) -> Result<Arc<CertifiedKey>, CertificateErro
 /// # Errors
 /// When none can be made.
 pub fn self_signed() -> Result<Arc<CertifiedKey>, CertificateError> {
-    let made = rcgen::generate_simple_self_signed(vec!["ingress.local".to_owned()])
+    let own = self_signed::self_signed(&["ingress.local"])
         .map_err(|error| CertificateError::Unusable(error.to_string()))?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    certified(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
+    certified(vec![own.certificate], own.key)
 }
 
 fn certified(

@@ -1,9 +1,10 @@
 //! TLS that only the API server's front proxy gets through.
 
+use crate::self_signed::self_signed;
 use client::{Scope, SharedInformers};
 use k8s_openapi::api::core::v1::ConfigMap;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::sync::Arc;
@@ -58,17 +59,15 @@ pub fn front_proxy(authority_pem: &str, name: &str) -> Result<FrontProxyTls, Tls
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|error| unusable("the front proxy's authority")(&error))?;
-    let own = rcgen::generate_simple_self_signed(vec![name.to_owned()])
-        .map_err(|error| unusable("a certificate")(&error))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    let own = self_signed(&[name]).map_err(|error| unusable("a certificate")(&error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable("TLS")(&error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![own.cert.der().clone()], key)
+        .with_single_cert(vec![own.certificate], own.key)
         .map_err(|error| unusable("a certificate")(&error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(FrontProxyTls { acceptor: TlsAcceptor::from(Arc::new(config)), certificate_pem: own.cert.pem() })
+    Ok(FrontProxyTls { acceptor: TlsAcceptor::from(Arc::new(config)), certificate_pem: own.pem })
 }
 
 /// The front proxy's authority (PEM), and a future that ends when it is another one.

@@ -96,7 +96,7 @@ impl Authentication {
         let unusable = |error: PkiError| {
             ConfigurationError::Unusable(format!(
                 "cannot use a certificate: {}",
-                crate::remote::chain(&error)
+                apimachinery::causes::chain(&error)
             ))
         };
         let certificates = match config.client_authorities.as_slice() {

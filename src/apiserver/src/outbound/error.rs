@@ -1,5 +1,6 @@
 //! Why a call got no answer, in the words of Go's HTTP client: they end up in messages that people search for.
 
+use apimachinery::causes::chain;
 use http::{Method, Uri};
 use rustls::CertificateError;
 use std::io;
@@ -86,18 +87,6 @@ pub(super) fn hyper_cause(error: &hyper::Error) -> String {
         source = inner.source();
     }
     chain(error)
-}
-
-/// An error with all its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 /// The operating system's errors as Go has them.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use apimachinery::causes::chain;
 use http::HeaderValue;
 use rustls::sign::CertifiedKey;
 
 use crate::outbound::{Endpoint, Target};
 
+use super::certified;
 use super::kubeconfig::{self, Secrets};
-use super::{certified, chain};
 
 /// The port that names need not tell.
 const HTTPS_PORT: u16 = 443;

@@ -6,6 +6,7 @@ mod kubeconfig;
 use std::path::Path;
 use std::time::Duration;
 
+use apimachinery::causes::chain;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use rand::Rng;
@@ -157,18 +158,6 @@ fn certified(certificate: &str, key: &str) -> Result<CertifiedKey, String> {
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| format!("client-key: {e}"))?;
     let key = any_supported_type(&key).map_err(|e| format!("client-key: {e}"))?;
     Ok(CertifiedKey::new(chain, key))
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 fn message(body: &[u8]) -> String {

@@ -16,6 +16,7 @@ use kube::Api;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,6 +33,8 @@ const ADMIN: &str = "/api/v1/namespaces/kube-system/serviceaccounts/dashboard-ad
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 /// The Secrets that logins hang on.
 const LABEL: &str = "knarr.io/dashboard-login";
+/// Wait after an accept that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a token is good for if nobody ends this command politely.
 const VALID_SECONDS: i64 = 12 * 3600;
 
@@ -122,7 +125,11 @@ fn ended(list: &Value, now: Timestamp) -> Vec<String> {
 /// Takes connections and hands each to a pod of the dashboard, through the API server.
 async fn forward(listener: TcpListener, pods: Api<Pod>, rest: Rest) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors; a moment later there may be one.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
         let (pods, rest) = (pods.clone(), rest.clone());
         tokio::spawn(async move {
             if let Err(error) = one(stream, pods, &rest).await {

@@ -2,6 +2,7 @@
 
 use super::progress::Progress;
 use super::{leave, process, stop};
+use crate::arguments::DATA_DIR;
 use crate::arguments::tools::Uninstall;
 use crate::cluster::facts::Facts;
 use crate::paths::Paths;
@@ -15,8 +16,6 @@ use std::process::ExitCode;
 
 /// Configuration of the usual data directory; another one's is the business of who gave it.
 const CONFIGURATION: &str = "/etc/knarr";
-/// The usual data directory.
-const DATA_DIR: &str = "/var/lib/knarr";
 
 /// What containerd, runc and CNI plugins make wherever they run, and leave behind when it is empty.
 const SHARED: [&str; 7] = [

@@ -2,6 +2,7 @@
 //!
 //! Whoever starts such a server beside its unit gets one that nobody restarts, and that the next boot knows nothing of.
 
+use crate::arguments::DATA_DIR;
 use crate::paths::Paths;
 use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
@@ -11,8 +12,6 @@ use std::process::{Command, Stdio};
 /// The units of packages, for a node with a control plane and for a worker. Which of them acts is a condition of both.
 const SERVER: &str = "knarr.service";
 const AGENT: &str = "knarr-agent.service";
-/// The data directory that those are for.
-const DATA_DIR: &str = "/var/lib/knarr";
 /// There when systemd is the service manager (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
 /// Where units lie (systemd.unit(5)).

@@ -306,8 +306,8 @@ impl Nodes {
 
     /// The number of a member.
     pub fn member(&self, name: &str) -> Option<u64> {
-        let members = self.joined()?.members();
-        members.into_iter().find(|(_, (member, _))| member.name == name).map(|(id, _)| id)
+        let cluster = self.joined()?;
+        place(&cluster, name).map(|(id, _)| id)
     }
 
     /// Whether what acted on a node, and is not this process, is gone: for certain, or for all that the leader of the
@@ -326,11 +326,9 @@ impl Nodes {
         let now = Instant::now();
         // One that leads has heard of nobody yet.
         let since = *leading.get_or_insert(now);
-        let members = cluster.members();
-        let found = members.iter().find(|(_, (member, _))| member.name == name);
-        let Some((id, (_, role))) = found else { return true };
-        let heard = cluster.last_contact(*id).map_or(since, |heard| heard.max(since));
-        let silence = if *role == datastore::raft::Role::Spare { 2 * SILENCE } else { SILENCE };
+        let Some((id, role)) = place(&cluster, name) else { return true };
+        let heard = cluster.last_contact(id).map_or(since, |heard| heard.max(since));
+        let silence = if role == datastore::raft::Role::Spare { 2 * SILENCE } else { SILENCE };
         now.duration_since(heard) > silence
     }
 
@@ -439,4 +437,10 @@ impl Drop for Nodes {
             listener.abort();
         }
     }
+}
+
+/// The number and the role of the member of a name.
+fn place(cluster: &Cluster, name: &str) -> Option<(u64, datastore::raft::Role)> {
+    let mut members = cluster.members().into_iter();
+    members.find(|(_, (member, _))| member.name == name).map(|(id, (_, role))| (id, role))
 }

@@ -34,6 +34,11 @@ const LAST_VOLUME_RETRY: Duration = Duration::from_secs(122);
 const FIRST_SANDBOX_RETRY: Duration = Duration::from_millis(250);
 const LAST_SANDBOX_RETRY: Duration = Duration::from_secs(10);
 
+/// The pause after another failure: twice the one before.
+fn longer(before: Option<Duration>, first: Duration, last: Duration) -> Duration {
+    before.map_or(first, |before| (before * 2).min(last))
+}
+
 /// The parts that pods are kept running with.
 pub struct SyncerParts {
     /// Sandboxes and containers.
@@ -214,10 +219,8 @@ impl PodSyncer {
             let memory = memory.entry(uid.to_owned()).or_default();
             let changed = memory.waiting != result.waiting;
             memory.waiting = result.waiting;
-            memory.sandbox_retry = result.lacks_sandbox.then(|| {
-                let again = |retry: Duration| (retry * 2).min(LAST_SANDBOX_RETRY);
-                memory.sandbox_retry.map_or(FIRST_SANDBOX_RETRY, again)
-            });
+            let pause = longer(memory.sandbox_retry, FIRST_SANDBOX_RETRY, LAST_SANDBOX_RETRY);
+            memory.sandbox_retry = result.lacks_sandbox.then_some(pause);
             result.retry_after = memory.sandbox_retry.or(result.retry_after);
             changed
         };
@@ -351,9 +354,7 @@ impl PodSyncer {
             }
             Err(failure) => {
                 self.parts.events.pod(pod, true, "FailedMount", &failure.to_string());
-                let retry = memory
-                    .volume_retry
-                    .map_or(FIRST_VOLUME_RETRY, |retry| (retry * 2).min(LAST_VOLUME_RETRY));
+                let retry = longer(memory.volume_retry, FIRST_VOLUME_RETRY, LAST_VOLUME_RETRY);
                 memory.volume_retry = Some(retry);
                 // What was set up before stays usable; only its news are missing.
                 match &memory.volumes {
