@@ -11,6 +11,7 @@
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Connection;
 use crate::raft::node::{Cluster, entries};
+use crate::raft::retention::Need;
 use crate::raft::transport::Peer;
 use crate::raft::types::{Role, to_row};
 use crate::raft::wire::{Reply, Request, put_rows};
@@ -43,9 +44,11 @@ pub(crate) struct Fed {
 /// What becomes of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
-    /// There is none, or it has arrived.
+    /// There is none, or it has arrived and the log after it, too.
     No,
     UnderWay,
+    /// It has arrived, and there is more.
+    Arrived,
     /// The spare does not know yet.
     Failed,
 }
@@ -194,23 +197,29 @@ impl Cluster {
 
     /// Notes what a spare has; answers how the snapshot is that it was sent.
     fn note(&self, spare: u64, has: u64) -> Sending {
+        let core = &self.network.core;
+        let behind = core.applied.borrow().saturating_sub(1).saturating_sub(has) > core.limits.kept_entries;
         let mut all = self.fed.lock();
         let now = Instant::now();
         let fed = all.entry(spare).or_insert(Fed { had: has, asked: now, snapshot: Sending::No });
         let snapshot = fed.snapshot;
-        if snapshot == Sending::UnderWay {
-            (fed.had, fed.asked) = (fed.had.max(has), now);
-        } else {
-            *fed = Fed { had: has, asked: now, snapshot: Sending::No };
-        }
+        *fed = match snapshot {
+            Sending::UnderWay => Fed { had: fed.had.max(has), asked: now, snapshot },
+            Sending::Arrived if behind => Fed { had: fed.had.max(has), asked: now, snapshot },
+            _ => Fed { had: has, asked: now, snapshot: Sending::No },
+        };
         snapshot
     }
 
-    /// The last entry that all spares have that this node feeds.
-    pub(crate) fn fed_up_to(&self) -> Option<u64> {
+    /// What the spares have that this node feeds.
+    pub(crate) fn fed_needs(&self) -> Vec<Need> {
         let alive =
             |fed: &&Fed| fed.snapshot == Sending::UnderWay || fed.asked.elapsed() < self.timing.dead_after;
-        self.fed.lock().values().filter(alive).map(|fed| fed.had).min()
+        let need = |fed: &Fed| Need {
+            had: fed.had,
+            copied: matches!(fed.snapshot, Sending::UnderWay | Sending::Arrived),
+        };
+        self.fed.lock().values().filter(alive).map(need).collect()
     }
 
     /// Sends a snapshot, unless one is on its way.
@@ -235,7 +244,7 @@ impl Cluster {
                 Err(error) => Err(error.to_string()),
             };
             let snapshot = match sent {
-                Ok(()) => Sending::No,
+                Ok(()) => Sending::Arrived,
                 Err(why) => {
                     tracing::warn!(node = id, why, "a spare does not get its snapshot");
                     Sending::Failed

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -40,8 +41,51 @@ pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
     /// When each node last answered.
     pub(crate) contacts: Arc<Mutex<HashMap<u64, Instant>>>,
-    /// The last entry of the snapshot that each node was sent, as openraft sees it: what follows will be needed.
-    pub(crate) snapshots: Arc<Mutex<HashMap<u64, u64>>>,
+    /// The snapshot that each node is sent, or was sent and has not come to the end of the log since: what follows it is
+    /// needed.
+    pub(crate) snapshots: Arc<Mutex<HashMap<u64, Sent>>>,
+}
+
+/// A snapshot that openraft has this node send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// Its last entry, as openraft sees it.
+    pub(crate) last: u64,
+    /// Whether it is not installed yet.
+    pub(crate) under_way: bool,
+    /// Tells it from others that the node is sent.
+    begun: u64,
+}
+
+/// Notes that a snapshot is under way until it has arrived. Dropped before, it notes that it does not arrive.
+struct Sending<'a> {
+    all: &'a Mutex<HashMap<u64, Sent>>,
+    to: u64,
+    begun: u64,
+}
+
+impl<'a> Sending<'a> {
+    fn begin(all: &'a Mutex<HashMap<u64, Sent>>, to: u64, last: u64) -> Self {
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
+        let begun = BEGUN.fetch_add(1, Ordering::Relaxed);
+        all.lock().insert(to, Sent { last, under_way: true, begun });
+        Self { all, to, begun }
+    }
+
+    fn arrived(self) {
+        if let Some(sent) = self.all.lock().get_mut(&self.to).filter(|sent| sent.begun == self.begun) {
+            sent.under_way = false;
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if all.get(&self.to).is_some_and(|sent| sent.under_way && sent.begun == self.begun) {
+            all.remove(&self.to);
+        }
+    }
 }
 
 impl Network {
@@ -229,15 +273,15 @@ impl RaftNetwork<Types> for Connection {
             let told = self.remind(vote, option.hard_ttl()).await.map_err(StreamingError::Unreachable)?;
             return Ok(SnapshotResponse::new(told));
         }
-        let (sending, peer) = (Arc::clone(&self.network.snapshots), self.peer.id);
-        sending.lock().insert(peer, snapshot.meta.last_log_id.map_or(0, |id| id.index));
+        let last = snapshot.meta.last_log_id.map_or(0, |id| id.index);
+        let sending = Sending::begin(&self.network.snapshots, self.peer.id, last);
         let sent = tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.stream(vote, snapshot) => sent,
         };
-        if sent.is_err() {
-            sending.lock().remove(&peer);
+        if sent.is_ok() {
+            sending.arrived();
         }
         sent
     }

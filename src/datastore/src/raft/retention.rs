@@ -17,6 +17,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long openraft may take to notice what is applied.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The log that follows a snapshot is kept while it is no longer than the snapshot so many times. Sending it takes less
+/// time than sending the snapshot did (it goes in larger pieces), so whoever has more written than this while a snapshot
+/// is on its way writes several times what the network carries, and no log that is kept would help.
+const COPIES: u64 = 8;
+
+/// A node that this one, as leader or feeding spares, sends what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// The last entry that it has, or will have with the snapshot that it is sent.
+    pub(crate) had: u64,
+    /// Whether it is sent a snapshot, or was and has not come to the end of the log since.
+    pub(crate) copied: bool,
+}
+
 /// What is known when it is decided what to drop. Places are indices of entries.
 #[derive(Clone, Copy, Debug)]
 struct View {
@@ -25,10 +39,19 @@ struct View {
     applied: u64,
     /// The last entry.
     last: u64,
-    /// The last entry that every node has which is alive, or is being sent a snapshot with; None when nobody needs any.
+    /// The last entry that every node has which is alive and follows the log; None when there is none.
     had: Option<u64>,
+    /// The same of those that a snapshot is to bring to the log.
+    copied: Option<u64>,
     /// Bytes of the database without the log.
     state: u64,
+}
+
+impl View {
+    fn with(self, needs: &[Need]) -> Self {
+        let least = |copied| needs.iter().filter(|need| need.copied == copied).map(|need| need.had).min();
+        Self { had: least(false), copied: least(true), ..self }
+    }
 }
 
 /// Whether the log is longer than it should be. The eighth: not to drop one entry after the other.
@@ -39,9 +62,9 @@ fn exceeds(size: LogSize, limits: &Limits) -> bool {
 
 /// The last entry to be dropped, if any is.
 ///
-/// What a node that is alive lacks is kept for it, or it would be sent one snapshot after the other under a load that
-/// writes more, while one is sent, than is kept. The log is worth that as long as it is shorter than what would be sent
-/// instead.
+/// What a node that is alive lacks is kept for it. The log is worth that as long as it is shorter than what would be sent
+/// instead. What follows a snapshot that is being sent is worth more: without it, that snapshot is of no use, and under a
+/// load that writes more while one is sent than is kept, nor is the next. Beyond [`COPIES`] it begins again all the same.
 fn drop_to(view: &View, limits: &Limits) -> Option<u64> {
     if !exceeds(view.size, limits) {
         return None;
@@ -52,8 +75,10 @@ fn drop_to(view: &View, limits: &Limits) -> Option<u64> {
         limits.kept_entries
     };
     let wanted = view.last.saturating_sub(kept).min(view.applied);
-    let held = view.had.filter(|_| view.size.bytes <= limits.kept_bytes.max(view.state));
-    let to = held.map_or(wanted, |had| wanted.min(had));
+    let worth = limits.kept_bytes.max(view.state);
+    let had = view.had.filter(|_| view.size.bytes <= worth);
+    let copied = view.copied.filter(|_| view.size.bytes <= worth.saturating_mul(COPIES));
+    let to = had.into_iter().chain(copied).fold(wanted, u64::min);
     // Those that are there end with the last.
     (to > view.last.saturating_sub(view.size.entries)).then_some(to)
 }
@@ -84,7 +109,8 @@ impl Cluster {
         };
         let bytes = core.run(move |writer| {
             let of = |pragma| pages(pragma)(&writer.connection);
-            Ok(of("page_count")?.saturating_mul(of("page_size")?))
+            // What is free may have been the log's.
+            Ok((of("page_count")? - of("freelist_count")?).saturating_mul(of("page_size")?))
         });
         let bytes = u64::try_from(bytes.await?).unwrap_or(0);
         let raft = self.raft();
@@ -97,10 +123,11 @@ impl Cluster {
                 applied: metrics.last_applied.map_or(0, |id| id.index),
                 last: metrics.last_log_index.unwrap_or(0),
                 had: None,
+                copied: None,
                 state: bytes.saturating_sub(size.bytes),
             }
         };
-        let Some(to) = drop_to(&View { had: self.had_by_all(), ..view }, limits) else { return Ok(()) };
+        let Some(to) = drop_to(&view.with(&self.needs()), limits) else { return Ok(()) };
         // openraft drops only what it believes to be in a snapshot, which for us is what is applied.
         if raft.trigger().snapshot().await.is_err() {
             return Ok(());
@@ -113,33 +140,40 @@ impl Cluster {
         Ok(())
     }
 
-    /// The last entry that all nodes have that are alive and that this one, as leader or feeding spares, sends the log
-    /// to, as far as they have been sent anything.
-    fn had_by_all(&self) -> Option<u64> {
-        let fed = self.fed_up_to();
-        let followers = self.had_by_followers();
-        fed.into_iter().chain(followers).min()
+    /// What the nodes have that this one sends to, and that are alive.
+    fn needs(&self) -> Vec<Need> {
+        let mut needs = self.fed_needs();
+        needs.extend(self.needs_of_followers());
+        needs
     }
 
-    fn had_by_followers(&self) -> Option<u64> {
+    fn needs_of_followers(&self) -> Vec<Need> {
         let members = self.members();
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow();
         let mut sent = self.network.snapshots.lock();
         let Some(replication) = metrics.replication.as_ref() else {
             sent.clear();
-            return None;
+            return Vec::new();
         };
-        let alive = |id: u64| {
-            id != self.id() && self.last_contact(id).is_some_and(|at| at.elapsed() < self.timing.dead_after)
-        };
-        let sent_to = |id: &u64| members.get(id).is_some_and(|(_, role)| *role != Role::Spare);
-        let others = replication.iter().filter(|(id, _)| alive(**id) && sent_to(id));
-        let had = others.filter_map(|(id, matching)| {
+        let end = metrics.last_log_index.unwrap_or(0).saturating_sub(self.network.core.limits.kept_entries);
+        let alive = |id: u64| self.last_contact(id).is_some_and(|at| at.elapsed() < self.timing.dead_after);
+        let mut needs = Vec::new();
+        for (id, matching) in replication {
+            if *id == self.id() || members.get(id).is_none_or(|(_, role)| *role == Role::Spare) {
+                continue;
+            }
             let matching = matching.map(|matching| matching.index);
-            matching.max(sent.get(id).copied())
-        });
-        had.min()
+            let under_way = sent.get(id).is_some_and(|sent| sent.under_way);
+            if !under_way && (!alive(*id) || matching >= Some(end)) {
+                sent.remove(id);
+            }
+            let snapshot = sent.get(id).map(|sent| sent.last);
+            if let Some(had) = matching.max(snapshot).filter(|_| under_way || alive(*id)) {
+                needs.push(Need { had, copied: snapshot.is_some() });
+            }
+        }
+        needs
     }
 }
 
@@ -151,7 +185,7 @@ mod tests {
         Limits { checkpoint_frames: 1, max_frames: 1, kept_entries: 80, kept_bytes: 1000, snapshot_piece: 1 };
 
     fn view(entries: u64, bytes: u64, had: Option<u64>) -> View {
-        View { size: LogSize { entries, bytes }, applied: 500, last: 500, had, state: 5000 }
+        View { size: LogSize { entries, bytes }, applied: 500, last: 500, had, copied: None, state: 5000 }
     }
 
     fn to(view: View) -> Option<u64> {
@@ -181,5 +215,23 @@ mod tests {
         assert_eq!(to(view(200, 10, Some(300))), None);
         assert_eq!(to(view(200, 4000, Some(350))), Some(350));
         assert_eq!(to(view(200, 5001, Some(350))), Some(420));
+    }
+    #[test]
+    fn what_follows_a_snapshot_is_kept_for_longer() {
+        let copied = |bytes, copied| View { copied: Some(copied), ..view(200, bytes, Some(499)) };
+        assert_eq!(to(copied(5001, 350)), Some(350));
+        assert_eq!(to(copied(40_000, 350)), Some(350));
+        assert_eq!(to(copied(40_001, 350)), Some(420));
+        // Another that lags, and has no snapshot on its way, does not count beyond its own bound.
+        assert_eq!(to(View { had: Some(320), ..copied(4000, 350) }), Some(320));
+        assert_eq!(to(View { had: Some(320), ..copied(5001, 350) }), Some(350));
+    }
+
+    #[test]
+    fn the_least_of_each_kind_counts() {
+        let need = |had, copied| Need { had, copied };
+        let view = view(1, 1, None).with(&[need(30, false), need(9, true), need(20, false), need(12, true)]);
+        assert_eq!((view.had, view.copied), (Some(20), Some(9)));
+        assert_eq!(view.with(&[]).had, None);
     }
 }
