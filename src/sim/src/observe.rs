@@ -41,10 +41,16 @@ pub(crate) struct Observation {
     pub(crate) compacted: u64,
     /// Rows that came since the last look.
     pub(crate) rows: Vec<Row>,
-    /// All rows as a number; not at every look.
+    /// All rows as a number; not at every entry.
     pub(crate) digest: Option<u64>,
     /// The term that it leads, as it believes.
     pub(crate) leads: Option<u64>,
+}
+
+/// Whether the rows, about so many, are to be compared at an entry: the same for all nodes that have applied it. The more
+/// there are, the rarer, or a run would take time with the square of its length.
+fn due(applied: u64, rows: u64) -> bool {
+    applied.is_multiple_of((rows / 100).max(5).next_power_of_two())
 }
 
 /// Looks at a node, from one start of it to the next.
@@ -117,7 +123,8 @@ impl Observer {
         })?;
         let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         self.last_row = last.unwrap_or(0).max(self.last_row);
-        let digest = if all || changes.is_multiple_of(5) { Some(self.digest()?) } else { None };
+        let due = due(applied.map_or(0, |at| at.index), revision.saturating_sub(compacted));
+        let digest = if all || due { Some(self.digest()?) } else { None };
         Ok(Some(Observation {
             place,
             incarnation,
