@@ -7,6 +7,7 @@ pub mod manifests;
 mod readiness;
 mod record;
 mod resources;
+mod versions;
 
 use crate::arguments::{self, ArgumentError};
 use crate::catalog::{self, Addon, CORE, Target};
@@ -21,6 +22,7 @@ use resources::Resources;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
+pub use versions::Straggler;
 
 /// Field manager of everything that add-ons apply.
 pub const FIELD_MANAGER: &str = "knarr-addon";
@@ -164,12 +166,23 @@ impl Engine {
 
     /// What a control-plane node does when it starts: tells the cluster's settings, enables the default
     /// add-ons of a new cluster (without those in `without`), and applies enabled ones again, since a newer
-    /// binary brings newer manifests. Does not wait for readiness.
+    /// binary brings newer manifests. Does not wait for readiness. While a Ready node runs another version nothing
+    /// changes, since that node has not the image that the manifests name: answers which, to be asked again.
     ///
     /// # Errors
     /// When something cannot be applied; the next start tries again.
-    pub async fn start(&self, settings: &Settings, without: &[String]) -> Result<(), EngineError> {
+    pub async fn start(
+        &self,
+        settings: &Settings,
+        without: &[String],
+    ) -> Result<Option<Straggler>, EngineError> {
         self.define().await?;
+        let told = record::settings(&self.rest).await?;
+        if told.is_some_and(|told| told.image != settings.image)
+            && let Some(straggler) = versions::straggler(&self.nodes().await?, &settings.image)
+        {
+            return Ok(Some(straggler));
+        }
         record::write_settings(&self.rest, settings).await?;
         let entries = record::read(&self.rest).await?;
         for addon in catalog::all() {
@@ -185,7 +198,14 @@ impl Engine {
                 None => self.apply(addon, Vec::new(), Entry::default(), settings).await?,
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    async fn nodes(&self) -> Result<Vec<Value>, EngineError> {
+        let failed = |source| EngineError::Api { verb: "list", what: "nodes".to_owned(), source };
+        let text = self.rest.raw(http::Method::GET, "/api/v1/nodes", None).await.map_err(failed)?;
+        let mut list: Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default())
     }
 
     /// Enables an add-on and those it depends on; `tell` hears what happens. Without arguments one that is enabled keeps

@@ -39,6 +39,29 @@ async fn all_ready(server: &TestServer) {
 }
 
 #[tokio::test]
+async fn add_ons_change_when_no_ready_node_lacks_their_image() {
+    const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/knarr-dns";
+    let (server, engine) = started(&[]).await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "old"}});
+    assert_eq!(server.post("/api/v1/nodes", &node).await.code, 201);
+    let report = async |version: &str| {
+        let status = json!({"status": {"nodeInfo": {"kubeletVersion": version},
+            "conditions": [{"type": "Ready", "status": "True"}]}});
+        assert_eq!(server.patch("merge", "/api/v1/nodes/old/status", &status).await.code, 200);
+    };
+    let image =
+        async || server.get(DNS).await.json()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    report("v1.36.0+knarr1").await;
+    let newer = Settings { image: "knarr.local/knarr:2".to_owned(), ..settings() };
+    let lagging = engine.start(&newer, &[]).await.unwrap().unwrap();
+    assert_eq!((&*lagging.node, &*lagging.version), ("old", "v1.36.0+knarr1"));
+    assert_eq!(image().await, "knarr.local/knarr:1");
+    report("v1.36.0+knarr2").await;
+    assert_eq!(engine.start(&newer, &[]).await.unwrap(), None);
+    assert_eq!(image().await, "knarr.local/knarr:2");
+}
+
+#[tokio::test]
 async fn a_new_cluster_has_the_default_add_ons_that_it_was_not_told_to_leave_out() {
     let (server, engine) = started(&["storage"]).await;
     let states = engine.list(&[]).await.unwrap();

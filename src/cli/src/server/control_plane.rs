@@ -11,7 +11,7 @@ use crate::backups::keeper::Keeper;
 use crate::backups::source::Source;
 use crate::commands::config::server_url;
 use crate::paths::Paths;
-use addons::engine::{Engine, manifests};
+use addons::engine::{Engine, Straggler, manifests};
 use anyhow::{Context, Result, bail};
 use apiserver::audit::{Auditor, Policy};
 use apiserver::authentication::{RequestHeaderConfig, TokenSettings, UserInfo};
@@ -316,7 +316,7 @@ fn act(
     async move {
         let work = |until: CancellationToken| {
             let (controllers, scheduler) = (controllers.clone(), scheduler.clone());
-            let addons = addons(settings.clone(), api.clone(), until.clone());
+            let addons = addons(settings.clone(), api.clone());
             async move {
                 let controllers = async {
                     if let Err(error) = controllers::run(controllers, until.clone()).await {
@@ -336,24 +336,46 @@ fn act(
     }
 }
 
-/// Brings the add-ons up to date, tries again until it succeeds, and then looks after the folder of manifests.
-async fn addons(settings: Settings, api: ApiServer, stop: CancellationToken) {
+/// Brings the add-ons up to date, and looks after the folder of manifests.
+async fn addons(settings: Settings, api: ApiServer) {
     let engine =
         Engine::new(client::in_process(api.in_process(UserInfo::admin()), addons::engine::FIELD_MANAGER));
+    let mut lagging = None;
+    // The folder's record is a resource that the engine defines.
+    let done = bring_up(&engine, &settings, &mut lagging).await;
+    let folder = Paths::new(&settings.data_dir).manifests();
+    let client = client::in_process(api.in_process(UserInfo::admin()), manifests::COMPONENT);
+    tokio::join!(manifests::run(client, &folder, &settings.node_name), async {
+        let mut done = done;
+        while !done {
+            tokio::time::sleep(ADDONS_RETRY).await;
+            done = bring_up(&engine, &settings, &mut lagging).await;
+        }
+    });
+}
+
+/// Tries to bring the add-ons up to date; whether they are now. `lagging` is who was waited for before.
+async fn bring_up(engine: &Engine, settings: &Settings, lagging: &mut Option<Straggler>) -> bool {
     let facts = addons::render::Settings {
         image: super::agent::image(),
         cluster_dns: settings.cluster_dns.to_string(),
         cluster_domain: settings.cluster_domain.clone(),
         data_dir: settings.data_dir.display().to_string(),
     };
-    while let Err(error) = engine.start(&facts, &settings.without_addons).await {
-        tracing::warn!("cannot bring the add-ons up to date, trying again: {:#}", anyhow::Error::from(error));
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(ADDONS_RETRY) => {}
+    match engine.start(&facts, &settings.without_addons).await {
+        Ok(None) => return true,
+        Ok(found) => {
+            if let Some(Straggler { node, version }) = found.as_ref().filter(|_| found != *lagging) {
+                tracing::info!(
+                    "the add-ons stay as they are until node {node} ({version}) has this version, too"
+                );
+            }
+            *lagging = found;
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            tracing::warn!("cannot bring the add-ons up to date, trying again: {error:#}");
         }
     }
-    let folder = Paths::new(&settings.data_dir).manifests();
-    let client = client::in_process(api.in_process(UserInfo::admin()), manifests::COMPONENT);
-    manifests::run(client, &folder, &settings.node_name).await;
+    false
 }
