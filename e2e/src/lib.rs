@@ -11,6 +11,7 @@
 //! | [`image`] | OCI images made of files of this machine |
 //! | [`registry`] | a read-only OCI registry on the machine's loopback |
 //! | [`node`] | a running `knarr server` and kubectl against it |
+//! | [`newer`] | the binary as if it were of another version |
 //! | [`traces`] | what a node may leave behind |
 //! | [`wait`] | waiting on conditions |
 //! | [`browser`] | a Chromium without a window |
@@ -34,6 +35,7 @@ pub mod image;
 pub mod load;
 pub mod machine;
 pub mod network;
+pub mod newer;
 pub mod node;
 pub mod registry;
 pub mod traces;

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::cluster::{Cluster, Way};
 use e2e::disk::SlowDisk;
 use e2e::load::Load;
-use e2e::node::{PATIENCE, knarr_bin};
+use e2e::newer;
+use e2e::node::PATIENCE;
 use e2e::visitors::{Visit, Visitors};
 use e2e::wait;
 use serde_json::{Value, json};
@@ -116,11 +117,14 @@ impl World {
         self.during("the leader is killed", || {
             cluster.kill(leader)?;
             self.writes_go_on()?;
-            ensure!(cluster.leader(one)? != leader, "the dead one leads");
+            wait::until("another leader", PATIENCE, || {
+                ensure!(cluster.leader(one)? != leader, "the dead one leads");
+                Ok(())
+            })?;
             cluster.start(leader)
         })?;
         self.whole(other)?;
-        // One after the other, the leader last, each with a binary from elsewhere.
+        // One after the other, the leader last, each with a newer binary.
         let leader = cluster.leader(0)?;
         for n in [(leader + 1) % 3, (leader + 2) % 3, leader] {
             let what = if n == leader { "the leader is restarted" } else { "a follower is restarted" };
@@ -318,6 +322,28 @@ fn services_work(cluster: &Cluster, by: usize) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the nodes that run pods tell of the newer version, and the add-ons come from it.
+fn upgraded(cluster: &Cluster, by: usize) -> Result<()> {
+    let (node, version) = (&cluster.nodes[by], newer::version());
+    wait::until("nodes of the newer version", PATIENCE, || {
+        let nodes = node.get("nodes")?;
+        let of = |node: &Value| node["status"]["nodeInfo"]["kubeletVersion"].as_str().map(str::to_owned);
+        let versions: Vec<_> = nodes["items"].as_array().context("nodes")?.iter().map(of).collect();
+        let newer = |told: &Option<String>| told.as_ref().is_some_and(|told| told.ends_with(&version));
+        if versions.iter().filter(|told| newer(told)).count() == whole() {
+            Ok(())
+        } else {
+            bail!("{versions:?}")
+        }
+    })?;
+    wait::until("the add-ons of the newer version", PATIENCE, || {
+        let dns = node.get("deployment knarr-dns -n kube-system")?;
+        let image = &dns["spec"]["template"]["spec"]["containers"][0]["image"];
+        if image.as_str().is_some_and(|image| image.ends_with(&version)) { Ok(()) } else { bail!("{image}") }
+    })?;
+    node.kubectl("rollout status deployment/knarr-dns -n kube-system --timeout=60s").map(drop)
+}
+
 /// Uid, container and restarts of each pod.
 fn pods(cluster: &Cluster, by: usize) -> Result<BTreeMap<String, Value>> {
     let pods = cluster.nodes[by].get("pods")?;
@@ -333,15 +359,15 @@ fn pods(cluster: &Cluster, by: usize) -> Result<BTreeMap<String, Value>> {
 #[test]
 fn what_three_nodes_tell_their_clients_stays_true_whatever_happens() -> Result<()> {
     let mut world = World::begin("faults")?;
-    // A hard link, as it is large; a copy when it is on another file system.
     let elsewhere = tempfile::Builder::new().prefix("knarr-").tempdir()?;
     let newer = elsewhere.path().join("knarr");
-    std::fs::hard_link(knarr_bin(), &newer).or_else(|_| std::fs::copy(knarr_bin(), &newer).map(drop))?;
+    newer::write(&newer)?;
     for node in &mut world.cluster.nodes {
         node.binary.clone_from(&newer);
     }
     for _ in 0..rounds().unwrap_or(1) {
         world.processes()?;
+        upgraded(&world.cluster, 0)?;
         world.networks()?;
         if rounds().is_some() {
             world.disks()?;
