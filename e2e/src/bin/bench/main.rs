@@ -3,6 +3,9 @@
 #![allow(clippy::indexing_slicing, reason = "a missing field of an answer reads as null")]
 
 mod cluster;
+mod ingress;
+mod names;
+mod nginx;
 mod node;
 mod reads;
 mod watches;
@@ -47,13 +50,14 @@ fn main() -> Result<()> {
 type Section = fn(&mut Report) -> Result<()>;
 
 /// What is measured; arguments pick some of it.
-const SECTIONS: [(&str, Section); 6] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("starts", starts),
     ("idle", node::whole),
     ("writes", writes),
     ("reads", reads),
     ("cluster", cluster::measure),
     ("joins", cluster::joins),
+    ("addons", addons),
 ];
 
 fn starts(report: &mut Report) -> Result<()> {
@@ -73,6 +77,13 @@ fn reads(report: &mut Report) -> Result<()> {
     let api = Api::new(&server.data_dir(), ADDRESS)?;
     reads::measure(&server, &api, ADDRESS, report)?;
     watches::measure(&server, &api, report)
+}
+
+/// What the add-ons' own servers do.
+fn addons(report: &mut Report) -> Result<()> {
+    let node = Node::start("bench")?;
+    names::measure(&node, report)?;
+    ingress::measure(&node, report)
 }
 
 fn repeat(times: usize, measure: impl Fn() -> Result<Duration>) -> Result<Vec<Duration>> {

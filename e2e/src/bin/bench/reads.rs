@@ -1,15 +1,15 @@
 //! Reads of 27,600 ConfigMaps and 10,000 pods, beside nginx sending the same bytes over TLS.
 
+use crate::nginx::Nginx;
 use crate::wrk::{self, Load, Outcome};
 use crate::{Report, on_machine, rss_kib, server_pid};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use e2e::api::Api;
 use e2e::node::Node;
 use http::Method;
 use serde_json::{Value, json};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Pods in the long list; one in a hundred has the label that is asked for.
 const PODS: usize = 10_000;
@@ -47,7 +47,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, address: &str, path: &str, connections: usize) -> Result<Outcome> {
         let url = format!("https://{address}{path}");
-        wrk::run(self.node, &self.token, &Load { url: &url, body: None, connections, lasting: READING })
+        wrk::run(self.node, Some(&self.token), &Load { url: &url, body: None, connections, lasting: READING })
     }
 
     /// How long a list takes one client, and how long nginx needs with the same bytes.
@@ -56,8 +56,9 @@ impl Reader<'_> {
             self.api.connect().await?.must(Method::GET, path, Bytes::new()).await
         })?;
         let own = self.read(self.address, path, 1)?;
-        let _nginx = Nginx::start(self.node, &body)?;
-        let nginx = self.read(NGINX, "/list", 1)?;
+        let server = format!("server {{ listen {NGINX} ssl; root FOLDER; access_log off; CERTIFICATE }}");
+        let _nginx = Nginx::start(self.node, &body, &server, NGINX)?;
+        let nginx = self.read(NGINX, "/content", 1)?;
         let spread = |of: &Outcome| json!({"p50": of.p50, "worst": of.worst});
         Ok(json!({"p50": own.p50, "worst": own.worst, "bytes": body.len(), "nginx": spread(&nginx)}))
     }
@@ -92,46 +93,4 @@ async fn fill(api: &Api) -> Result<()> {
         task.await??;
     }
     Ok(())
-}
-
-/// An nginx that sends one file with the API server's own certificate.
-struct Nginx {
-    process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Nginx {
-    fn start(node: &Node, content: &[u8]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("list"), content)?;
-        let (here, pki) = (folder.path().display(), node.data_dir().join("pki"));
-        let text = format!(
-            "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{}}\nhttp {{\n\
-             access_log off; sendfile on;\nserver {{ listen {NGINX} ssl; root {here};\n\
-             ssl_certificate {0}/apiserver.crt; ssl_certificate_key {0}/apiserver.key; }} }}\n",
-            pki.display()
-        );
-        let configuration = folder.path().join("nginx.conf");
-        std::fs::write(&configuration, text)?;
-        let mut command: Command = node.machine.command("nginx");
-        let process = command.arg("-c").arg(&configuration).spawn().context("nginx (package nginx-light)")?;
-        let nginx = Self { process, _folder: folder };
-        let api = Api::new(&node.data_dir(), NGINX)?;
-        on_machine(node, async {
-            let start = Instant::now();
-            while api.connect().await.is_err() {
-                anyhow::ensure!(start.elapsed() < Duration::from_secs(10), "nginx does not answer");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Ok(())
-        })?;
-        Ok(nginx)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -28,7 +28,7 @@ pub fn measure(node: &Node, api: &Api, address: &str, report: &mut Report) -> Re
     ] {
         let url = format!("https://{address}/api/v1/namespaces/default/{resource}");
         let load = Load { url: &url, body: Some(body), connections, lasting: WRITING };
-        let outcome = wrk::run(node, &token, &load)?;
+        let outcome = wrk::run(node, Some(&token), &load)?;
         let name = format!("create_{resource}_{connections}_writers");
         report.insert(name, json!({"per_second": outcome.per_second, "p99_ms": outcome.p99}));
     }

@@ -58,11 +58,12 @@ pub fn token(node: &Node, api: &Api) -> Result<String> {
     Ok(answer["status"]["token"].as_str().context("a token")?.to_owned())
 }
 
-/// Runs wrk within the node's machine.
-pub fn run(node: &Node, token: &str, load: &Load<'_>) -> Result<Outcome> {
+/// Runs wrk within the node's machine, with a bearer token if there is one.
+pub fn run(node: &Node, token: Option<&str>, load: &Load<'_>) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let script = folder.path().join("load.lua");
-    let mut text = format!("wrk.headers['Authorization'] = 'Bearer {token}'\n");
+    let mut text =
+        token.map_or_else(String::new, |t| format!("wrk.headers['Authorization'] = 'Bearer {t}'\n"));
     if let Some(body) = load.body {
         text += &format!(
             "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{body}]==]\n"
