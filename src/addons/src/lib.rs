@@ -9,6 +9,7 @@
 //! | [`render`] | manifests with arguments and settings put in |
 //! | [`engine`] | server-side apply with pruning, waiting for readiness, removal |
 //! | [`engine::manifests`] | a folder of manifests that is applied when it changes |
+//! | [`helm`] | releases of Helm charts as custom resources |
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
 //! | [`relay`] | what proxies do with the heads of messages |
@@ -25,6 +26,7 @@ pub mod catalog;
 pub mod dashboard;
 pub mod dns;
 pub mod engine;
+pub mod helm;
 pub mod hostpath;
 pub mod http;
 pub mod ingress;

@@ -84,6 +84,16 @@ impl Paths {
         self.root.join("server/manifests")
     }
 
+    /// Files that charts can name, as with k3s.
+    pub fn statics(&self) -> PathBuf {
+        self.root.join("server/static")
+    }
+
+    /// Where helm's files are while it runs.
+    pub fn helm_work(&self) -> PathBuf {
+        self.root.join("server/helm")
+    }
+
     /// Every certificate and key.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

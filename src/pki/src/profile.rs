@@ -29,6 +29,8 @@ pub enum Component {
     KubeletClient,
     /// The administrator.
     Admin,
+    /// helm, as the controller of charts runs it.
+    Helm,
     /// Controllers outside the API server's process.
     ControllerManager,
     /// A scheduler outside the API server's process.
@@ -41,7 +43,7 @@ pub enum Component {
 
 impl Component {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClusterCa,
         Self::FrontProxyCa,
         Self::DatastoreCa,
@@ -51,6 +53,7 @@ impl Component {
         Self::KubeletServing,
         Self::KubeletClient,
         Self::Admin,
+        Self::Helm,
         Self::ControllerManager,
         Self::Scheduler,
         Self::Proxy,
@@ -70,6 +73,7 @@ impl Component {
             Self::KubeletServing => "kubelet-serving",
             Self::KubeletClient => "kubelet-client",
             Self::Admin => "admin",
+            Self::Helm => "helm",
             Self::ControllerManager => "controller-manager",
             Self::Scheduler => "scheduler",
             Self::Proxy => "proxy",
@@ -88,6 +92,7 @@ impl Component {
             Self::KubeletServing => include_str!("../../../certs/kubelet-serving.yaml"),
             Self::KubeletClient => include_str!("../../../certs/kubelet-client.yaml"),
             Self::Admin => include_str!("../../../certs/admin.yaml"),
+            Self::Helm => include_str!("../../../certs/helm.yaml"),
             Self::ControllerManager => include_str!("../../../certs/controller-manager.yaml"),
             Self::Scheduler => include_str!("../../../certs/scheduler.yaml"),
             Self::Proxy => include_str!("../../../certs/proxy.yaml"),

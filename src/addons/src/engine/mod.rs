@@ -11,6 +11,7 @@ mod versions;
 
 use crate::arguments::{self, ArgumentError};
 use crate::catalog::{self, Addon, CORE, Target};
+use crate::helm;
 use crate::render::{RenderError, Settings, render};
 use crate::repositories::{ForeignAddon, Repository};
 use apimachinery::decode::{self, DecodeError};
@@ -260,19 +261,26 @@ impl Engine {
         Ok(entry.enabled)
     }
 
-    /// Makes the cluster serve `addons.knarr.io`.
+    /// Makes the cluster serve `addons.knarr.io`, `helmcharts.helm.cattle.io` and `helmchartconfigs.helm.cattle.io`.
     async fn define(&self) -> Result<(), EngineError> {
         let damaged = |error: DecodeError| {
             EngineError::Render(RenderError::Manifest {
                 addon: CORE.to_owned(),
-                file: "addons.knarr.io.yaml".to_owned(),
+                file: "a definition".to_owned(),
                 why: error.to_string(),
             })
         };
-        let definition = decode::yaml(record::DEFINITION.as_bytes()).map_err(damaged)?.value;
-        let reference = Reference::of(&definition);
-        self.apply_object(definition, &reference).await?;
-        self.wait_for(&reference, ESTABLISHED, &mut |_| ()).await
+        let mut references = Vec::new();
+        for text in std::iter::once(record::DEFINITION).chain(helm::DEFINITIONS) {
+            let definition = decode::yaml(text.as_bytes()).map_err(damaged)?.value;
+            let reference = Reference::of(&definition);
+            self.apply_object(definition, &reference).await?;
+            references.push(reference);
+        }
+        for reference in &references {
+            self.wait_for(reference, ESTABLISHED, &mut |_| ()).await?;
+        }
+        Ok(())
     }
 
     async fn apply(
@@ -376,18 +384,21 @@ impl Engine {
                 Err(state) => state,
             };
             told(&state);
-            if start.elapsed() > patience {
-                return Err(not_ready(reference, patience, state));
+            let waited = start.elapsed();
+            if waited > patience || readiness::is_hopeless(&object) {
+                return Err(not_ready(reference, waited, state));
             }
             tokio::time::sleep(PERIOD).await;
         }
     }
 }
 
-fn not_ready(reference: &Reference, patience: Duration, state: String) -> EngineError {
-    let look = match reference.namespace.as_str() {
-        "" => format!("describe {} {}", reference.kind.to_lowercase(), reference.name),
-        namespace => format!("-n {namespace} describe pods"),
+fn not_ready(reference: &Reference, waited: Duration, state: String) -> EngineError {
+    let kind = reference.kind.to_lowercase();
+    let look = match (reference.namespace.as_str(), kind.as_str()) {
+        ("", kind) => format!("describe {kind} {}", reference.name),
+        (namespace, "helmchart") => format!("-n {namespace} describe helmchart {}", reference.name),
+        (namespace, _) => format!("-n {namespace} describe pods"),
     };
-    EngineError::NotReady { what: reference.to_string(), look, seconds: patience.as_secs(), state }
+    EngineError::NotReady { what: reference.to_string(), look, seconds: waited.as_secs(), state }
 }

@@ -44,6 +44,18 @@ fn condition(object: &Value) -> Result<(), String> {
     }
 }
 
+/// Whether waiting alone will not help: the reason that its condition gives asks for somebody's hands.
+pub fn is_hopeless(object: &Value) -> bool {
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let reasons =
+        ["Refused", "HelmMissing", "ChartUnreachable", "Aborted", "UpgradeFailed", "BackoffLimitExceeded"];
+    object.get("kind").is_some_and(|kind| kind == "HelmChart")
+        && conditions.into_iter().flatten().any(|condition| {
+            let reason = condition.get("reason").and_then(Value::as_str).unwrap_or_default();
+            condition.get("type").is_some_and(|kind| kind == "Ready") && reasons.contains(&reason)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +82,11 @@ mod tests {
         assert!(readiness(&service("True")).is_ok());
         assert_eq!(readiness(&service("False")), Err("R: m".to_owned()));
         assert!(readiness(&json!({"kind": "APIService"})).is_err());
+    }
+
+    #[test]
+    fn what_asks_for_hands_is_not_waited_for() {
+        let chart = |reason: &str| json!({"kind": "HelmChart", "status": {"conditions": [{"type": "Ready", "status": "False", "reason": reason}]}});
+        assert!(is_hopeless(&chart("HelmMissing")) && !is_hopeless(&chart("HelmFailed")));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod engine;
+mod helm;
 mod hostpath;
 mod ingress;
 mod loadbalancer;

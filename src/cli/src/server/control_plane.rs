@@ -10,8 +10,10 @@ use super::term;
 use crate::backups::keeper::Keeper;
 use crate::backups::source::Source;
 use crate::commands::config::server_url;
+use crate::commands::tools;
 use crate::paths::Paths;
 use addons::engine::{Engine, Straggler, manifests};
+use addons::helm;
 use anyhow::{Context, Result, bail};
 use apiserver::audit::{Auditor, Policy};
 use apiserver::authentication::{RequestHeaderConfig, TokenSettings, UserInfo};
@@ -33,6 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Wait between attempts to bring the add-ons up to date.
 const ADDONS_RETRY: Duration = Duration::from_secs(5);
+
+/// Wait after helm's first failure, and between looks for what it needs.
+const HELM_RETRY: Duration = Duration::from_secs(15);
 
 /// A running control plane.
 pub struct ControlPlane {
@@ -250,13 +255,7 @@ fn serving_certificate(
 /// The administrator's kubeconfig, in the data directory and wherever else it was asked for.
 fn write_kubeconfigs(settings: &Settings, paths: &Paths, pki: &Pki, now: Timestamp) -> Result<()> {
     let admin = pki.leaf(&LeafRequest::client(Component::Admin, &settings.node_name), now)?;
-    let host = if settings.bind.ip().is_unspecified() {
-        "127.0.0.1".to_owned()
-    } else {
-        settings.bind.ip().to_string()
-    };
-    let url = server_url(&host, settings.port);
-    let text = pki::kubeconfig("knarr", &url, pki.cluster_ca().pem(), "admin", &admin);
+    let text = pki::kubeconfig("knarr", &local_url(settings), pki.cluster_ca().pem(), "admin", &admin);
     write_private(&paths.kubeconfig(), &text, 0o600)?;
     if let Some((path, mode)) = &settings.kubeconfig {
         if let Some(parent) = path.parent() {
@@ -265,6 +264,13 @@ fn write_kubeconfigs(settings: &Settings, paths: &Paths, pki: &Pki, now: Timesta
         write_private(path, &text, *mode)?;
     }
     Ok(())
+}
+
+/// Where programs of this machine find the API server.
+fn local_url(settings: &Settings) -> String {
+    let address = settings.bind.ip();
+    let host = if address.is_unspecified() { "127.0.0.1".to_owned() } else { address.to_string() };
+    server_url(&host, settings.port)
 }
 
 /// Writes a file that holds a key: whole or not at all, and never readable by others in between.
@@ -311,12 +317,13 @@ fn act(
     let others = Arc::downgrade(nodes);
     let gone = move |name: &str| others.upgrade().is_some_and(|nodes| nodes.is_gone(name));
     let election = term::election(admin, informers.clone(), &settings.node_name, gone);
+    let helm = helm(settings, api, pki, informers);
     let (clustered, stop) = (nodes.clustered(), stop.clone());
     let (settings, api) = (settings.clone(), api.clone());
     async move {
         let work = |until: CancellationToken| {
             let (controllers, scheduler) = (controllers.clone(), scheduler.clone());
-            let addons = addons(settings.clone(), api.clone());
+            let addons = addons(settings.clone(), api.clone(), helm.clone());
             async move {
                 let controllers = async {
                     if let Err(error) = controllers::run(controllers, until.clone()).await {
@@ -336,8 +343,27 @@ fn act(
     }
 }
 
-/// Brings the add-ons up to date, and looks after the folder of manifests.
-async fn addons(settings: Settings, api: ApiServer) {
+/// What the controller of charts needs.
+fn helm(settings: &Settings, api: &ApiServer, pki: &Arc<Pki>, informers: &SharedInformers) -> helm::Config {
+    let paths = Paths::new(&settings.data_dir);
+    let (pki, node, url) = (Arc::clone(pki), settings.node_name.clone(), local_url(settings));
+    helm::Config {
+        client: client::in_process(api.in_process(UserInfo::admin()), helm::COMPONENT),
+        informers: informers.clone(),
+        find: Arc::new(|| tools::find("helm")),
+        kubeconfig: Arc::new(move || {
+            let leaf = pki.leaf(&LeafRequest::client(Component::Helm, &node), Timestamp::now());
+            let leaf = leaf.map_err(|error| error.to_string())?;
+            Ok(pki::kubeconfig("knarr", &url, pki.cluster_ca().pem(), "helm", &leaf))
+        }),
+        work: paths.helm_work(),
+        statics: paths.statics(),
+        retry: HELM_RETRY,
+    }
+}
+
+/// Brings the add-ons up to date, and looks after the folder of manifests and after charts.
+async fn addons(settings: Settings, api: ApiServer, helm: helm::Config) {
     let engine =
         Engine::new(client::in_process(api.in_process(UserInfo::admin()), addons::engine::FIELD_MANAGER));
     let mut lagging = None;
@@ -345,7 +371,7 @@ async fn addons(settings: Settings, api: ApiServer) {
     let done = bring_up(&engine, &settings, &mut lagging).await;
     let folder = Paths::new(&settings.data_dir).manifests();
     let client = client::in_process(api.in_process(UserInfo::admin()), manifests::COMPONENT);
-    tokio::join!(manifests::run(client, &folder, &settings.node_name), async {
+    tokio::join!(manifests::run(client, &folder, &settings.node_name), helm::run(helm), async {
         let mut done = done;
         while !done {
             tokio::time::sleep(ADDONS_RETRY).await;
