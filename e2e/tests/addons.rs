@@ -20,7 +20,30 @@ fn core_add_ons_work() -> Result<()> {
     metrics(&node)?;
     ingress(&node)?;
     balancer(&node)?;
-    registry(&node)
+    registry(&node)?;
+    parts(&node)
+}
+
+/// What MicroK8s has as add-ons and is a part of knarr; an address of the node.
+fn parts(node: &Node) -> Result<()> {
+    for name in ["rbac", "ha-cluster", "helm3"] {
+        ensure!(knarr(node, &format!("enable {name}"))?.contains("is already enabled"), "{name}");
+    }
+    let refused = node.run_fails("disable rbac")?;
+    ensure!(refused.contains("cannot be disabled"), "{refused}");
+    let images = knarr(node, "addons images cert-manager")?;
+    ensure!(
+        images.lines().any(|image| image.starts_with("quay.io/jetstack/cert-manager-webhook:v")),
+        "{images}"
+    );
+
+    knarr(node, "enable host-access")?;
+    ensure!(node.machine.shell("ip -4 address show lo")?.contains("10.0.1.1/32"));
+    knarr(node, "disable host-access")?;
+    node.eventually("the address is given up", || {
+        ensure!(!node.machine.shell("ip -4 address show lo")?.contains("10.0.1.1"));
+        Ok(())
+    })
 }
 
 const STATEFUL: &str = "

@@ -4,7 +4,7 @@ use crate::catalog::{Addon, Argument, ArgumentKind};
 use apimachinery::quantity::Quantity;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Why arguments do not fit an add-on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,9 +128,14 @@ pub fn values(addon: &Addon, recorded: &[String]) -> Result<BTreeMap<String, Str
             name: argument.name.clone(),
             help: argument.help.clone(),
         })?;
-        values.insert(argument.name.to_uppercase().replace('-', "_"), value.to_owned());
+        values.insert(placeholder(&argument.name), value.to_owned());
     }
     Ok(values)
+}
+
+/// What stands for an argument in manifests.
+pub fn placeholder(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
 }
 
 /// Reads `IP` or `IP:PORT`; the port of DNS unless one is given.
@@ -162,6 +167,7 @@ fn check(addon: &Addon, argument: &Argument, value: &str) -> Result<(), Argument
         ArgumentKind::Addresses => {
             (value.split(',').all(|part| address(part).is_some()), "IP[:PORT], separated by commas")
         }
+        ArgumentKind::Address => (value.parse::<Ipv4Addr>().is_ok(), "an IPv4 address"),
         ArgumentKind::Ranges => (value.split(',').all(is_range), "FIRST-LAST or a CIDR, separated by commas"),
         ArgumentKind::Integer => (value.parse::<i64>().is_ok(), "a whole number"),
         ArgumentKind::Boolean => (matches!(value, "true" | "false"), "true or false"),

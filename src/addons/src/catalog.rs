@@ -30,7 +30,17 @@ pub struct Addon {
     #[serde(default)]
     pub arguments: Vec<Argument>,
     /// Files beside `addon.yaml`, in the order in which they are applied.
+    #[serde(default)]
     pub manifests: Vec<String>,
+    /// Images of others that it needs, for import where there is no network.
+    #[serde(default)]
+    pub images: Vec<String>,
+    /// Why it is always enabled: a part of knarr that others have as an add-on.
+    #[serde(default)]
+    pub always: Option<String>,
+    /// A git repository of add-ons that is added with it, under its name; the argument `reference` says what of.
+    #[serde(default)]
+    pub repository: Option<String>,
     /// Objects that are waited for.
     #[serde(default)]
     pub readiness: Vec<Target>,
@@ -80,6 +90,8 @@ pub enum ArgumentKind {
     Text,
     /// `IP[:PORT]`, separated by commas.
     Addresses,
+    /// One IPv4 address.
+    Address,
     /// `FIRST-LAST` or CIDRs, separated by commas.
     Ranges,
     /// A whole number.
@@ -103,6 +115,12 @@ pub struct Target {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// An argument: when it is neither empty nor `false`, there is no such object.
+    #[serde(default)]
+    pub unless: Option<String>,
+    /// The other way round.
+    #[serde(default)]
+    pub when: Option<String>,
 }
 
 /// An add-on's folder as it is built into the binary.
@@ -112,21 +130,28 @@ struct Folder {
 }
 
 macro_rules! folder {
-    ($name:literal: $($file:literal),+) => {
+    ($name:literal: $($file:literal),*) => {
         Folder {
             addon: include_str!(concat!("../../../addons/", $name, "/addon.yaml")),
-            files: &[$(($file, include_str!(concat!("../../../addons/", $name, "/", $file)))),+],
+            files: &[$(($file, include_str!(concat!("../../../addons/", $name, "/", $file)))),*],
         }
     };
 }
 
 const FOLDERS: &[Folder] = &[
+    folder!("cert-manager": "cert-manager.yaml"),
+    folder!("community":),
     folder!("dashboard": "dashboard.yaml"),
     folder!("dns": "rbac.yaml", "dns.yaml"),
+    folder!("ha-cluster":),
+    folder!("helm":),
+    folder!("host-access": "host-access.yaml"),
     folder!("hostpath-storage": "rbac.yaml", "storage.yaml"),
     folder!("ingress": "rbac.yaml", "ingress.yaml"),
     folder!("loadbalancer": "rbac.yaml", "loadbalancer.yaml"),
     folder!("metrics-server": "rbac.yaml", "metrics-server.yaml"),
+    folder!("observability": "metrics.yaml", "logs.yaml", "traces.yaml"),
+    folder!("rbac":),
     folder!("registry": "registry.yaml"),
 ];
 

@@ -15,6 +15,7 @@
 //! | [`relay`] | what proxies do with the heads of messages |
 //! | [`dashboard`] | the server of the `dashboard` add-on, and its page |
 //! | [`dns`] | the server of the `dns` add-on |
+//! | [`host_access`] | the address of the `host-access` add-on |
 //! | [`hostpath`] | the provisioner of the `hostpath-storage` add-on |
 //! | [`ingress`] | the proxy of the `ingress` add-on |
 //! | [`loadbalancer`] | the servers of the `loadbalancer` add-on |
@@ -27,6 +28,7 @@ pub mod dashboard;
 pub mod dns;
 pub mod engine;
 pub mod helm;
+pub mod host_access;
 pub mod hostpath;
 pub mod http;
 pub mod ingress;

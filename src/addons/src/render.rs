@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// An annotation with the value of an argument: an object is left out when that is neither empty nor `false`.
+const UNLESS: &str = "addons.knarr.io/unless";
+/// The other way round: an object is left out when the value is empty or `false`.
+const WHEN: &str = "addons.knarr.io/when";
+
 /// What a cluster's manifests may name besides arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +62,14 @@ pub fn render(
             if document.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
                 continue;
             }
-            objects.push(decode::yaml(document.as_bytes()).map_err(|e| damaged(e.to_string()))?.value);
+            let object = decode::yaml(document.as_bytes()).map_err(|e| damaged(e.to_string()))?.value;
+            let given = |name| {
+                let value = object.pointer("/metadata/annotations")?.get(name)?.as_str()?;
+                Some(!matches!(value, "" | "false"))
+            };
+            if given(UNLESS) != Some(true) && given(WHEN) != Some(false) {
+                objects.push(object);
+            }
         }
     }
     Ok(objects)
@@ -97,10 +109,35 @@ mod tests {
     fn every_add_on_renders_with_its_defaults() {
         for addon in catalog::all() {
             let objects = rendered(addon, &[]);
-            assert!(!objects.is_empty());
+            assert_eq!(
+                objects.is_empty(),
+                addon.always.is_some() || addon.repository.is_some(),
+                "{}",
+                addon.name
+            );
             for object in &objects {
                 assert!(object["metadata"]["name"].is_string() && object["kind"].is_string(), "{object}");
             }
+        }
+    }
+
+    #[test]
+    fn an_object_can_depend_on_an_argument() {
+        let addon = catalog::find("prometheus").unwrap();
+        let names = |given: &[&str]| {
+            let objects = rendered(addon, given);
+            objects.iter().map(|o| o["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["kube-prom-stack", "loki", "tempo"]);
+        assert_eq!(names(&["without-tempo=true"]), ["kube-prom-stack", "loki"]);
+        let images: Vec<&str> =
+            addon.images.iter().filter_map(|image| image.rsplit_once(':')).map(|(_, tag)| tag).collect();
+        let values: String = rendered(addon, &[])
+            .iter()
+            .map(|o| o["spec"]["valuesContent"].as_str().unwrap().to_owned())
+            .collect();
+        for tag in images {
+            assert!(values.contains(&format!("tag: {tag}")), "the charts are not told of {tag}");
         }
     }
 

@@ -73,6 +73,9 @@ pub enum EngineError {
     /// Another add-on that is enabled needs this one.
     #[error("Addon {0} is needed by {1}; disable {1} first")]
     Needed(String, String),
+    /// It is a part of knarr.
+    #[error("Addon {0} cannot be disabled. {1}")]
+    Always(String, String),
     /// The server never told what cluster this is.
     #[error("the cluster is still starting; wait for `knarr status --wait-ready` and try again")]
     NoSettings,
@@ -120,7 +123,7 @@ impl Engine {
             name: addon.name.clone(),
             description: addon.description.clone(),
             version: addon.version.clone(),
-            enabled: entries.get(&addon.name).is_some_and(|entry| entry.enabled),
+            enabled: addon.always.is_some() || entries.get(&addon.name).is_some_and(|entry| entry.enabled),
         };
         let mut all: Vec<State> = catalog::all().iter().map(state).collect();
         for repository in others {
@@ -223,6 +226,10 @@ impl Engine {
     ) -> Result<bool, EngineError> {
         let addon = catalog::find(name).ok_or_else(|| EngineError::Unknown(name.to_owned()))?;
         let given = arguments::read(addon, given)?;
+        if let Some(why) = &addon.always {
+            tell(why.clone());
+            return Ok(true);
+        }
         let settings = record::settings(&self.rest).await?.ok_or(EngineError::NoSettings)?;
         let mut entries = record::read(&self.rest).await?;
         for dependency in &addon.dependencies {
@@ -235,8 +242,15 @@ impl Engine {
         let keep = given.is_empty() && old.enabled;
         let arguments = if keep { old.arguments.clone() } else { given };
         let before = old.enabled && old.arguments == arguments;
+        let values = arguments::values(addon, &arguments)?;
+        let given = |name: &String| {
+            values.get(&arguments::placeholder(name)).is_some_and(|v| !matches!(v.as_str(), "" | "false"))
+        };
+        let there = |target: &&Target| {
+            !target.unless.as_ref().is_some_and(given) && target.when.as_ref().is_none_or(given)
+        };
         self.apply(addon, arguments, old, &settings).await?;
-        for target in &addon.readiness {
+        for target in addon.readiness.iter().filter(there) {
             self.wait_ready(target, patience, tell).await?;
         }
         Ok(before)
@@ -248,6 +262,9 @@ impl Engine {
     /// When an enabled add-on needs it, or something cannot be deleted; a repetition goes on where this one ended.
     pub async fn disable(&self, name: &str) -> Result<bool, EngineError> {
         let addon = catalog::find(name).ok_or_else(|| EngineError::Unknown(name.to_owned()))?;
+        if let Some(why) = &addon.always {
+            return Err(EngineError::Always(addon.name.clone(), why.clone()));
+        }
         let mut entries = record::read(&self.rest).await?;
         let needs = |other: &&Addon| {
             other.dependencies.contains(&addon.name) && entries.get(&other.name).is_some_and(|e| e.enabled)

@@ -173,3 +173,34 @@ async fn what_others_made_is_recorded_beside_the_rest() {
         states.iter().filter(|s| s.name == "dns").map(|s| (s.repository.as_str(), s.enabled)).collect();
     assert_eq!(dns, [("core", true), ("mine", false)]);
 }
+
+#[tokio::test]
+async fn parts_of_knarr_are_always_enabled() {
+    let (_server, engine) = started(&["storage"]).await;
+    let states = engine.list(&[]).await.unwrap();
+    for name in ["helm", "rbac", "ha-cluster"] {
+        assert!(states.iter().any(|state| state.name == name && state.enabled), "{name}");
+        let mut told = Vec::new();
+        assert!(engine.enable(name, &[], PATIENCE, &mut |line| told.push(line)).await.unwrap());
+        assert_eq!(told.len(), 1);
+        let error = engine.disable(name).await.unwrap_err();
+        assert!(matches!(error, EngineError::Always(..)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_add_on_that_is_a_chart_is_ready_when_its_release_is() {
+    let (server, engine) = started(&["storage"]).await;
+    let chart = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmcharts/cert-manager";
+    let plays = async {
+        object(&server, chart, "applied", |chart| chart["spec"]["version"] == "v1.20.2").await;
+        let condition = json!({"type": "Ready", "status": "False", "reason": "HelmMissing", "message": "no helm"});
+        let status = json!({"status": {"conditions": [condition]}});
+        assert_eq!(server.patch("merge", &format!("{chart}/status"), &status).await.code, 200);
+    };
+    let mut quiet = |_| ();
+    let (enabled, ()) = tokio::join!(engine.enable("cert-manager", &[], PATIENCE, &mut quiet), plays);
+    let error = enabled.unwrap_err().to_string();
+    assert!(error.contains("HelmMissing: no helm"), "{error}");
+    assert!(error.contains("-n kube-system describe helmchart cert-manager"), "{error}");
+}

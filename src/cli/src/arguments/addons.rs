@@ -2,7 +2,7 @@
 
 use super::Location;
 use clap::{Args, Subcommand, ValueEnum};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// Arguments of `knarr enable` and `knarr disable`.
@@ -33,6 +33,11 @@ pub enum AddonsCommand {
     /// Manage repositories
     #[command(subcommand)]
     Repo(RepositoryCommand),
+    /// List the images of others that add-ons need, one a line: what has to be imported where there is no network
+    Images {
+        /// Add-ons; all when none is named
+        names: Vec<String>,
+    },
 }
 
 /// What is done with repositories.
@@ -95,6 +100,8 @@ pub enum AddonServer {
     Ingress(AddonIngress),
     /// Addresses for Services of type LoadBalancer
     Loadbalancer(AddonLoadbalancer),
+    /// An address of the node itself
+    HostAccess(AddonHostAccess),
     /// The dashboard's page, and its way to the API server
     Dashboard(AddonDashboard),
 }
@@ -114,6 +121,17 @@ pub struct AddonDashboard {
     /// Authority of the API server's certificate
     #[arg(long, value_name = "FILE")]
     pub api_authority: PathBuf,
+}
+
+/// Flags of `knarr addon host-access`.
+#[derive(Args, Debug)]
+pub struct AddonHostAccess {
+    /// The address
+    #[arg(long, value_name = "IP")]
+    pub ip: Ipv4Addr,
+    /// Port for /health, /ready and /metrics
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub health_port: u16,
 }
 
 /// Flags of `knarr addon loadbalancer`.

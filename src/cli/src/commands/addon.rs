@@ -1,14 +1,14 @@
 //! `knarr addon NAME`: the servers that add-on pods run.
 
 use crate::arguments::addons::{
-    AddonDashboard, AddonDns, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry, AddonServer,
-    AddonStorage,
+    AddonDashboard, AddonDns, AddonHostAccess, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry,
+    AddonServer, AddonStorage,
 };
 use crate::logging;
 use addons::arguments::address;
 use addons::http::{self, Pages, Ready};
 use addons::metrics_server::{self, KubeletClient};
-use addons::{dashboard, dns, hostpath, ingress, loadbalancer, registry};
+use addons::{dashboard, dns, host_access, hostpath, ingress, loadbalancer, registry};
 use anyhow::{Context, Result, bail};
 use apimachinery::quantity::Quantity;
 use client::SharedInformers;
@@ -42,6 +42,7 @@ pub async fn serve(which: AddonServer) -> Result<ExitCode> {
         AddonServer::MetricsServer(options) => serve_metrics(options, cancel).await?,
         AddonServer::Registry(options) => serve_registry(options, cancel).await?,
         AddonServer::Ingress(options) => serve_ingress(options, cancel).await?,
+        AddonServer::HostAccess(options) => serve_host_access(options, cancel).await?,
         AddonServer::Loadbalancer(options) => serve_loadbalancer(options, cancel).await?,
         AddonServer::Dashboard(options) => serve_dashboard(options, cancel).await?,
     }
@@ -146,6 +147,15 @@ async fn serve_loadbalancer(options: AddonLoadbalancer, cancel: CancellationToke
     };
     loadbalancer::run(config, cancel).await;
     Ok(())
+}
+
+async fn serve_host_access(options: AddonHostAccess, cancel: CancellationToken) -> Result<()> {
+    let ready = Ready::default();
+    health(options.health_port, ready.clone(), metrics_text, &cancel).await?;
+    host_access::hold(options.ip, true).await.with_context(|| format!("cannot hold {}", options.ip))?;
+    ready.set();
+    cancel.cancelled().await;
+    host_access::hold(options.ip, false).await.with_context(|| format!("cannot give up {}", options.ip))
 }
 
 async fn serve_dashboard(options: AddonDashboard, cancel: CancellationToken) -> Result<()> {

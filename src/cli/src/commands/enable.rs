@@ -5,6 +5,7 @@ use super::progress::Progress;
 use super::repositories::hook;
 use crate::arguments::{AddonNames, Location};
 use crate::paths::Paths;
+use addons::arguments;
 use addons::catalog::{self, Addon, CORE};
 use addons::engine::{Engine, EngineError};
 use addons::repositories::{ForeignAddon, Repositories, Repository};
@@ -129,6 +130,14 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
     for (one, which) in chosen {
         let (repository, name, before) = match which {
             Chosen::Core(addon) => {
+                if let (Some(url), true) = (&addon.repository, enable) {
+                    let values = arguments::values(addon, &arguments::read(addon, &given(one, addon)?)?)?;
+                    let reference = values.get("REFERENCE").map_or("", String::as_str);
+                    progress.step(&format!("Fetching {url}"));
+                    Repositories::new(paths.repositories()).add(&addon.name, url, reference, true)?;
+                } else if addon.repository.is_some() {
+                    Repositories::new(paths.repositories()).remove(&addon.name)?;
+                }
                 (CORE, addon.name.as_str(), core(&engine, one, addon, enable, &mut progress).await?)
             }
             Chosen::Foreign(repository, addon) => {
@@ -173,9 +182,13 @@ async fn core(
         progress.step(&format!("Removing what {} is made of", addon.name));
         return Ok(engine.disable(&addon.name).await?);
     }
-    let flags = addons::arguments::from_flags(addon, &one.flags)?;
-    let arguments = if flags.is_empty() { &one.arguments } else { &flags };
-    Ok(engine.enable(&addon.name, arguments, PATIENCE, &mut |line| progress.step(&line)).await?)
+    Ok(engine.enable(&addon.name, &given(one, addon)?, PATIENCE, &mut |line| progress.step(&line)).await?)
+}
+
+/// The arguments of an add-on, however they were written.
+fn given(one: &Named, addon: &Addon) -> Result<Vec<String>> {
+    let flags = arguments::from_flags(addon, &one.flags)?;
+    Ok(if flags.is_empty() { one.arguments.clone() } else { flags })
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use crate::arguments::addons::{Addons, AddonsCommand, RepositoryCommand, RepositoryFormat};
 use crate::paths::Paths;
 use addons::catalog::{self, CORE};
+use addons::engine::EngineError;
 use addons::repositories::{ForeignAddon, Repositories, Repository};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,7 +22,10 @@ const PROGRAMS: &str = ".bin";
 /// When there is no such repository, or it is none.
 pub fn run(options: &Addons) -> Result<ExitCode> {
     let repositories = Repositories::new(Paths::new(&options.location.data_dir).repositories());
-    let AddonsCommand::Repo(command) = &options.command;
+    let command = match &options.command {
+        AddonsCommand::Repo(command) => command,
+        AddonsCommand::Images { names } => return images(names),
+    };
     match command {
         RepositoryCommand::Add { name, url, reference, force } => {
             let added = repositories.add(name, &absolute(url), reference, *force)?;
@@ -46,6 +51,18 @@ pub fn run(options: &Addons) -> Result<ExitCode> {
             }
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what has to be imported.
+fn images(names: &[String]) -> Result<ExitCode> {
+    let find = |name: &String| catalog::find(name).ok_or_else(|| EngineError::Unknown(name.clone()));
+    let chosen = match names {
+        [] => catalog::all().iter().collect(),
+        names => names.iter().map(find).collect::<Result<Vec<_>, _>>()?,
+    };
+    let all: BTreeSet<&String> = chosen.into_iter().flat_map(|addon| &addon.images).collect();
+    all.iter().for_each(|image| println!("{image}"));
     Ok(ExitCode::SUCCESS)
 }
 
