@@ -1,4 +1,4 @@
-//! A read-only OCI registry (distribution specification 1.1, pull) on a machine's loopback.
+//! A read-only OCI registry (distribution specification 1.1, pull) on a machine.
 
 use crate::image::{Image, digest};
 use crate::machine::Machine;
@@ -16,7 +16,7 @@ use std::sync::mpsc;
 /// A running registry; it ends with the test's process.
 #[derive(Debug)]
 pub struct Registry {
-    /// `127.0.0.1:PORT` within the machine.
+    /// `127.0.0.1:PORT` within the machine; the port is open at its other addresses, too.
     pub address: String,
     served: Arc<AtomicUsize>,
 }
@@ -43,12 +43,12 @@ impl Registry {
                 .context("entering the machine")
                 .and_then(|()| Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?))
                 .and_then(|runtime| {
-                    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
-                    Ok((runtime, listener.local_addr()?, listener))
+                    let listener = runtime.block_on(tokio::net::TcpListener::bind("0.0.0.0:0"))?;
+                    Ok((runtime, format!("127.0.0.1:{}", listener.local_addr()?.port()), listener))
                 });
             match outcome {
                 Ok((runtime, address, listener)) => {
-                    let _ = sender.send(Ok(address.to_string()));
+                    let _ = sender.send(Ok(address));
                     runtime.block_on(serve(listener, content, counter));
                 }
                 Err(error) => {

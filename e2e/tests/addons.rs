@@ -21,6 +21,7 @@ fn core_add_ons_work() -> Result<()> {
     ingress(&node)?;
     balancer(&node)?;
     registry(&node)?;
+    cache(&node)?;
     parts(&node)
 }
 
@@ -186,4 +187,33 @@ fn registry(node: &Node) -> Result<()> {
     node.kubectl("run pushed --image=localhost:32000/pushed/busybox:v1 --command -- sleep infinity")?;
     node.kubectl("wait --for=condition=Ready pod/pushed --timeout=60s")?;
     Ok(())
+}
+
+/// Images of another registry come through this one, which keeps them.
+fn cache(node: &Node) -> Result<()> {
+    let upstream = node.registry.as_ref().context("a registry")?;
+    let port = upstream.address.rsplit_once(':').context("a port")?.1;
+    let host = format!("{}:{port}", node.machine.address);
+    knarr(node, &format!("enable registry --size 1Gi --proxy http://{host}"))?;
+    let image = format!("{host}/library/nginx:1.28");
+    let pulls = upstream.pulls();
+    for (name, fetched) in [("first", true), ("second", false)] {
+        let before = upstream.pulls();
+        node.kubectl(&format!("run {name} --image={image} --restart=Never"))?;
+        node.kubectl(&format!("wait --for=condition=Ready pod/{name} --timeout=60s"))?;
+        ensure!(
+            (upstream.pulls() > before) == fetched,
+            "{name}: {pulls}, then {before}, then {}",
+            upstream.pulls()
+        );
+        node.kubectl(&format!("delete pod {name} --now"))?;
+        knarr(node, &format!("ctr images rm --sync {image}"))?;
+    }
+    let hosts = node.data_dir().join(format!("containerd/certs.d/{host}/hosts.toml"));
+    ensure!(hosts.exists());
+    knarr(node, "enable registry:size=1Gi")?;
+    node.eventually("containerd asks the registry itself again", || {
+        ensure!(!hosts.exists());
+        Ok(())
+    })
 }

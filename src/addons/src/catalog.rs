@@ -152,7 +152,7 @@ const FOLDERS: &[Folder] = &[
     folder!("metrics-server": "rbac.yaml", "metrics-server.yaml"),
     folder!("observability": "metrics.yaml", "logs.yaml", "traces.yaml"),
     folder!("rbac":),
-    folder!("registry": "registry.yaml"),
+    folder!("registry": "registry.yaml", "mirrors.yaml"),
 ];
 
 static ADDONS: LazyLock<Vec<Addon>> =

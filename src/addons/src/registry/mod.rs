@@ -9,19 +9,26 @@
 //! | `names` | names, digests, paths: pure |
 //! | `manifest` | what a manifest says of itself: pure |
 //! | `store` | files |
+//! | `cache` | what is kept of other registries |
+//! | [`mirrors`] | what nodes are told of it |
+//! | `upstream` | those, as a client |
 //! | `serve` | HTTP |
 //!
 //! Upstream counterpart: `distribution/distribution`.
 
+mod cache;
 mod manifest;
+pub mod mirrors;
 mod names;
 mod serve;
 mod store;
 #[cfg(test)]
 mod store_tests;
+mod upstream;
 
 pub use serve::Registry;
 
+use cache::Cache;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,12 +39,23 @@ use tokio_util::sync::CancellationToken;
 /// How often what nothing names is collected; it has to be a day old anyway.
 const COLLECTION: Duration = Duration::from_secs(3600);
 
-/// Opens the registry in a folder that may hold `limit` bytes; what nothing names is collected until `stop`.
+/// Opens the registry in a folder that may hold `limit` bytes; what nothing names is collected until `stop`. It is a cache
+/// of the registries in `proxy`, as images call them; `http://` before one means without TLS.
 ///
 /// # Errors
-/// When the folder cannot be read or written.
-pub fn open(folder: &Path, limit: u64, stop: CancellationToken) -> io::Result<Arc<Registry>> {
-    let registry = Registry::new(Store::open(folder, limit)?);
+/// When the folder cannot be read or written, or `proxy` names something that is no registry.
+pub fn open(
+    folder: &Path,
+    limit: u64,
+    proxy: &[String],
+    stop: CancellationToken,
+) -> io::Result<Arc<Registry>> {
+    let store = Store::open(folder, limit)?;
+    let cache = match proxy {
+        [] => None,
+        proxy => Some(Cache::open(&folder.join("proxy"), proxy, &store)?),
+    };
+    let registry = Registry::new(store, cache);
     let collecting = registry.clone();
     tokio::spawn(async move {
         loop {

@@ -1,5 +1,6 @@
 //! The HTTP API of the distribution specification 1.1.
 
+use super::cache::Cache;
 use super::manifest::{IMAGE, INDEX, Manifest};
 use super::names::{Algorithm, Digest, Name, Reference, Target, Wrong, page, parameter, range, target};
 use super::store::{Store, StoreError};
@@ -29,22 +30,28 @@ const PAGE: usize = 1000;
 /// A registry.
 pub struct Registry {
     store: Store,
+    cache: Option<Arc<Cache>>,
     requests: AtomicU64,
 }
 
 /// An answer that is an error of the specification.
-struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     code: &'static str,
     message: String,
     range: Option<u64>,
 }
 
-type Answer = Result<Response<Body>, Failure>;
+pub(super) type Answer = Result<Response<Body>, Failure>;
 
 impl Failure {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), range: None }
+    }
+
+    /// What is told.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Of the store, about something that has a code of its own when it is not there.
@@ -88,8 +95,8 @@ impl From<Wrong> for Failure {
 }
 
 impl Registry {
-    pub(super) fn new(store: Store) -> Arc<Self> {
-        Arc::new(Self { store, requests: AtomicU64::new(0) })
+    pub(super) fn new(store: Store, cache: Option<Arc<Cache>>) -> Arc<Self> {
+        Arc::new(Self { store, cache, requests: AtomicU64::new(0) })
     }
 
     /// The text of `/metrics`.
@@ -117,10 +124,13 @@ impl Registry {
             Ok(Err(error)) => tracing::warn!("cannot collect what nothing names: {error}"),
             Err(error) => tracing::error!("{error}"),
         }
+        if let Some(cache) = &self.cache {
+            Box::pin(cache.collect(now)).await;
+        }
     }
 
     /// Runs something with the files on a thread that may block.
-    async fn files<T: Send + 'static>(
+    pub(super) async fn files<T: Send + 'static>(
         self: &Arc<Self>,
         missing: &'static str,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
@@ -136,6 +146,12 @@ impl Registry {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let (parts, body) = request.into_parts();
         let target = target(parts.uri.path(), &parts.method)?;
+        if let Some(cache) = &self.cache
+            && let Target::Manifest(..) | Target::Blob(..) = target
+            && let Some(registry) = cache.of(&parts)
+        {
+            return cache.answer(&registry, target, &parts).await;
+        }
         match (target, parts.method.as_str()) {
             (Target::Base, "GET" | "HEAD") => Ok(web::json(StatusCode::OK, &json!({}))),
             (Target::Catalog, "GET") => {
@@ -183,7 +199,7 @@ impl Registry {
         }
     }
 
-    async fn pull(self: &Arc<Self>, name: Name, reference: Reference) -> Answer {
+    pub(super) async fn pull(self: &Arc<Self>, name: Name, reference: Reference) -> Answer {
         let (bytes, media_type, digest) = self
             .files("MANIFEST_UNKNOWN", move |store| {
                 let digest = match reference {
@@ -275,7 +291,7 @@ impl Registry {
         Ok(empty(StatusCode::ACCEPTED))
     }
 
-    async fn blob(self: &Arc<Self>, parts: &Parts, name: Name, digest: Digest) -> Answer {
+    pub(super) async fn blob(self: &Arc<Self>, parts: &Parts, name: Name, digest: Digest) -> Answer {
         let (of, head) = (digest.clone(), parts.method == Method::HEAD);
         let (file, size) = self
             .files("BLOB_UNKNOWN", move |store| {
@@ -469,7 +485,7 @@ fn header_of<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     parts.headers.get(name)?.to_str().ok()
 }
 
-fn empty(status: StatusCode) -> Response<Body> {
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(web::full(""));
     *response.status_mut() = status;
     response
@@ -496,7 +512,7 @@ fn uploaded(size: u64) -> String {
 }
 
 /// Sets a header; a value that is none, which could only be a media type, is left out.
-fn set(response: &mut Response<Body>, name: &'static str, value: &str) {
+pub(super) fn set(response: &mut Response<Body>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(header::HeaderName::from_static(name), value);
     }

@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -56,7 +57,7 @@ pub struct Store {
     root: PathBuf,
     /// How many bytes there may be, and are.
     limit: u64,
-    used: AtomicU64,
+    used: Arc<AtomicU64>,
     /// Held shared by whoever names a blob, alone by the collection of what nobody names.
     naming: RwLock<()>,
 }
@@ -67,17 +68,27 @@ impl Store {
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(root: impl Into<PathBuf>, limit: u64) -> io::Result<Self> {
-        let root = root.into();
+        Self::counted(root.into(), limit, Arc::default())
+    }
+
+    /// Opens another folder whose bytes count together with these.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn another(&self, root: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::counted(root.into(), self.limit, Arc::clone(&self.used))
+    }
+
+    fn counted(root: PathBuf, limit: u64, used: Arc<AtomicU64>) -> io::Result<Self> {
         for folder in ["blobs", "repositories", "uploads"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let mut used = 0;
         for folder in ["blobs", "uploads"] {
             walk(&root.join(folder), &mut |path| {
-                used += path.metadata().map_or(0, |meta| meta.len());
+                used.fetch_add(path.metadata().map_or(0, |meta| meta.len()), Ordering::Relaxed);
             })?;
         }
-        Ok(Self { root, limit, used: AtomicU64::new(used), naming: RwLock::new(()) })
+        Ok(Self { root, limit, used, naming: RwLock::new(()) })
     }
 
     /// Bytes that are there.
@@ -231,6 +242,30 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a manifest was asked for just now.
+    pub fn touch(&self, name: &Name, digest: &Digest) -> Result<()> {
+        let link = File::options().write(true).open(self.link(name, "_manifests", digest))?;
+        Ok(link.set_modified(SystemTime::now())?)
+    }
+
+    /// Manifests that nobody has touched for `age`, the longest first.
+    pub fn unused(&self, now: SystemTime, age: Duration) -> Vec<(Name, Digest)> {
+        let mut all = Vec::new();
+        for name in self.repositories().iter().filter_map(|name| name.parse::<Name>().ok()) {
+            for digest in digests_in(&self.repository(&name).join("_manifests")) {
+                let link = self.link(&name, "_manifests", &digest);
+                let touched = link.metadata().and_then(|meta| meta.modified());
+                if let Ok(touched) = touched
+                    && now.duration_since(touched).is_ok_and(|unused| unused >= age)
+                {
+                    all.push((touched, name.clone(), digest));
+                }
+            }
+        }
+        all.sort_unstable();
+        all.into_iter().map(|(_, name, digest)| (name, digest)).collect()
     }
 
     /// The digests of the manifests that refer to one.

@@ -194,7 +194,8 @@ async fn an_add_on_that_is_a_chart_is_ready_when_its_release_is() {
     let chart = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmcharts/cert-manager";
     let plays = async {
         object(&server, chart, "applied", |chart| chart["spec"]["version"] == "v1.20.2").await;
-        let condition = json!({"type": "Ready", "status": "False", "reason": "HelmMissing", "message": "no helm"});
+        let condition =
+            json!({"type": "Ready", "status": "False", "reason": "HelmMissing", "message": "no helm"});
         let status = json!({"status": {"conditions": [condition]}});
         assert_eq!(server.patch("merge", &format!("{chart}/status"), &status).await.code, 200);
     };

@@ -10,6 +10,7 @@ mod loadbalancer;
 mod manifests;
 mod metrics_server;
 mod registry;
+mod registry_cache;
 mod wire;
 
 use serde_json::Value;

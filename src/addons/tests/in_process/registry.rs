@@ -20,7 +20,7 @@ struct Served {
 async fn served(limit: u64) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
-    let registry = registry::open(folder.path(), limit, stop.clone()).unwrap();
+    let registry = registry::open(folder.path(), limit, &[], stop.clone()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(http::serve(listener, None, registry, stop.clone()));

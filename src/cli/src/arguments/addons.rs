@@ -96,6 +96,8 @@ pub enum AddonServer {
     MetricsServer(AddonPorts),
     /// Registry of images
     Registry(AddonRegistry),
+    /// Tells containerd of the registry's cache
+    RegistryMirrors(AddonMirrors),
     /// Reverse proxy
     Ingress(AddonIngress),
     /// Addresses for Services of type LoadBalancer
@@ -174,6 +176,26 @@ pub struct AddonRegistry {
     /// How large it may become, such as 20Gi
     #[arg(long, value_name = "SIZE")]
     pub size: String,
+    /// Registries that it keeps images of, as images call them; http:// before one means without TLS
+    #[arg(long, default_value = "", value_name = "HOST,...")]
+    pub proxy: String,
+}
+
+/// Flags of `knarr addon registry-mirrors`.
+#[derive(Args, Debug)]
+pub struct AddonMirrors {
+    /// Where containerd looks for mirrors
+    #[arg(long, value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Registries that are mirrored
+    #[arg(long, value_name = "HOST,...")]
+    pub proxy: String,
+    /// The mirror
+    #[arg(long, value_name = "URL")]
+    pub mirror: String,
+    /// Port for /health, /ready and /metrics
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub health_port: u16,
 }
 
 /// Flags of an add-on's server that has ports and nothing else.

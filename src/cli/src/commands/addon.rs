@@ -1,8 +1,8 @@
 //! `knarr addon NAME`: the servers that add-on pods run.
 
 use crate::arguments::addons::{
-    AddonDashboard, AddonDns, AddonHostAccess, AddonIngress, AddonLoadbalancer, AddonPorts, AddonRegistry,
-    AddonServer, AddonStorage,
+    AddonDashboard, AddonDns, AddonHostAccess, AddonIngress, AddonLoadbalancer, AddonMirrors, AddonPorts,
+    AddonRegistry, AddonServer, AddonStorage,
 };
 use crate::logging;
 use addons::arguments::address;
@@ -42,6 +42,7 @@ pub async fn serve(which: AddonServer) -> Result<ExitCode> {
         AddonServer::MetricsServer(options) => serve_metrics(options, cancel).await?,
         AddonServer::Registry(options) => serve_registry(options, cancel).await?,
         AddonServer::Ingress(options) => serve_ingress(options, cancel).await?,
+        AddonServer::RegistryMirrors(options) => serve_mirrors(options, cancel).await?,
         AddonServer::HostAccess(options) => serve_host_access(options, cancel).await?,
         AddonServer::Loadbalancer(options) => serve_loadbalancer(options, cancel).await?,
         AddonServer::Dashboard(options) => serve_dashboard(options, cancel).await?,
@@ -105,7 +106,7 @@ async fn serve_registry(options: AddonRegistry, cancel: CancellationToken) -> Re
     let limit: Quantity = options.size.parse().context("--size is no size")?;
     let limit = u64::try_from(limit.value()).context("--size is no size")?;
     let directory = &options.directory;
-    let registry = registry::open(directory, limit, cancel.clone())
+    let registry = registry::open(directory, limit, &listed(&options.proxy), cancel.clone())
         .with_context(|| format!("cannot use {}", directory.display()))?;
     let ready = Ready::default();
     let counted = registry.clone();
@@ -114,6 +115,25 @@ async fn serve_registry(options: AddonRegistry, cancel: CancellationToken) -> Re
     ready.set();
     http::serve(listener, None, registry, cancel).await;
     Ok(())
+}
+
+fn listed(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+}
+
+async fn serve_mirrors(options: AddonMirrors, cancel: CancellationToken) -> Result<()> {
+    let ready = Ready::default();
+    health(options.health_port, ready.clone(), metrics_text, &cancel).await?;
+    let write = |proxy: &[String]| {
+        registry::mirrors::write(&options.directory, proxy, &options.mirror)
+            .with_context(|| format!("cannot write into {}", options.directory.display()))
+    };
+    for registry in write(&listed(&options.proxy))? {
+        tracing::warn!(registry, "left alone: registries.yaml or somebody else says where its images are");
+    }
+    ready.set();
+    cancel.cancelled().await;
+    write(&[]).map(drop)
 }
 
 async fn serve_ingress(options: AddonIngress, cancel: CancellationToken) -> Result<()> {
