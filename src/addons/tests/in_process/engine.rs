@@ -125,7 +125,8 @@ async fn what_is_not_ready_in_time_is_told_with_its_state() {
 async fn nothing_can_be_enabled_before_a_server_told_what_cluster_this_is() {
     let server = TestServer::start().await;
     let engine = Engine::new(server.client());
-    assert!(engine.list(&[]).await.unwrap().iter().all(|state| !state.enabled));
+    let always = |name: &str| addons::catalog::find(name).unwrap().always.is_some();
+    assert!(engine.list(&[]).await.unwrap().iter().all(|state| state.enabled == always(&state.name)));
     let error = engine.enable("dns", &[], PATIENCE, &mut |_| ()).await.unwrap_err();
     assert!(matches!(error, EngineError::NoSettings), "{error}");
     let error = engine.enable("nonsense", &[], PATIENCE, &mut |_| ()).await.unwrap_err();
