@@ -47,7 +47,9 @@ impl StatusManager {
         self.entries.lock().get(uid).map(|entry| entry.wanted.clone())
     }
 
-    /// Takes note of what the API server has. Older news than what is known is ignored.
+    /// Takes note of what the API server has. Older news than what is known is ignored. What somebody else has changed
+    /// is set right: the pods of a node that was silent for long are taken out of service, and only its kubelet puts
+    /// them back.
     pub fn observe(&self, pod: &Pod) {
         let status = Arc::new(pod.status.clone().unwrap_or_default());
         let revision = revision(pod);
@@ -60,6 +62,10 @@ impl StatusManager {
                 let mut wanted = (*entry.wanted).clone();
                 adopt_foreign_conditions(&mut wanted, &entry.posted);
                 entry.wanted = Arc::new(wanted);
+                // How it ended is not a matter of opinion.
+                if !pod::is_terminal_phase(entry.posted.phase.as_deref()) {
+                    self.post_difference(pod::uid(pod), entry);
+                }
             }
             Some(_) => {}
             None => {
@@ -83,6 +89,10 @@ impl StatusManager {
         let Some(entry) = entries.get_mut(uid) else { return };
         adopt_foreign_conditions(&mut status, &entry.posted);
         entry.wanted = Arc::new(status);
+        self.post_difference(uid, entry);
+    }
+
+    fn post_difference(&self, uid: &str, entry: &mut Entry) {
         if entry.gone || entry.in_flight || status_patch(uid, &entry.posted, &entry.wanted).is_none() {
             return;
         }

@@ -61,6 +61,21 @@ async fn a_node_that_was_taken_for_dead_says_that_it_lives() {
 }
 
 #[tokio::test]
+async fn a_pod_that_was_taken_out_of_service_is_put_back() {
+    let world = World::new();
+    world.create("p", simple());
+    world.status("p", "ready", is_ready).await;
+    world.api.edit("pods", "ns", "p", |pod| {
+        for condition in pod["status"]["conditions"].as_array_mut().unwrap() {
+            if condition["type"] == "Ready" {
+                condition["status"] = json!("False");
+            }
+        }
+    });
+    world.status("p", "ready again, before it is looked at again", is_ready).await;
+}
+
+#[tokio::test]
 async fn a_pod_runs_and_is_deleted() {
     let world = World::new();
     world.create("p", simple());
