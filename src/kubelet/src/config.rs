@@ -88,6 +88,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether all logs of pods where this node's are kept are its own.
+    pub(crate) fn owns_logs(&self) -> bool {
+        self.pod_logs_dir.starts_with(&self.data_dir)
+            || outside_logs(&self.data_dir).contains(&self.pod_logs_dir)
+    }
+
     /// Everything at its default.
     pub fn new(
         client: kube::Client,

@@ -4,6 +4,7 @@ use crate::eviction::disk;
 use crate::images::{DiskUse, ImageGc};
 use crate::kubelet::Kubelet;
 use crate::log_rotation::{LogPolicy, rotate_logs};
+use crate::pod_logs;
 use crate::runtime_manager::{observed_pods, removable_containers, removable_sandboxes};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -38,6 +39,7 @@ impl Kubelet {
                 containers_at = now + CONTAINERS_EVERY;
                 self.collect_containers().await;
                 suspects = self.collect_orphans(&suspects).await;
+                self.collect_links();
             }
             if now >= images_at {
                 images_at = now + IMAGES_EVERY;
@@ -76,14 +78,32 @@ impl Kubelet {
         removed
     }
 
+    /// The uids of pods that have volumes, cgroups or logs, where those are this node's own.
+    pub(crate) fn pods_with_remains(&self) -> BTreeSet<String> {
+        let parts = self.workers().syncer().parts();
+        let mut uids = parts.volumes.pods_on_disk();
+        uids.extend(parts.cgroups.pods());
+        let config = self.config();
+        if config.owns_logs() {
+            uids.extend(pod_logs::folders(&config.pod_logs_dir).into_iter().map(|(uid, _)| uid));
+        }
+        uids
+    }
+
+    /// Removes links to logs that are gone.
+    fn collect_links(&self) {
+        let config = self.config();
+        if let Some(links) = config.container_logs_dir.as_ref().filter(|_| config.owns_logs()) {
+            pod_logs::remove_links(&config.pod_logs_dir, links);
+        }
+    }
+
     /// Finds pods that only runtime, disk or cgroups know. One that was suspected the last time as well gets a
     /// worker that cleans up; the others are returned as suspects, as their objects may only be late.
     pub(crate) async fn collect_orphans(&self, suspects: &BTreeSet<String>) -> BTreeSet<String> {
-        let parts = self.workers().syncer().parts();
         let Ok(pods) = observed_pods(self.runtime().as_ref()).await else { return BTreeSet::new() };
         let mut uids: BTreeSet<String> = pods.into_keys().collect();
-        uids.extend(parts.volumes.pods_on_disk());
-        uids.extend(parts.cgroups.pods());
+        uids.extend(self.pods_with_remains());
         uids.retain(|uid| !self.workers().is_known(uid));
         let (known, fresh): (BTreeSet<String>, BTreeSet<String>) =
             uids.into_iter().partition(|uid| suspects.contains(uid));

@@ -283,10 +283,15 @@ impl Kubelet {
         parts.node_status.run(cancel).await;
     }
 
+    /// The pods that are bound to this node.
+    pub(crate) fn bound_pods(&self) -> client::Informer<Pod> {
+        let config = &self.parts.config;
+        config.informers.scoped(&Scope::fields(format!("spec.nodeName={}", config.node_name)))
+    }
+
     async fn follow_pods(&self, cancel: &CancellationToken) {
         let parts = &self.parts;
-        let selector = Scope::fields(format!("spec.nodeName={}", parts.config.node_name));
-        let informer = parts.config.informers.scoped::<Pod>(&selector);
+        let informer = self.bound_pods();
         let mut events = informer.subscribe();
         let swept = self.sweep(&informer, cancel);
         tokio::pin!(swept);
@@ -312,10 +317,8 @@ impl Kubelet {
             let bound: BTreeSet<String> =
                 informer.store().list().iter().map(|pod| pod::uid(pod).to_owned()).collect();
             if let Some((_, snapshot)) = self.parts.pleg.relist().await {
-                let parts = self.parts.workers.syncer().parts();
                 let mut uids: BTreeSet<String> = snapshot.uids().map(str::to_owned).collect();
-                uids.extend(parts.volumes.pods_on_disk());
-                uids.extend(parts.cgroups.pods());
+                uids.extend(self.pods_with_remains());
                 for uid in uids.difference(&bound).filter(|uid| !self.parts.workers.is_known(uid)) {
                     tracing::info!(uid, "cleaning up after a pod that went while the kubelet was down");
                     self.parts.workers.orphan_found(uid);

@@ -22,7 +22,7 @@
 //! | `cm` | cgroups, shares, quotas, OOM scores |
 //! | `dns`, `hosts`, `env`, `fields`, `expansion` | what containers find in their environment |
 //! | `eviction` | thresholds, ranking, evictions |
-//! | `gc`, `log_rotation` | dead containers, orphans, images, logs |
+//! | `gc`, `log_rotation`, `pod_logs` | dead containers, orphans, images, logs |
 //! | `images` | pulls, credentials, image garbage |
 //! | `lease`, `node_status` | the Node and its heartbeat |
 //! | `objects` | ConfigMaps and Secrets that pods refer to |
@@ -56,6 +56,7 @@ mod node_status;
 mod objects;
 mod pleg;
 mod pod;
+mod pod_logs;
 mod pod_workers;
 mod prober;
 mod resources;

@@ -2,6 +2,7 @@
 
 use super::syncer::PodSyncer;
 use crate::pod;
+use crate::pod_logs;
 use crate::status::Override;
 use crate::volume_manager::CleanUpError;
 use client::ObjectKey;
@@ -93,9 +94,8 @@ impl PodSyncer {
         parts.runtime.remove_pod(&observed).await?;
         if let Some(pod) = pod {
             let _ = std::fs::remove_dir_all(parts.runtime.log_directory(pod));
-        } else if !observed.name.is_empty() {
-            let name = format!("{}_{}_{uid}", observed.namespace, observed.name);
-            let _ = std::fs::remove_dir_all(parts.runtime.settings().pod_logs_dir.join(name));
+        } else {
+            pod_logs::remove(&parts.runtime.settings().pod_logs_dir, uid);
         }
         Ok(())
     }

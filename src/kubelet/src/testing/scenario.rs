@@ -250,6 +250,24 @@ async fn pods_that_went_while_the_kubelet_was_down_are_cleaned_up() {
 }
 
 #[tokio::test]
+async fn logs_of_pods_of_another_cluster_are_removed() {
+    let world = World::new();
+    world.create("p", simple());
+    world.status("p", "ready", is_ready).await;
+    let logs = world.directory.path().join("logs/pods");
+    let [old, own, other] = ["kube-system_old_uid-old", "ns_p_uid-p", "notes"].map(|name| logs.join(name));
+    std::fs::create_dir_all(old.join("a")).unwrap();
+    std::fs::create_dir(&other).unwrap();
+    assert!(own.exists());
+    let world = world.restart();
+    while old.exists() {
+        tokio::task::yield_now().await;
+    }
+    assert!(own.exists() && other.exists());
+    assert!(is_ready(&world.api.get("pods", "ns", "p").unwrap()["status"]));
+}
+
+#[tokio::test]
 async fn after_a_power_cut_pods_get_new_sandboxes() {
     let world = World::new();
     world.create("p", simple());
