@@ -101,6 +101,10 @@ impl Kubelet {
     /// Finds pods that only runtime, disk or cgroups know. One that was suspected the last time as well gets a
     /// worker that cleans up; the others are returned as suspects, as their objects may only be late.
     pub(crate) async fn collect_orphans(&self, suspects: &BTreeSet<String>) -> BTreeSet<String> {
+        // Before all pods of the node are known, one without a worker may be anybody's.
+        if !self.bound_pods().has_synced() {
+            return BTreeSet::new();
+        }
         let Ok(pods) = observed_pods(self.runtime().as_ref()).await else { return BTreeSet::new() };
         let mut uids: BTreeSet<String> = pods.into_keys().collect();
         uids.extend(self.pods_with_remains());

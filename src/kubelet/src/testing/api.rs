@@ -7,7 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch};
@@ -25,6 +25,8 @@ struct State {
     revision: Mutex<u64>,
     events: broadcast::Sender<(&'static str, String, Value)>,
     changed: watch::Sender<u64>,
+    /// Plurals whose lists and watches are not answered.
+    mute: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Default, Debug)]
@@ -42,7 +44,13 @@ impl FakeApi {
     pub fn new() -> Self {
         let (events, _) = broadcast::channel(1024);
         let (changed, _) = watch::channel(0);
-        let state = State { objects: Mutex::default(), revision: Mutex::new(1), events, changed };
+        let state = State {
+            objects: Mutex::default(),
+            revision: Mutex::new(1),
+            events,
+            changed,
+            mute: Mutex::default(),
+        };
         Self { state: Arc::new(state) }
     }
 
@@ -63,6 +71,11 @@ impl FakeApi {
         }
         let key = (plural.to_owned(), text(&object, "namespace"), text(&object, "name"));
         self.store(&key, object);
+    }
+
+    /// Answers no lists and watches of a kind from now on.
+    pub fn mute(&self, plural: &str) {
+        self.state.mute.lock().insert(plural.to_owned());
     }
 
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
@@ -142,6 +155,9 @@ impl FakeApi {
         let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let key = (target.plural.clone(), target.namespace.clone(), target.name.clone());
+        if method == Method::GET && self.state.mute.lock().contains(&target.plural) {
+            return failure(503, "ServiceUnavailable", &target);
+        }
         match method {
             Method::GET if target.query.contains_key("watch") => self.watch(target),
             Method::GET if target.name.is_empty() => {

@@ -267,6 +267,18 @@ async fn logs_of_pods_of_another_cluster_are_removed() {
     assert!(is_ready(&world.api.get("pods", "ns", "p").unwrap()["status"]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn nothing_is_cleaned_up_before_the_pods_are_known() {
+    let world = World::new();
+    world.create("p", simple());
+    world.status("p", "ready", is_ready).await;
+    world.api.mute("pods");
+    let world = world.restart();
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    let calls = world.runtime.calls();
+    assert!(!calls.iter().any(|call| call.starts_with("stop")), "{calls:?}");
+}
+
 #[tokio::test]
 async fn after_a_power_cut_pods_get_new_sandboxes() {
     let world = World::new();
