@@ -239,7 +239,7 @@ impl Cluster {
     /// When they cannot be ended.
     pub fn power_off(&self, n: usize) -> Result<()> {
         self.unplug(n)?;
-        self.nodes[n].kill_all()
+        self.nodes[n].power_off()
     }
 
     /// Drops packets between a node and the others, and their pods. Anybody else reaches it.

@@ -19,6 +19,7 @@
 //! | [`cluster`] | nodes that are one cluster, and what can happen to them |
 //! | [`debian`] | a Debian with its service manager, for packages |
 //! | [`disk`] | a disk that is slow |
+//! | `power` | what a machine loses with its power |
 //! | [`load`] | clients that write down what they are told |
 //! | [`visitors`] | people who use Services all the time |
 //! | [`history`] | whether all that they were told can be true |
@@ -37,6 +38,7 @@ pub mod machine;
 pub mod network;
 pub mod newer;
 pub mod node;
+mod power;
 pub mod registry;
 pub mod traces;
 pub mod visitors;

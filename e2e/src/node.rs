@@ -2,13 +2,14 @@
 
 use crate::image::{self, Image};
 use crate::machine::{Machine, text_of};
+use crate::power;
 use crate::registry::Registry;
 use crate::wait;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use sha2::{Digest, Sha256};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -251,57 +252,20 @@ impl Node {
         Ok(Pid::from_raw(pid.trim().parse()?))
     }
 
-    /// Kills all that runs on the machine, as a power cut would: the server, the container runtime, the pods.
+    /// Ends all that runs on the machine and what only its memory holds, as a power cut does: the server, the container
+    /// runtime, the pods, mounts, namespaces, `/run`.
     ///
     /// # Errors
     /// When something does not end.
-    pub fn kill_all(&self) -> Result<()> {
-        wait::until("all processes to be gone", PATIENCE, || {
-            let all = self.processes()?;
-            for pid in &all {
-                // It may have ended by itself.
-                let _ = kill(*pid, Signal::SIGKILL);
-            }
-            if all.is_empty() { Ok(()) } else { bail!("{all:?}") }
-        })
+    pub fn power_off(&self) -> Result<()> {
+        power::cut(self.folder.path(), &self.run_dir())
     }
 
-    /// All processes whose arguments name the node's folder, and all that they have started.
-    fn processes(&self) -> Result<Vec<Pid>> {
-        let folder = self.folder.path().display().to_string();
-        let mut parents = Vec::new();
-        let mut found = BTreeSet::new();
-        for entry in std::fs::read_dir("/proc")? {
-            let path = entry?.path();
-            let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<i32>().ok()) else {
-                continue;
-            };
-            // Those that have ended meanwhile are passed over.
-            let Ok(stat) = std::fs::read_to_string(path.join("stat")) else { continue };
-            let mut fields = stat.rsplit_once(')').context("stat")?.1.split_whitespace();
-            let (state, parent) =
-                (fields.next(), fields.next().and_then(|parent| parent.parse::<i32>().ok()));
-            if state == Some("Z") {
-                continue;
-            }
-            parents.push((pid, parent));
-            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(&folder) {
-                found.insert(pid);
-            }
-        }
-        loop {
-            let before = found.len();
-            found.extend(
-                parents
-                    .iter()
-                    .filter_map(|(pid, parent)| found.contains(&(*parent)?).then_some(*pid))
-                    .collect::<Vec<_>>(),
-            );
-            if found.len() == before {
-                return Ok(found.into_iter().map(Pid::from_raw).collect());
-            }
-        }
+    /// Where the server keeps what does not outlive the power, whose name follows from the data directory's.
+    fn run_dir(&self) -> PathBuf {
+        let hash = Sha256::digest(self.data_dir().as_os_str().as_encoded_bytes());
+        let short: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        PathBuf::from(format!("/run/knarr-{short}"))
     }
 
     /// Runs a knarr command that has to succeed; answers what it printed.
@@ -497,13 +461,20 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("the server's log ends with:\n{}", self.log_tail());
         }
-        // `knarr stop` ends the server, the pods and containerd; what is left goes with the folder.
-        let _ = self.knarr().arg("stop").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // `knarr stop` ends the server, the pods and containerd.
+        let stopped = self.knarr().arg("stop").output();
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();
             let _ = server.wait();
         }
-        unmount_below(self.folder.path());
+        // Where it cannot, nobody else's test should meet what is left.
+        match stopped.map_err(Into::into).and_then(|output| text_of("knarr stop", output)) {
+            Ok(_) => {}
+            Err(error) => eprintln!("{error:#}"),
+        }
+        if let Err(error) = self.power_off() {
+            eprintln!("something of {} is left: {error:#}", self.name);
+        }
     }
 }
 
@@ -511,18 +482,4 @@ impl Drop for Node {
 fn alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, fields)| !fields.trim_start().starts_with('Z'))
-}
-
-/// Unmounts what is still mounted below a folder, the deepest first.
-fn unmount_below(folder: &Path) {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mut below: Vec<&str> = mounts
-        .lines()
-        .filter_map(|l| l.split(' ').nth(1))
-        .filter(|p| Path::new(p).starts_with(folder))
-        .collect();
-    below.sort_unstable_by_key(|p| std::cmp::Reverse(p.len()));
-    for path in below {
-        let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
-    }
 }

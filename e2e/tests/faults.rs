@@ -358,10 +358,11 @@ fn pods(cluster: &Cluster, by: usize) -> Result<BTreeMap<String, Value>> {
 
 #[test]
 fn what_three_nodes_tell_their_clients_stays_true_whatever_happens() -> Result<()> {
-    let mut world = World::begin("faults")?;
     let elsewhere = tempfile::Builder::new().prefix("knarr-").tempdir()?;
     let newer = elsewhere.path().join("knarr");
     newer::write(&newer)?;
+    // After the folder, so that it is gone before: it is stopped by that binary.
+    let mut world = World::begin("faults")?;
     for node in &mut world.cluster.nodes {
         node.binary.clone_from(&newer);
     }
