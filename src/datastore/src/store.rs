@@ -63,6 +63,8 @@ pub struct Datastore {
     beginning: Beginning,
     forming: tokio::sync::Mutex<()>,
     cluster: OnceLock<Arc<Cluster>>,
+    /// Where the cluster takes proposals. They need not wait for the writer's thread, which may be syncing the log.
+    proposals: OnceLock<mpsc::UnboundedSender<Proposal>>,
 }
 
 impl Datastore {
@@ -209,6 +211,7 @@ impl Datastore {
             beginning,
             forming: tokio::sync::Mutex::default(),
             cluster: OnceLock::new(),
+            proposals: OnceLock::new(),
         }))
     }
 
@@ -228,6 +231,7 @@ impl Datastore {
         };
         let core = self.core();
         let (successor, proposals) = mpsc::unbounded_channel();
+        let direct = successor.clone();
         // From here on nothing is committed but by the cluster.
         core.run(move |writer| {
             writer.successor = Some(successor);
@@ -235,6 +239,7 @@ impl Datastore {
         })
         .await?;
         let cluster = Cluster::start(core, &identity.cluster, options, proposals).await?;
+        self.proposals.get_or_init(|| direct);
         Ok(Arc::clone(self.cluster.get_or_init(|| cluster)))
     }
 
@@ -364,18 +369,25 @@ impl Datastore {
             beside.push(Beside { attrs, plain });
         }
         let (answer, answered) = oneshot::channel();
-        let mut proposal = Some(Proposal { command, beside, answer });
-        // Never before what waits already.
-        if let Some(shared) = self.shared.as_ref().filter(|_| self.waiting() == 0) {
-            proposal = proposal.and_then(|proposal| direct::commit(shared, proposal));
-        }
-        if let Some(proposal) = proposal {
-            let closed = |_| StorageError::unavailable("it is shutting down");
-            self.requests.send(Request::Propose(proposal)).await.map_err(closed)?;
+        let proposal = Proposal { command, beside, answer };
+        let closed = || StorageError::unavailable("it is shutting down");
+        if let Some(cluster) = self.proposals.get() {
+            cluster.send(proposal).map_err(|_| closed())?;
+        } else if let Some(proposal) = self.commit_here(proposal) {
+            self.requests.send(Request::Propose(proposal)).await.map_err(|_| closed())?;
         }
         answered
             .await
             .map_err(|_| StorageError::Unknown { reason: "the datastore's writer has stopped".into() })?
+    }
+
+    /// Commits without the writer's thread if that is possible; otherwise gives the proposal back.
+    fn commit_here(&self, proposal: Proposal) -> Option<Proposal> {
+        // Never before what waits already.
+        match self.shared.as_ref().filter(|_| self.waiting() == 0) {
+            Some(shared) => direct::commit(shared, proposal),
+            None => Some(proposal),
+        }
     }
 
     /// Gives pages that became free back to the file system.
