@@ -1,7 +1,7 @@
 //! Three nodes in one process, on one disk: creates of 1 KiB objects per second, and how long writes pause when the
-//! leader dies or hands over.
+//! leader dies or hands over. With a number of writers, only what those create.
 //!
-//! `cargo run --release -p datastore --example cluster [DIRECTORY]`
+//! `cargo run --release -p datastore --example cluster [DIRECTORY [WRITERS]]`
 
 use datastore::raft::{Change, Cluster, ClusterOptions, Goal, Member, Role, Switchboard, Ticket, Timing};
 use datastore::{Datastore, Options};
@@ -61,6 +61,20 @@ impl Nodes {
         Ok(nodes)
     }
 
+    /// Commands and entries that the first node has applied.
+    fn counts(&self) -> (u64, u64) {
+        let statistics = self.stores.first().map(|(_, store)| store.statistics());
+        statistics.map_or((0, 0), |found| (found.commands, found.entries))
+    }
+
+    async fn stop(self) -> Result<(), Failure> {
+        for (_, store) in &self.stores {
+            store.shutdown().await;
+        }
+        std::fs::remove_dir_all(&self.root)?;
+        Ok(())
+    }
+
     async fn leader(&self) -> Result<(usize, Arc<Cluster>), Failure> {
         loop {
             for (at, (_, store)) in self.stores.iter().enumerate() {
@@ -88,20 +102,33 @@ async fn main() -> Result<(), Failure> {
     let directory = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let root = directory.join(format!("knarr-cluster-{}", std::process::id()));
     let mut nodes = Nodes::start(&root).await?;
-    for writers in [1, 16, 64] {
+    let only: Option<usize> = std::env::args().nth(2).and_then(|writers| writers.parse().ok());
+    for writers in only.map_or_else(|| vec![1, 16, 64], |writers| vec![writers]) {
+        let before = nodes.counts();
         let begin = Instant::now();
         let tasks = (0..writers).filter_map(|w| {
             let (_, store) = nodes.stores.get(w % nodes.stores.len())?;
             Some(tokio::spawn(write(Arc::clone(store), format!("r{writers}-w{w}"), begin)))
         });
-        let mut count = 0;
+        let mut latencies: Vec<Duration> = Vec::new();
         for task in futures::future::join_all(tasks).await {
-            count += task?;
+            latencies.extend(task?);
         }
+        let elapsed = begin.elapsed().as_secs_f64();
+        latencies.sort();
+        let at =
+            |part: usize| latencies.get(latencies.len() * part / 100).map_or(0.0, |l| l.as_secs_f64() * 1e3);
+        let (commands, entries) = nodes.counts();
         println!(
-            "3 nodes {writers:3} writers: {:8.0} creates/s",
-            count as f64 / begin.elapsed().as_secs_f64()
+            "3 nodes {writers:3} writers: {:8.0} creates/s  p50 {:6.2} ms  p99 {:6.2} ms  {:5.1} commands/entry",
+            latencies.len() as f64 / elapsed,
+            at(50),
+            at(99),
+            (commands - before.0) as f64 / (entries - before.1).max(1) as f64,
         );
+    }
+    if only.is_some() {
+        return nodes.stop().await;
     }
     for clean in [true, false] {
         let mut pauses = Vec::new();
@@ -114,27 +141,24 @@ async fn main() -> Result<(), Failure> {
         let what = if clean { "handed over" } else { "killed" };
         println!("leader {what}: next write after p50 {:.0} ms, max {:.0} ms", at(50), at(100));
     }
-    for (_, store) in &nodes.stores {
-        store.shutdown().await;
-    }
-    std::fs::remove_dir_all(&root)?;
-    Ok(())
+    nodes.stop().await
 }
 
-async fn write(store: Arc<Datastore>, prefix: String, begin: Instant) -> usize {
-    let mut count = 0;
+async fn write(store: Arc<Datastore>, prefix: String, begin: Instant) -> Vec<Duration> {
+    let mut latencies = Vec::new();
     while begin.elapsed() < SECONDS {
-        let name = format!("{prefix}-{count}");
+        let name = format!("{prefix}-{}", latencies.len());
         let Ok(encoded) = object(&name) else { break };
+        let started = Instant::now();
         match store.create(&format!("/registry/core/configmaps/default/{name}"), encoded).await {
-            Ok(_) => count += 1,
+            Ok(_) => latencies.push(started.elapsed()),
             Err(error) => {
                 eprintln!("{error}");
                 break;
             }
         }
     }
-    count
+    latencies
 }
 
 /// Takes the leader away and measures until another node has written.
