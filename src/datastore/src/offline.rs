@@ -16,11 +16,10 @@ use crate::log::{self, Position};
 use crate::raft::Identity;
 use crate::raft::core::load_vote;
 use crate::raft::snapshot::copy;
-use crate::raft::types::{Origin, Proposed, Seat, from_row, load_config};
+use crate::raft::types::{Origin, Proposed, Seat, from_row, groups, load_config};
 use crate::schema::{self, FORMAT, Location};
 use crate::state_machine::{StateMachine, last_row};
 use crate::store::Datastore;
-use openraft::EntryPayload;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -227,11 +226,11 @@ fn apply_log(machine: &mut StateMachine, connection: &Connection, path: &Path) -
             let at = row.at;
             let entry = from_row(row)
                 .map_err(|e| OpenError::Damaged { path: path.to_owned(), detail: e.to_string() })?;
-            if let EntryPayload::Normal(Proposed { origin, entry }) = entry.payload {
+            for Proposed { origin, entry } in groups(&entry) {
                 let mut apply = || -> rusqlite::Result<()> {
                     if origin.follows(Origin::last(origin.node, connection)?.as_ref()) {
                         origin.save(connection)?;
-                        machine.execute(&entry, connection)?;
+                        machine.execute(entry, connection)?;
                     }
                     Ok(())
                 };

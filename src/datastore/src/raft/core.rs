@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::log::Position;
 use crate::raft::options::Ticket;
 use crate::raft::types::{Origin, RaftEntry, Seat, load_config, log_id, save_config};
+use crate::raft::wire::Reply;
 use crate::reader::Opener;
 use crate::schema::{Location, pragma};
 use crate::state_machine::StateMachine;
@@ -259,12 +260,14 @@ pub(crate) struct Core {
     pub(crate) directory: PathBuf,
     pub(crate) opener: Opener,
     pub(crate) recent: Mutex<Recent>,
-    /// Who waits until a proposal is in this node's log, to be told its index.
-    pub(crate) appended: Mutex<HashMap<Origin, oneshot::Sender<u64>>>,
+    /// Who waits until a proposal is in this node's log, to be told its index or why it is not.
+    pub(crate) appended: Mutex<HashMap<Origin, oneshot::Sender<Reply>>>,
     /// The writers of this node's proposals that are not applied yet.
     pub(crate) pending: Mutex<BTreeMap<Origin, Vec<Waiting>>>,
     /// The index after the last entry that was applied and can be read.
     pub(crate) applied: watch::Sender<u64>,
+    /// The index of the last entry in the log that is on the disk.
+    pub(crate) synced: watch::Sender<u64>,
     /// How long the log is.
     pub(crate) size: watch::Sender<LogSize>,
     pub(crate) limits: Limits,
@@ -285,6 +288,7 @@ impl Core {
             appended: Mutex::default(),
             pending: Mutex::default(),
             applied: watch::Sender::default(),
+            synced: watch::Sender::default(),
             size: watch::Sender::default(),
             requests,
         }
@@ -300,15 +304,27 @@ impl Core {
         &self,
         job: impl FnOnce(&mut Writer) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let closed = || StorageError::unavailable("it is shutting down");
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |writer| {
+        self.begin(move |writer| {
             let result = writer.settle().and_then(|()| job(writer));
             // Nobody waits any more: fine.
             let _ = answer.send(result);
-        });
-        self.requests.send(Request::Run(job)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        })
+        .await?;
+        answered.await.map_err(|_| StorageError::unavailable("it is shutting down"))?
+    }
+
+    /// Has a job run on the writer's thread, after those that were begun before it. It has to settle the writer itself.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store is closing; then it does not run.
+    pub(crate) async fn begin(
+        &self,
+        job: impl FnOnce(&mut Writer) + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let job: Job = Box::new(job);
+        let closed = |_| StorageError::unavailable("it is shutting down");
+        self.requests.send(Request::Run(job)).await.map_err(closed)
     }
 
     /// Tells readers that everything up to a position is applied.

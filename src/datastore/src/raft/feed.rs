@@ -8,7 +8,7 @@
 //! Who is told by the leader that the log is to be had elsewhere fetches it, whether or not it has heard yet that it is
 //! a spare: that news is in the log.
 
-use crate::raft::log_store::LogStore;
+use crate::raft::log_store::{LogStore, Lost};
 use crate::raft::network::Connection;
 use crate::raft::node::{Cluster, entries};
 use crate::raft::retention::Need;
@@ -172,7 +172,7 @@ impl Cluster {
         // None came: it is told so, and who leads.
         let _ = tokio::time::timeout(self.timing.election * 2, wait).await;
         let until = *core.applied.borrow();
-        let read = LogStore(core.clone()).limited_get_log_entries(next, until).await;
+        let read = LogStore::new(core.clone(), Lost::default()).limited_get_log_entries(next, until).await;
         let mut found = match read {
             Ok(found) => found,
             Err(error) => return Reply::Failed(error.to_string()),

@@ -3,9 +3,10 @@
 use crate::bug::{Bug, is_back};
 use crate::command::{Command, Entry};
 use crate::raft::core::{Core, Durability, last_applied, transaction};
+use crate::raft::log_store::Lost;
 use crate::raft::snapshot::{self, Source};
 use crate::raft::types::{
-    Config, Meta, Origin, Proposed, RaftEntry, Types, load_config, position, save_config,
+    Config, Merged, Meta, Origin, Proposed, RaftEntry, Types, groups, load_config, position, save_config,
 };
 use crate::writer::{Waiting, Writer};
 use openraft::storage::{RaftStateMachine, Snapshot};
@@ -20,7 +21,10 @@ type Result<T> = std::result::Result<T, RaftStorageError<u64>>;
 
 /// The state machine of this node.
 #[derive(Clone)]
-pub(crate) struct Machine(pub(crate) Arc<Core>);
+pub(crate) struct Machine {
+    pub(crate) core: Arc<Core>,
+    pub(crate) lost: Lost,
+}
 
 fn failed(error: StorageError) -> RaftStorageError<u64> {
     StorageIOError::write_state_machine(AnyError::new(&error)).into()
@@ -35,30 +39,31 @@ pub(crate) fn apply(
     // openraft, started again after a failure, does not know what its predecessor had under way.
     let applied = writer.machine.applied.map(|at| at.index);
     entries.retain(|entry| Some(entry.log_id.index) > applied);
+    let merged = entries.iter().filter(|entry| !groups(entry).is_empty()).count();
     // Before the transaction, so that nothing can fail after it. Own proposals have it with them.
     let mut foreign = Vec::new();
-    for entry in &entries {
-        if let EntryPayload::Normal(proposed) = &entry.payload {
-            let own = core.is_pending(&proposed.origin);
-            foreign.push(if own { Vec::new() } else { strangers(core, &proposed.entry)? });
-        }
+    for proposed in entries.iter().flat_map(groups) {
+        let own = core.is_pending(&proposed.origin);
+        foreign.push(if own { Vec::new() } else { strangers(core, &proposed.entry)? });
     }
     let applied = transaction(writer, "applying", Durability::Repeatable, |connection, machine| {
-        // One for each proposal, without outcomes when it is not the next of its node.
+        // One for each group, without outcomes when it is not the next of its node.
         let mut applied = Vec::new();
         for entry in entries {
             let at = position(&entry.log_id);
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Membership(members) => save_config(Some(at), &members, connection)?,
-                EntryPayload::Normal(Proposed { origin, entry }) => {
-                    let follows = is_back(Bug::RepeatedProposal)
-                        || origin.follows(Origin::last(origin.node, connection)?.as_ref());
-                    if follows {
-                        origin.save(connection)?;
+                EntryPayload::Normal(Merged(groups)) => {
+                    for Proposed { origin, entry } in groups {
+                        let follows = is_back(Bug::RepeatedProposal)
+                            || origin.follows(Origin::last(origin.node, connection)?.as_ref());
+                        if follows {
+                            origin.save(connection)?;
+                        }
+                        let outcomes = follows.then(|| machine.execute(&entry, connection)).transpose()?;
+                        applied.push((origin, entry, outcomes));
                     }
-                    let outcomes = follows.then(|| machine.execute(&entry, connection)).transpose()?;
-                    applied.push((origin, entry, outcomes));
                 }
             }
             machine.applied = Some(at);
@@ -66,13 +71,13 @@ pub(crate) fn apply(
         machine.save(connection)?;
         Ok(applied)
     })?;
+    writer.counters.entries.fetch_add(merged as u64, Ordering::Relaxed);
     let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
     for ((origin, entry, applied), foreign) in applied.into_iter().zip(foreign) {
         let Some(applied) = applied else {
             answer_skipped(writer, core, origin);
             continue;
         };
-        writer.counters.entries.fetch_add(1, Ordering::Relaxed);
         writer.counters.commands.fetch_add(applied.len() as u64, Ordering::Relaxed);
         let own = core.pending.lock().remove(&origin);
         waiting.extend(match own {
@@ -114,7 +119,7 @@ fn strangers(core: &Core, entry: &Entry) -> std::result::Result<Vec<Waiting>, St
 
 impl Machine {
     async fn state(&self) -> std::result::Result<(Option<LogId<u64>>, Config), StorageError> {
-        self.0
+        self.core
             .run(|writer| {
                 let config = load_config(&writer.connection)
                     .map_err(|error| crate::error::storage_error("reading the members", &error))?;
@@ -127,7 +132,7 @@ impl Machine {
         let (last_log_id, last_membership) = self.state().await.map_err(failed)?;
         let snapshot_id = last_log_id.as_ref().map(snapshot::name).unwrap_or_default();
         let meta = Meta { last_log_id, last_membership, snapshot_id };
-        Ok(Snapshot { meta, snapshot: Box::new(Source::Live(self.0.at.clone())) })
+        Ok(Snapshot { meta, snapshot: Box::new(Source::Live(self.core.at.clone())) })
     }
 }
 
@@ -136,7 +141,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn applied_state(&mut self) -> Result<(Option<LogId<u64>>, Config)> {
         let state = self.state().await.map_err(failed)?;
-        self.0.reached(state.0.as_ref().map(position));
+        self.core.reached(state.0.as_ref().map(position));
         Ok(state)
     }
 
@@ -146,8 +151,11 @@ impl RaftStateMachine<Types> for Machine {
         I::IntoIter: Send,
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
-        let (core, count) = (Arc::clone(&self.0), entries.len());
-        self.0.run(move |writer| apply(writer, &core, entries)).await.map_err(failed)?;
+        let (core, count) = (Arc::clone(&self.core), entries.len());
+        let lost = self.lost.clone();
+        // What is applied is in the log before.
+        let applied = self.core.run(move |writer| lost.refuse().and_then(|()| apply(writer, &core, entries)));
+        applied.await.map_err(failed)?;
         Ok(vec![(); count])
     }
 
@@ -156,13 +164,13 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<Source>> {
-        Ok(Box::new(Source::Live(self.0.at.clone())))
+        Ok(Box::new(Source::Live(self.core.at.clone())))
     }
 
     async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Box<Source>) -> Result<()> {
-        let file = snapshot::file(*snapshot, &self.0).await.map_err(failed)?;
-        let core = Arc::clone(&self.0);
-        self.0.run(move |writer| snapshot::install(writer, &core, &file)).await.map_err(failed)
+        let file = snapshot::file(*snapshot, &self.core).await.map_err(failed)?;
+        let core = Arc::clone(&self.core);
+        self.core.run(move |writer| snapshot::install(writer, &core, &file)).await.map_err(failed)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>> {

@@ -29,6 +29,7 @@
 //! | `transport` | who carries them: HTTP/2 over TLS; in memory, for tests |
 //! | `network` | openraft's view of the other nodes |
 //! | `proposer` | groups of commands on their way to the leader |
+//! | `merge` | those of all nodes, at the leader: one entry |
 //! | `barrier` | consistent reads |
 //! | `feed` | the log for spares, from whoever has it |
 //! | `options` | how a node takes part |
@@ -46,6 +47,7 @@ mod feed;
 mod log_store;
 mod machine;
 mod membership;
+mod merge;
 mod network;
 mod node;
 mod options;

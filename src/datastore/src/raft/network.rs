@@ -236,6 +236,11 @@ impl RaftNetwork<Types> for Connection {
             let higher = self.remind(rpc.vote, option.hard_ttl()).await.map_err(RPCError::Unreachable)?;
             return Ok(AppendEntriesResponse::HigherVote(higher));
         }
+        // openraft counts this node before its own log is on the disk.
+        let committed = rpc.leader_commit.map_or(0, |id| id.index);
+        let mut synced = self.network.core.synced.subscribe();
+        let waited = synced.wait_for(|synced| *synced >= committed).await.map(drop);
+        waited.map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
         let request = Request::Append {
             vote: rpc.vote,
             previous: rpc.prev_log_id,

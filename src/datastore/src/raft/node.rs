@@ -4,7 +4,7 @@ use crate::bug::{Bug, is_back};
 use crate::raft::barrier;
 use crate::raft::core::Core;
 use crate::raft::feed::{self, Fed};
-use crate::raft::log_store::LogStore;
+use crate::raft::log_store::{LogStore, Lost};
 use crate::raft::machine::Machine;
 use crate::raft::membership::ChangeError;
 use crate::raft::network::Network;
@@ -16,12 +16,12 @@ use crate::raft::snapshot::SnapshotFile;
 use crate::raft::transport::{Endpoint, Peer};
 use crate::raft::types::{Member, Proposed, Raft, Role, Seat, from_row, role};
 use crate::raft::wire::{self, Head, Reply, Request, WireError};
-use crate::raft::{retention, roles, upkeep};
+use crate::raft::{merge, retention, roles, upkeep};
 use crate::writer::Proposal;
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::ServerState;
-use openraft::error::{ClientWriteError, RaftError};
+use openraft::error::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ pub struct Cluster {
     pub(crate) goal: Goal,
     pub(crate) raft: RwLock<Raft>,
     barriers: mpsc::UnboundedSender<barrier::Reader>,
+    /// Proposals that are to be merged into one entry.
+    pub(crate) merging: mpsc::UnboundedSender<Proposed>,
     /// One change at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
     pub(crate) incoming: tokio::sync::Mutex<Option<Incoming>>,
@@ -63,7 +65,9 @@ pub struct Cluster {
 pub(crate) async fn start_raft(network: &Network, timing: &Timing) -> Result<Raft, StorageError> {
     let core = &network.core;
     let config = timing.config(&network.cluster).validate().map_err(StorageError::fatal)?;
-    let (log, machine) = (LogStore(Arc::clone(core)), Machine(Arc::clone(core)));
+    let lost = Lost::default();
+    let log = LogStore::new(Arc::clone(core), lost.clone());
+    let machine = Machine { core: Arc::clone(core), lost };
     Raft::new(core.node, Arc::new(config), network.clone(), log, machine)
         .await
         .map_err(|error| StorageError::unavailable(format_args!("starting the replicated log: {error}")))
@@ -90,12 +94,14 @@ impl Cluster {
         let epoch = core.next_epoch().await?;
         let raft = start_raft(&network, &options.timing).await?;
         let (barriers, asked) = mpsc::unbounded_channel();
+        let (merging, offered) = mpsc::unbounded_channel();
         let this = Arc::new(Self {
             network,
             timing: options.timing,
             goal: options.goal,
             raft: RwLock::new(raft),
             barriers,
+            merging,
             changes: tokio::sync::Mutex::default(),
             incoming: tokio::sync::Mutex::default(),
             paused: AtomicBool::new(false),
@@ -111,6 +117,7 @@ impl Cluster {
         let mut tasks = vec![
             tokio::spawn(Proposer::new(&this, proposals, epoch).run()).abort_handle(),
             tokio::spawn(barrier::run(weak(), asked)).abort_handle(),
+            tokio::spawn(merge::run(weak(), offered)).abort_handle(),
             tokio::spawn(upkeep::supervise(weak())).abort_handle(),
             tokio::spawn(retention::run(weak())).abort_handle(),
             tokio::spawn(upkeep::introduce(weak(), options.member.clone())).abort_handle(),
@@ -183,40 +190,6 @@ impl Cluster {
             Ok(Err(error)) => Reply::Failed(error.to_string()),
             Err(_) => Reply::Failed("a majority of voters does not answer".into()),
         }
-    }
-
-    /// Leader: brings a proposal into the log.
-    pub(crate) async fn append(&self, proposed: Proposed) -> Reply {
-        if self.paused.load(Ordering::Acquire) {
-            return Reply::NotLeader(None);
-        }
-        let (origin, core) = (proposed.origin, &self.network.core);
-        let (tell, told) = oneshot::channel();
-        core.appended.lock().insert(origin, tell);
-        let mut result = match self.raft().client_write_ff(proposed).await {
-            Ok(result) => result,
-            Err(error) => {
-                core.appended.lock().remove(&origin);
-                return Reply::Failed(error.to_string());
-            }
-        };
-        let reply = tokio::select! {
-            biased;
-            Ok(index) = told => {
-                // openraft complains when nobody listens.
-                tokio::spawn(result);
-                return Reply::Appended(index);
-            }
-            written = &mut result => match written {
-                Ok(Ok(written)) => Reply::Appended(written.log_id.index),
-                Ok(Err(ClientWriteError::ForwardToLeader(to))) => Reply::NotLeader(to.leader_id),
-                Ok(Err(error)) => Reply::Failed(error.to_string()),
-                Err(error) => Reply::Failed(error.to_string()),
-            },
-            () = tokio::time::sleep(self.timing.call_timeout()) => Reply::Failed("the log is stuck".into()),
-        };
-        core.appended.lock().remove(&origin);
-        reply
     }
 
     async fn answer(&self, message: Bytes) -> Reply {

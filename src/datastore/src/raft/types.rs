@@ -1,6 +1,6 @@
 //! What is replicated, and among whom.
 
-use crate::command::{DecodeError, Entry};
+use crate::command::{Command, DecodeError, Entry, put_bytes};
 use crate::log::{LogRow, Position};
 use crate::raft::snapshot::Source;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 openraft::declare_raft_types!(
     /// This crate's choice of openraft's types.
     pub(crate) Types:
-        D = Proposed,
+        D = Merged,
         R = (),
         NodeId = u64,
         Node = Seat,
@@ -104,9 +104,8 @@ impl Origin {
     }
 }
 
-/// A group of commands, shared by all who handle it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
+/// A group of commands of one node, shared by all who handle it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proposed {
     pub(crate) origin: Origin,
     pub(crate) entry: Arc<Entry>,
@@ -122,6 +121,11 @@ impl Proposed {
         out
     }
 
+    /// About how many bytes it takes in the log.
+    pub(crate) fn size(&self) -> usize {
+        32 + self.entry.commands.iter().map(Command::size).sum::<usize>()
+    }
+
     pub(crate) fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
         let number = |n: usize| -> Result<u64, DecodeError> {
             let at = n * 8;
@@ -133,13 +137,45 @@ impl Proposed {
     }
 }
 
-impl From<Proposed> for Vec<u8> {
-    fn from(proposed: Proposed) -> Self {
-        proposed.encode()
+/// What one entry of the log carries: groups of several nodes, or of one, in the order in which they are applied. Each
+/// is taken or skipped for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
+pub(crate) struct Merged(pub(crate) Vec<Proposed>);
+
+impl Merged {
+    /// `length u32 LE, group` for each.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0.iter().map(|proposed| proposed.size() + 32).sum());
+        for proposed in &self.0 {
+            let group = proposed.encode();
+            put_bytes(&mut out, &group);
+        }
+        out
+    }
+
+    fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let (mut groups, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let damaged = || DecodeError::Damaged { at };
+            let begin = at + 4;
+            let length = bytes.get(at..begin).and_then(|found| found.try_into().ok()).map(u32::from_le_bytes);
+            let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(damaged)?;
+            let end = begin.checked_add(length).filter(|end| *end <= bytes.len()).ok_or_else(damaged)?;
+            groups.push(Proposed::decode(&bytes.slice(begin..end))?);
+            at = end;
+        }
+        Ok(Self(groups))
     }
 }
 
-impl TryFrom<Vec<u8>> for Proposed {
+impl From<Merged> for Vec<u8> {
+    fn from(merged: Merged) -> Self {
+        merged.encode()
+    }
+}
+
+impl TryFrom<Vec<u8>> for Merged {
     type Error = DecodeError;
 
     fn try_from(bytes: Vec<u8>) -> Result<Self, DecodeError> {
@@ -147,11 +183,22 @@ impl TryFrom<Vec<u8>> for Proposed {
     }
 }
 
+/// The groups of commands in an entry.
+pub(crate) fn groups(entry: &RaftEntry) -> &[Proposed] {
+    match &entry.payload {
+        EntryPayload::Normal(Merged(groups)) => groups,
+        EntryPayload::Blank | EntryPayload::Membership(_) => &[],
+    }
+}
+
 mod kind {
     //! Numbers in the log table and between nodes. Never reused.
+    /// One group.
     pub(super) const PROPOSED: u8 = 0;
     pub(super) const BLANK: u8 = 1;
     pub(super) const MEMBERSHIP: u8 = 2;
+    /// Several.
+    pub(super) const MERGED: u8 = 3;
 }
 
 pub(crate) fn log_id(at: Position) -> LogId<u64> {
@@ -166,7 +213,10 @@ pub(crate) fn position(id: &LogId<u64>) -> Position {
 pub(crate) fn to_row(entry: &RaftEntry) -> Result<LogRow, serde_json::Error> {
     let (kind, body) = match &entry.payload {
         EntryPayload::Blank => (kind::BLANK, Vec::new()),
-        EntryPayload::Normal(proposed) => (kind::PROPOSED, proposed.encode()),
+        EntryPayload::Normal(merged) => match merged.0.as_slice() {
+            [proposed] => (kind::PROPOSED, proposed.encode()),
+            _ => (kind::MERGED, merged.encode()),
+        },
         EntryPayload::Membership(members) => (kind::MEMBERSHIP, serde_json::to_vec(members)?),
     };
     Ok(LogRow { at: position(&entry.log_id), kind, body })
@@ -179,7 +229,8 @@ pub(crate) fn to_row(entry: &RaftEntry) -> Result<LogRow, serde_json::Error> {
 pub(crate) fn from_row(row: LogRow) -> Result<RaftEntry, DecodeError> {
     let payload = match row.kind {
         kind::BLANK => EntryPayload::Blank,
-        kind::PROPOSED => EntryPayload::Normal(Proposed::decode(&Bytes::from(row.body))?),
+        kind::PROPOSED => EntryPayload::Normal(Merged(vec![Proposed::decode(&Bytes::from(row.body))?])),
+        kind::MERGED => EntryPayload::Normal(Merged::decode(&Bytes::from(row.body))?),
         kind::MEMBERSHIP => {
             let members = serde_json::from_slice(&row.body).map_err(|_| DecodeError::Damaged { at: 0 })?;
             EntryPayload::Membership(members)
@@ -234,7 +285,7 @@ pub(crate) fn role(members: &Membership<u64, Seat>, node: u64) -> Option<Role> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Operation};
+    use crate::command::Operation;
     use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
@@ -242,21 +293,32 @@ mod tests {
         let delete = Operation::Delete { key: "/registry/core/pods/a".into(), if_revision: 4 };
         let entry = Arc::new(Entry { commands: vec![Command::Write(delete)] });
         let origin = Origin { node: 3, epoch: 2, sequence: 9 };
+        let one = Proposed { origin, entry: Arc::clone(&entry) };
+        let other = Origin { node: 1, ..origin };
         let member = Member { name: "a".into(), address: "[::1]:1".into(), failure_domain: "x".into() };
         let members = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, member.into())]));
         for payload in [
             EntryPayload::Blank,
-            EntryPayload::Normal(Proposed { origin, entry }),
+            EntryPayload::Normal(Merged(vec![one.clone()])),
+            EntryPayload::Normal(Merged(vec![one, Proposed { origin: other, entry }])),
             EntryPayload::Membership(members),
         ] {
             let entry = RaftEntry { log_id: log_id(Position { term: 4, node: 2, index: 77 }), payload };
             let row = to_row(&entry).unwrap();
             assert_eq!(from_row(row.clone()).unwrap(), entry);
-            if row.kind == kind::PROPOSED {
-                for end in 0..row.body.len() {
-                    let cut = LogRow { body: row.body[..end].to_vec(), ..row.clone() };
-                    assert!(matches!(from_row(cut), Err(DecodeError::Damaged { .. })), "{end}");
-                }
+            // What ends with a group is whole, if shorter: how long it is, the table and the message know.
+            let whole = groups(&entry).iter().map(|group| 4 + group.encode().len());
+            let whole: Vec<usize> = whole
+                .scan(0, |end, size| {
+                    *end += size;
+                    Some(*end)
+                })
+                .collect();
+            for end in 0..row.body.len() {
+                let cut = LogRow { body: row.body[..end].to_vec(), ..row.clone() };
+                let whole = row.kind == kind::MERGED && (end == 0 || whole.contains(&end));
+                let damaged = matches!(from_row(cut), Err(DecodeError::Damaged { .. }));
+                assert_eq!(damaged, !whole, "{end} of {entry}");
             }
         }
         let unknown = LogRow { at: Position::default(), kind: 99, body: Vec::new() };
