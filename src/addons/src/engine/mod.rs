@@ -30,6 +30,10 @@ pub const FIELD_MANAGER: &str = "knarr-addon";
 /// Objects with this annotation are deleted and made anew when a change of them is refused: some fields of a
 /// StorageClass can never change.
 const RECREATE: &str = "addons.knarr.io/recreate";
+/// Objects with this annotation may be others' too: who has brought them first keeps them, and they outlive the add-on.
+const SHARED: &str = "addons.knarr.io/shared";
+/// What has to be served before the next object can be of its kind.
+const DEFINITION: &str = "CustomResourceDefinition";
 /// How often readiness is looked at.
 const PERIOD: Duration = Duration::from_millis(200);
 /// How long a definition may take until its resource is served: it takes milliseconds.
@@ -321,13 +325,25 @@ impl Engine {
         mut entry: Entry,
         before: Vec<Reference>,
     ) -> Result<(), EngineError> {
-        let applied: Vec<Reference> = objects.iter().map(Reference::of).collect();
+        // What is shared is not on the record, so that nobody deletes it.
+        let own = objects.iter().filter(|object| !is_marked(object, SHARED));
+        let applied: Vec<Reference> = own.map(Reference::of).collect();
         // What was there before stays on the record until it is gone, whatever happens in between.
         let stale: Vec<Reference> = before.into_iter().filter(|r| !applied.contains(r)).collect();
         entry.applied = applied.iter().chain(&stale).cloned().collect();
         record::write(&self.rest, name, &entry).await?;
-        for (object, reference) in objects.into_iter().zip(&applied) {
-            self.apply_object(object, reference).await?;
+        let mut defined: Vec<Reference> = Vec::new();
+        for object in objects {
+            let reference = Reference::of(&object);
+            if defined.iter().any(|definition| defines(definition, &reference)) {
+                for definition in defined.drain(..) {
+                    self.wait_for(&definition, ESTABLISHED, &mut |_| ()).await?;
+                }
+            }
+            self.apply_object(object, &reference).await?;
+            if reference.kind == DEFINITION {
+                defined.push(reference);
+            }
         }
         if !stale.is_empty() {
             self.delete(&stale).await?;
@@ -340,8 +356,14 @@ impl Engine {
     async fn apply_object(&self, object: Value, reference: &Reference) -> Result<(), EngineError> {
         let failed = |source| EngineError::Api { verb: "apply", what: reference.to_string(), source };
         let path = self.resources.path(reference).await.map_err(failed)?;
-        let annotations = object.pointer("/metadata/annotations");
-        let recreate = annotations.is_some_and(|all| all.get(RECREATE).is_some());
+        let recreate = is_marked(&object, RECREATE);
+        if is_marked(&object, SHARED) {
+            let there = self.rest.raw(http::Method::GET, &path, None).await.ok();
+            let there = there.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+            if there.is_some_and(|there| !is_marked(&there, SHARED)) {
+                return Ok(());
+            }
+        }
         let patch = Patch::Apply { config: object, manager: FIELD_MANAGER.to_owned(), force: true };
         match self.rest.raw_patch(&path, &patch).await {
             Err(error) if recreate && rest::is_invalid(&error) => {
@@ -408,6 +430,16 @@ impl Engine {
             tokio::time::sleep(PERIOD).await;
         }
     }
+}
+
+/// Whether a definition is of the group of an object.
+fn defines(definition: &Reference, object: &Reference) -> bool {
+    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
+    definition.name.split_once('.').is_some_and(|(_, of)| of == group)
+}
+
+fn is_marked(object: &Value, annotation: &str) -> bool {
+    object.pointer("/metadata/annotations").is_some_and(|all| all.get(annotation).is_some())
 }
 
 fn not_ready(reference: &Reference, waited: Duration, state: String) -> EngineError {
