@@ -19,6 +19,7 @@ fn core_add_ons_work() -> Result<()> {
     storage(&node)?;
     metrics(&node)?;
     ingress(&node)?;
+    gateway(&node)?;
     balancer(&node)?;
     registry(&node)?;
     cache(&node)?;
@@ -143,6 +144,67 @@ fn ingress(node: &Node) -> Result<()> {
         ensure!(told["status"]["loadBalancer"]["ingress"][0]["ip"] == address.as_str(), "{told}");
         Ok(())
     })
+}
+
+const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: public
+  listeners:
+  - {name: http, port: 80, protocol: HTTP, hostname: '*.gateway.example'}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [web.gateway.example]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /api}, headers: [{name: x-version, value: '2'}]}]
+    filters:
+    - {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}
+    - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-route, value: second}]}}
+    backendRefs: [{name: web, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /old}}]
+    filters: [{type: RequestRedirect, requestRedirect: {scheme: https, statusCode: 301}}]
+";
+
+/// A Gateway and a route are served beside the Ingress, and say so.
+fn gateway(node: &Node) -> Result<()> {
+    node.kubectl("wait --for=condition=Accepted gatewayclass/public --timeout=30s")?;
+    node.apply(GATEWAY)?;
+    node.kubectl("wait --for=condition=Programmed gateway/web --timeout=30s")?;
+    let address = &node.machine.address;
+    ensure!(node.kubectl("get gateway web")?.contains(address.as_str()));
+    node.eventually("the route is accepted", || {
+        let told = node.get("httproute web")?;
+        let conditions = &told["status"]["parents"][0]["conditions"];
+        let holds = |kind: &str| {
+            let mut all = conditions.as_array().into_iter().flatten();
+            all.any(|one| one["type"] == kind && one["status"] == "True")
+        };
+        ensure!(holds("Accepted") && holds("ResolvedRefs"), "{told}");
+        Ok(())
+    })?;
+    let ask = |path: &str, more: &str| {
+        let to = format!("--resolve web.gateway.example:80:{address} http://web.gateway.example{path}");
+        node.machine.shell(&format!("curl -si --max-time 2 {more} {to}"))
+    };
+    node.eventually("an answer by the route", || {
+        let answer = ask("/api", "-H 'x-version: 2'")?;
+        ensure!(answer.contains("web-") && answer.contains("x-route: second"), "{answer}");
+        Ok(())
+    })?;
+    let other = ask("/api", "")?;
+    ensure!(other.starts_with("HTTP/1.1 404"), "{other}");
+    let moved = ask("/old/page", "")?;
+    ensure!(
+        moved.contains("301") && moved.contains("location: https://web.gateway.example/old/page"),
+        "{moved}"
+    );
+    Ok(())
 }
 
 /// A Service has an address of the range, and answers there; what nobody has any more is given up.

@@ -147,7 +147,7 @@ const FOLDERS: &[Folder] = &[
     folder!("helm":),
     folder!("host-access": "host-access.yaml"),
     folder!("hostpath-storage": "rbac.yaml", "storage.yaml"),
-    folder!("ingress": "rbac.yaml", "ingress.yaml"),
+    folder!("ingress": "rbac.yaml", "gateway-api.yaml", "ingress.yaml"),
     folder!("loadbalancer": "rbac.yaml", "loadbalancer.yaml"),
     folder!("metrics-server": "rbac.yaml", "metrics-server.yaml"),
     folder!("observability": "metrics.yaml", "logs.yaml", "traces.yaml"),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,25 @@ pub trait Handler: Send + Sync + 'static {
     /// a connection of its own for each.
     fn extended_connect(&self) -> bool {
         false
+    }
+}
+
+/// A connection, whatever is below it.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
+
+/// What begins connections.
+#[async_trait]
+pub trait Accept: Send + Sync + 'static {
+    /// The connection on which HTTP is spoken; none when there is none, or when it was dealt with otherwise.
+    async fn accept(&self, stream: TcpStream) -> Option<Box<dyn Io>>;
+}
+
+#[async_trait]
+impl Accept for TlsAcceptor {
+    async fn accept(&self, stream: TcpStream) -> Option<Box<dyn Io>> {
+        let stream = Self::accept(self, stream).await.ok()?;
+        Some(Box::new(stream))
     }
 }
 
@@ -74,6 +93,17 @@ pub async fn serve(
     handler: Arc<dyn Handler>,
     stop: CancellationToken,
 ) {
+    let tls = tls.map(|tls| Arc::new(tls) as Arc<dyn Accept>);
+    serve_over(listener, tls, handler, stop).await;
+}
+
+/// The same, over connections that somebody else begins.
+pub async fn serve_over(
+    listener: TcpListener,
+    accept: Option<Arc<dyn Accept>>,
+    handler: Arc<dyn Handler>,
+    stop: CancellationToken,
+) {
     let graceful = Arc::new(GracefulShutdown::new());
     loop {
         let accepted = tokio::select! {
@@ -87,10 +117,10 @@ pub async fn serve(
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
         let (handler, watcher) = (handler.clone(), graceful.watcher());
-        match tls.clone() {
-            None => drop(tokio::spawn(connection(stream, client, handler, watcher))),
-            Some(tls) => drop(tokio::spawn(async move {
-                if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_PATIENCE, tls.accept(stream)).await {
+        match accept.clone() {
+            None => drop(tokio::spawn(connection(Box::new(stream), client, handler, watcher))),
+            Some(accept) => drop(tokio::spawn(async move {
+                if let Ok(Some(stream)) = tokio::time::timeout(HEAD_PATIENCE, accept.accept(stream)).await {
                     connection(stream, client, handler, watcher).await;
                 }
             })),
@@ -102,14 +132,12 @@ pub async fn serve(
     }
 }
 
-async fn connection<S>(
-    stream: S,
+async fn connection(
+    stream: Box<dyn Io>,
     client: SocketAddr,
     handler: Arc<dyn Handler>,
     watcher: hyper_util::server::graceful::Watcher,
-) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) {
     let extended_connect = handler.extended_connect();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let handler = handler.clone();

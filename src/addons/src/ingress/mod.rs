@@ -1,8 +1,9 @@
-//! The server of the `ingress` add-on: a reverse proxy for networking.k8s.io/v1 Ingress on every node's ports 80 and 443.
+//! The server of the `ingress` add-on: a reverse proxy for networking.k8s.io/v1 Ingress and the Gateway API on every node's
+//! ports 80 and 443.
 //!
 //! ```text
-//!  Ingresses, Services, EndpointSlices, Secrets ─> watch ─> Snapshot (table, endpoints, certificates, users)
-//!                                                             │ replaced whole; requests keep the one they began with
+//!  Ingresses, Gateways, routes, Services, EndpointSlices, Secrets ─> watch ─> Snapshot (table, endpoints, certificates, users)
+//!                                                                               │ replaced whole; requests keep the one they began with
 //!  clients ─> http, TLS by name ─> proxy: find, check, choose, rewrite ─> endpoints
 //! ```
 //!
@@ -10,38 +11,48 @@
 //! |---|---|
 //! | `options` | annotations, those of ingress-nginx: pure |
 //! | `table` | hosts and paths to backends: pure |
+//! | `gateway` | Gateways and their routes made into such a table: pure but for `watch` and `serve` |
 //! | `snapshot` | endpoints, certificates and users beside the table: pure |
 //! | `watch` | makes snapshots of what the cluster says, and tells Ingresses their addresses |
 //! | `passwords` | lines of htpasswd: pure |
+//! | `accept` | connections of TLS: for the proxy, or passed on by the name that they ask for |
 //! | `limits` | requests of one client in a time |
 //! | `upstream` | connections to endpoints |
+//! | `encryption` | TLS to endpoints |
 //! | `proxy` | one request |
 //!
-//! Upstream counterpart: `kubernetes/ingress-nginx`.
+//! Upstream counterparts: `kubernetes/ingress-nginx`, and any of the Gateway API's implementations.
 
+mod accept;
+mod encryption;
+mod gateway;
 mod limits;
 mod options;
 mod passwords;
 mod proxy;
 #[cfg(test)]
+mod proxy_gateway_tests;
+#[cfg(test)]
 mod proxy_tests;
 mod snapshot;
 mod table;
+#[cfg(test)]
+mod table_tests;
 mod upstream;
 mod watch;
 
 use client::SharedInformers;
 use parking_lot::RwLock;
-use proxy::Side;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use snapshot::Snapshot;
 use std::sync::Arc;
-use tokio_rustls::TlsAcceptor;
+use table::Side;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::Ready;
+use crate::http::{Accept, Ready};
+use accept::Entrance;
 pub use proxy::Proxy;
 pub use snapshot::CertificateError;
 
@@ -67,7 +78,7 @@ pub struct Served {
     /// For port 443.
     pub secure: Arc<Proxy>,
     /// Takes connections of port 443.
-    pub acceptor: TlsAcceptor,
+    pub entrance: Arc<dyn Accept>,
 }
 
 /// Follows the cluster until `stop`.
@@ -76,16 +87,8 @@ pub struct Served {
 /// When no certificate can be made.
 pub fn start(config: Config, stop: CancellationToken) -> Result<Served, CertificateError> {
     let current = Arc::new(RwLock::new(Arc::new(Snapshot::default())));
-    let own = snapshot::self_signed()?;
     let shared = Arc::new(proxy::Shared::new(current.clone(), config.access_log));
-    let resolver = Arc::new(Resolver { current: current.clone(), own });
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| CertificateError::Unusable(error.to_string()))?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let entrance = entrance(current.clone())?;
     let watching = watch::watch(config.informers, current, config.default_certificate, config.ready);
     tokio::spawn(async move {
         tokio::select! {
@@ -96,8 +99,23 @@ pub fn start(config: Config, stop: CancellationToken) -> Result<Served, Certific
     Ok(Served {
         plain: Proxy::new(shared.clone(), Side::Plain),
         secure: Proxy::new(shared, Side::Secure),
-        acceptor: TlsAcceptor::from(Arc::new(tls)),
+        entrance: Arc::new(entrance),
     })
+}
+
+/// What begins connections by what `current` says.
+fn entrance(current: Arc<RwLock<Arc<Snapshot>>>) -> Result<Entrance, CertificateError> {
+    let resolver = Arc::new(Resolver { current: current.clone(), own: snapshot::self_signed()? });
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut https = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| CertificateError::Unusable(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    // What is passed on says nothing of its protocol.
+    let other = Arc::new(https.clone());
+    https.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Entrance::new(current, Arc::new(https), other))
 }
 
 /// Shows each host its certificate.

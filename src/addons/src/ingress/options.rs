@@ -1,5 +1,6 @@
 //! What annotations ask for: those of ingress-nginx that people use. Pure.
 
+use super::encryption::{Encryption, Source};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::Ingress;
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ pub struct Options {
     pub redirect: Option<(u16, String)>,
     /// Endpoints speak HTTP/2 (gRPC).
     pub http2: bool,
+    /// Endpoints speak TLS.
+    pub encryption: Option<Encryption>,
     /// How long an endpoint may take to answer.
     pub read_timeout: Duration,
     /// How many endpoints are tried when they cannot be reached.
@@ -86,6 +89,13 @@ impl Canary {
     }
 }
 
+impl Default for Options {
+    /// Those of an Ingress that says nothing.
+    fn default() -> Self {
+        Self::read(&Ingress::default()).0
+    }
+}
+
 impl Options {
     /// Reads the annotations of an Ingress; what makes no sense is told and left out.
     pub fn read(ingress: &Ingress) -> (Self, Vec<String>) {
@@ -110,7 +120,7 @@ impl Options {
         let permanent_code = parsed("permanent-redirect-code", &number);
         let is = |name: &str| text(name).as_deref() == Some("true");
         let protocol = text("backend-protocol").unwrap_or_default().to_ascii_uppercase();
-        if !matches!(protocol.as_str(), "" | "HTTP" | "GRPC") {
+        if !matches!(protocol.as_str(), "" | "HTTP" | "GRPC" | "HTTPS" | "GRPCS") {
             wrong.push(format!("{PREFIX}backend-protocol: {protocol} is not supported"));
         }
         let redirect = text("permanent-redirect").map(|to| (permanent_code.unwrap_or(301.0) as u16, to));
@@ -128,6 +138,14 @@ impl Options {
         }
         let namespace = ingress.metadata.namespace.clone().unwrap_or_default();
         let secret = text("auth-secret").filter(|_| text("auth-type").as_deref() == Some("basic"));
+        let on = |name: &str| text(name).as_deref() == Some("on");
+        let encryption = matches!(protocol.as_str(), "HTTPS" | "GRPCS").then(|| Encryption {
+            name: text("proxy-ssl-name"),
+            tells_name: on("proxy-ssl-server-name"),
+            verifies: on("proxy-ssl-verify"),
+            source: text("proxy-ssl-secret").map(|name| Source::Secret(own(&namespace, &name))),
+            ..Encryption::default()
+        });
         let options = Self {
             rewrite: text("rewrite-target"),
             regex: is("use-regex") || text("rewrite-target").is_some_and(|target| target.contains('$')),
@@ -135,17 +153,16 @@ impl Options {
             ssl_redirect: text("ssl-redirect").as_deref() != Some("false"),
             force_ssl_redirect: is("force-ssl-redirect"),
             redirect: redirect.or_else(|| text("temporal-redirect").map(|to| (302, to))),
-            http2: protocol == "GRPC",
+            http2: matches!(protocol.as_str(), "GRPC" | "GRPCS"),
+            encryption,
             read_timeout: read_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(READ),
             tries: tries.map_or(TRIES, |tries| (tries as usize).max(1)),
             body_size: body_size.map(|size| size as u64),
             rate: rate.filter(|rate| *rate > 0.0),
             allowed,
             basic_auth: secret.map(|name| {
-                // Secrets of other namespaces are not this Ingress's to use.
-                let name = name.rsplit('/').next().unwrap_or_default().to_owned();
                 let realm = text("auth-realm").unwrap_or_else(|| "Authentication Required".to_owned());
-                (format!("{namespace}/{name}"), realm)
+                (own(&namespace, &name), realm)
             }),
             sticky: (text("affinity").as_deref() == Some("cookie"))
                 .then(|| text("session-cookie-name").unwrap_or_else(|| "INGRESSCOOKIE".to_owned())),
@@ -158,6 +175,11 @@ impl Options {
         };
         (options, wrong)
     }
+}
+
+/// A Secret by its name: those of other namespaces are not an Ingress's to use.
+fn own(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{}", name.rsplit('/').next().unwrap_or_default())
 }
 
 /// Bytes as nginx writes them: `8m`, `512k`, `1g`, `0` for any.
@@ -206,6 +228,28 @@ mod tests {
         assert_eq!(options.sticky.as_deref(), Some("INGRESSCOOKIE"));
         assert_eq!(options.allowed.len(), 2);
         assert_eq!(options.redirect, Some((301, "https://x".to_owned())));
+    }
+
+    #[test]
+    fn endpoints_that_speak_tls_are_verified_when_that_is_asked_for() {
+        let (options, _) = read(&[("backend-protocol", "GRPCS")]);
+        assert_eq!((options.http2, options.encryption), (true, Some(Encryption::default())));
+        let (options, wrong) = read(&[
+            ("backend-protocol", "https"),
+            ("proxy-ssl-verify", "on"),
+            ("proxy-ssl-name", "s.example"),
+            ("proxy-ssl-server-name", "on"),
+            ("proxy-ssl-secret", "other/ca"),
+        ]);
+        assert_eq!(wrong, Vec::<String>::new());
+        let expected = Encryption {
+            name: Some("s.example".to_owned()),
+            tells_name: true,
+            verifies: true,
+            source: Some(Source::Secret("n/ca".to_owned())),
+            ..Encryption::default()
+        };
+        assert_eq!((options.http2, options.encryption), (false, Some(expected)));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! One request: where it goes, whether it may, and what comes back.
 
+use super::encryption::Encryption;
+use super::gateway::HeaderChange;
 use super::limits::Limits;
 use super::options::Options;
 use super::passwords::authenticates;
 use super::snapshot::{Snapshot, cookie_of};
-use super::table::{Backend, Route};
-use super::upstream::{Upstream, upstream};
+use super::table::{Asked, Backend, Path, Side, Target};
+use super::upstream::{Upstream, encrypted, upstream};
 use crate::http::{self as web, Body, BoxError, Handler};
 use crate::relay::{Change, answered, without_hops};
 use ::http::uri::PathAndQuery;
@@ -16,21 +18,16 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rand::Rng;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
-/// Which port a request came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// 80.
-    Plain,
-    /// 443.
-    Secure,
-}
+/// So many ways of TLS are remembered, each with its connections.
+const ENCRYPTIONS: usize = 64;
 
 /// What both sides share.
 pub struct Shared {
@@ -38,6 +35,8 @@ pub struct Shared {
     limits: Limits,
     http1: Upstream,
     http2: Upstream,
+    /// Those that speak TLS, by HTTP/2 and how.
+    encrypted: Mutex<HashMap<(bool, Encryption), Upstream>>,
     access_log: Option<fn(&str)>,
     /// Requests by the first digit of their status.
     counted: [AtomicU64; 5],
@@ -51,6 +50,7 @@ impl Shared {
             limits: Limits::default(),
             http1: upstream(false),
             http2: upstream(true),
+            encrypted: Mutex::default(),
             access_log,
             counted: Default::default(),
         }
@@ -60,19 +60,31 @@ impl Shared {
 /// Answers the requests of one port.
 pub struct Proxy {
     shared: Arc<Shared>,
-    side: Side,
+    pub(super) side: Side,
 }
 
 /// A request without its body.
-struct Asked {
+pub(super) struct Question {
     method: Method,
-    uri: Uri,
+    pub(super) uri: Uri,
     headers: HeaderMap,
-    host: String,
+    pub(super) host: String,
     client: IpAddr,
 }
 
-impl Asked {
+/// Where a request goes, and how.
+pub(super) struct Way<'a> {
+    /// The Service.
+    pub(super) backend: &'a Backend,
+    /// How it is spoken to.
+    pub(super) options: &'a Options,
+    /// What the path becomes, if something else.
+    pub(super) path: Option<String>,
+    /// Changes of headers.
+    pub(super) changes: &'a [HeaderChange],
+}
+
+impl Question {
     fn header(&self, name: &str) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
@@ -111,25 +123,41 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let authority = parts.uri.host().map(str::to_owned);
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port);
-        let asked = Asked {
+        let asked = Question {
             host: authority.or(host).unwrap_or_default().to_ascii_lowercase(),
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
             client: client.ip(),
         };
-        let Some(route) = snapshot.table.find(&asked.host, asked.uri.path()) else {
+        let body = body.map_err(|error| Box::new(error) as BoxError).boxed_unsync();
+        let looked_at = Asked {
+            side: self.side,
+            host: &asked.host,
+            path: asked.uri.path(),
+            query: asked.uri.query(),
+            method: &asked.method,
+            headers: &asked.headers,
+        };
+        let Some(route) = snapshot.table.find(&looked_at) else {
             return web::text(StatusCode::NOT_FOUND, "default backend - 404");
         };
-        let (backend, options) = chosen(route, &asked);
-        if let Some(refused) = self.refusal(&snapshot, &asked, options) {
-            return refused;
+        match &route.target {
+            Target::Rule(rule) => self.by_rule(&snapshot, &route.pattern, rule, asked, body, change).await,
+            Target::Path(path) => {
+                let (backend, options) = chosen(path, &asked);
+                if let Some(refused) = self.refusal(&snapshot, &asked, options) {
+                    return refused;
+                }
+                let path = route.rewritten(&path.options, asked.uri.path());
+                self.forward(&snapshot, &Way { backend, options, path, changes: &[] }, asked, body, change)
+                    .await
+            }
         }
-        self.forward(&snapshot, route, backend, options, asked, body, change).await
     }
 
     /// The answer to a request that goes no further.
-    fn refusal(&self, snapshot: &Snapshot, asked: &Asked, options: &Options) -> Option<Response<Body>> {
+    fn refusal(&self, snapshot: &Snapshot, asked: &Question, options: &Options) -> Option<Response<Body>> {
         let refuse =
             |status: StatusCode| Some(web::text(status, status.canonical_reason().unwrap_or_default()));
         if !options.allowed.is_empty() && !options.allowed.iter().any(|net| net.contains(&asked.client)) {
@@ -139,13 +167,13 @@ impl Proxy {
         let has_certificate = snapshot.table.certificate(&asked.host).is_some();
         let to_https = options.force_ssl_redirect || (options.ssl_redirect && has_certificate);
         if self.side == Side::Plain && to_https {
-            return redirect(308, &format!("https://{}{rest}", asked.host));
+            return Some(redirect(308, &format!("https://{}{rest}", asked.host)));
         }
         if let Some((status, to)) = &options.redirect {
-            return redirect(*status, to);
+            return Some(redirect(*status, to));
         }
         if let Some(root) = options.app_root.as_deref().filter(|_| asked.uri.path() == "/") {
-            return redirect(302, root);
+            return Some(redirect(302, root));
         }
         if let Some((secret, realm)) = &options.basic_auth
             && !is_user(snapshot.users.get(secret).map_or("", String::as_str), asked)
@@ -168,18 +196,17 @@ impl Proxy {
         None
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
-    async fn forward(
+    /// The answer of an endpoint.
+    pub(super) async fn forward(
         &self,
         snapshot: &Snapshot,
-        route: &Route,
-        backend: &Backend,
-        options: &Options,
-        asked: Asked,
-        body: Incoming,
+        way: &Way<'_>,
+        asked: Question,
+        body: Body,
         change: Option<Change>,
     ) -> Response<Body> {
-        let Some(pool) = snapshot.pools.get(backend).filter(|pool| pool.len() > 0) else {
+        let options = way.options;
+        let Some(pool) = snapshot.pools.get(way.backend).filter(|pool| pool.len() > 0) else {
             return web::text(StatusCode::SERVICE_UNAVAILABLE, "503 Service Temporarily Unavailable");
         };
         let cookie = options.sticky.as_deref().map(|name| (name, asked.cookie(name)));
@@ -189,23 +216,24 @@ impl Proxy {
         // What has no body can be sent again.
         let repeatable = body.is_end_stream();
         let mut body = Some(body);
-        let path = route.rewritten(asked.uri.path());
         let mut tries = options.tries.min(pool.len());
         loop {
             let Some(to) = endpoint else {
                 return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
             };
-            let Ok(mut request) = self.request(&asked, to, path.as_deref(), options, change.as_ref()) else {
+            let Ok(mut request) = self.request(&asked, to, way, change.as_ref()) else {
                 return web::text(StatusCode::BAD_REQUEST, "400 Bad Request");
             };
             *request.body_mut() = match (body.take(), options.body_size) {
                 (Some(body), Some(limit)) => {
                     Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).boxed_unsync()
                 }
-                (Some(body), None) => body.map_err(|error| Box::new(error) as BoxError).boxed_unsync(),
+                (Some(body), None) => body,
                 (None, _) => web::full(""),
             };
-            let client = if options.http2 { &self.shared.http2 } else { &self.shared.http1 };
+            let Some(client) = self.client(snapshot, options) else {
+                return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
+            };
             let answer = match tokio::time::timeout(options.read_timeout, client.request(request)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) if repeatable && error.is_connect() && tries > 1 => {
@@ -236,23 +264,47 @@ impl Proxy {
         }
     }
 
+    /// What speaks to endpoints; none when certificates for that cannot be used.
+    pub(super) fn client(&self, snapshot: &Snapshot, options: &Options) -> Option<Upstream> {
+        let shared = &self.shared;
+        let Some(mut encryption) = options.encryption.clone() else {
+            return Some(if options.http2 { shared.http2.clone() } else { shared.http1.clone() });
+        };
+        if let Some(source) = &encryption.source {
+            encryption.credentials = snapshot.credentials.get(source).cloned().unwrap_or_default();
+        }
+        let mut known = shared.encrypted.lock();
+        if let Some(client) = known.get(&(options.http2, encryption.clone())) {
+            return Some(client.clone());
+        }
+        let client = encrypted(options.http2, &encryption)
+            .inspect_err(|error| tracing::warn!("TLS to endpoints cannot be spoken: {error}"))
+            .ok()?;
+        if known.len() >= ENCRYPTIONS {
+            known.clear();
+        }
+        known.insert((options.http2, encryption), client.clone());
+        Some(client)
+    }
+
     /// The request as an endpoint sees it.
-    fn request(
+    pub(super) fn request(
         &self,
-        asked: &Asked,
+        asked: &Question,
         to: SocketAddr,
-        path: Option<&str>,
-        options: &Options,
+        way: &Way<'_>,
         change: Option<&Change>,
     ) -> Result<Request<Body>, ::http::Error> {
+        let options = way.options;
         let given = asked.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let path_and_query = match (path, asked.uri.query()) {
+        let path_and_query = match (way.path.as_deref(), asked.uri.query()) {
             (None, _) => given.to_owned(),
             (Some(path), None) => path.to_owned(),
             (Some(path), Some(query)) => format!("{path}?{query}"),
         };
+        let scheme = if options.encryption.is_some() { "https" } else { "http" };
         let uri =
-            Uri::builder().scheme("http").authority(to.to_string()).path_and_query(path_and_query).build()?;
+            Uri::builder().scheme(scheme).authority(to.to_string()).path_and_query(path_and_query).build()?;
         let mut request = Request::builder().method(asked.method.clone()).uri(uri).body(web::full(""))?;
         let headers = request.headers_mut();
         *headers = asked.headers.clone();
@@ -264,10 +316,8 @@ impl Proxy {
         } else if options.upstream_host.is_some() || !headers.contains_key(header::HOST) {
             set(headers, header::HOST, host);
         }
-        let (scheme, port) = match self.side {
-            Side::Plain => ("http", "80"),
-            Side::Secure => ("https", "443"),
-        };
+        let scheme = self.side.scheme();
+        let port = if self.side == Side::Plain { "80" } else { "443" };
         // What a client says of itself here is not believed.
         let client = asked.client.to_canonical().to_string();
         set(headers, HeaderName::from_static("x-real-ip"), &client);
@@ -281,6 +331,9 @@ impl Proxy {
             set(headers, HeaderName::from_static("x-request-id"), &id);
         }
         *request.version_mut() = if options.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        for change in way.changes {
+            change.apply(request.headers_mut());
+        }
         if let Some(change) = change {
             change.ask(&mut request);
         }
@@ -327,17 +380,17 @@ impl Handler for Proxy {
 }
 
 /// The backend of a request, or an alternative.
-fn chosen<'a>(route: &'a Route, asked: &Asked) -> (&'a Backend, &'a Options) {
-    for (canary, backend, options) in &route.canaries {
+fn chosen<'a>(path: &'a Path, asked: &Question) -> (&'a Backend, &'a Options) {
+    for (canary, backend, options) in &path.canaries {
         let chance = rand::rng().random_range(0..100);
         if canary.takes(|name| asked.header(name), |name| asked.cookie(name), chance) {
             return (backend, options);
         }
     }
-    (&route.backend, &route.options)
+    (&path.backend, &path.options)
 }
 
-fn is_user(lines: &str, asked: &Asked) -> bool {
+fn is_user(lines: &str, asked: &Question) -> bool {
     let credentials = asked.header("authorization").and_then(|value| {
         let (scheme, encoded) = value.split_once(' ')?;
         let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
@@ -358,10 +411,11 @@ fn is_too_large(error: &hyper_util::client::legacy::Error) -> bool {
     false
 }
 
-fn redirect(status: u16, to: &str) -> Option<Response<Body>> {
+/// Sends a client elsewhere.
+pub(super) fn redirect(status: u16, to: &str) -> Response<Body> {
     let mut response = web::text(StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND), "");
     set(response.headers_mut(), header::LOCATION, to);
-    Some(response)
+    response
 }
 
 fn without_port(host: &str) -> String {

@@ -1,6 +1,6 @@
-use super::proxy::{Proxy, Shared, Side};
+use super::proxy::{Proxy, Shared};
 use super::snapshot::{Pool, Snapshot};
-use super::table::Table;
+use super::table::{Side, Table};
 use crate::http::{self as web, Body, Handler};
 use crate::testing::echo;
 use crate::wire::{Answer, send};
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Tells what it was asked, echoes WebSockets, and never answers `/slow`.
-struct Echo(&'static str);
+pub struct Echo(pub &'static str);
 
 #[async_trait]
 impl Handler for Echo {
@@ -46,7 +46,7 @@ impl Handler for Echo {
     }
 }
 
-async fn listening(handler: Arc<dyn Handler>) -> SocketAddr {
+pub async fn listening(handler: Arc<dyn Handler>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(web::serve(listener, None, handler, CancellationToken::new()));
@@ -54,7 +54,7 @@ async fn listening(handler: Arc<dyn Handler>) -> SocketAddr {
 }
 
 /// A closed port of this machine.
-async fn nobody() -> SocketAddr {
+pub async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 

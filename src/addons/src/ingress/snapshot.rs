@@ -1,5 +1,6 @@
 //! What requests are answered by: the table, and what it refers to. Pure.
 
+use super::encryption::{Credentials, Source};
 use super::table::{Backend, Port, Table};
 use crate::self_signed;
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub default_certificate: Option<Arc<CertifiedKey>>,
     /// Lines of htpasswd by `NAMESPACE/NAME` of their Secrets.
     pub users: HashMap<String, String>,
+    /// What endpoints that speak TLS are verified by, and shown.
+    pub credentials: HashMap<Source, Arc<Credentials>>,
 }
 
 /// Endpoints that take turns.
@@ -79,7 +82,7 @@ pub fn cookie_of(endpoint: &SocketAddr) -> String {
 impl Snapshot {
     /// The certificate for a host.
     pub fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
-        let own = self.table.certificate(host).and_then(|secret| self.certificates.get(secret));
+        let own = self.table.shown(host).and_then(|secret| self.certificates.get(secret));
         own.or(self.default_certificate.as_ref()).cloned()
     }
 }

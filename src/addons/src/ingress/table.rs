@@ -1,10 +1,48 @@
-//! Which backend a request goes to: a table compiled from Ingress objects. Pure.
+//! Which backend a request goes to: a table compiled from Ingresses, and from routes of the Gateway API. Pure.
 
+use super::encryption::Source;
+use super::gateway::{Needs, Output, Rule, fits};
 use super::options::{Canary, Options};
+use ::http::{HeaderMap, Method};
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Which port a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// 80.
+    Plain,
+    /// 443.
+    Secure,
+}
+
+impl Side {
+    /// What its addresses begin with.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::Secure => "https",
+        }
+    }
+}
+
+/// What of a request is looked at.
+pub struct Asked<'a> {
+    /// The port that it came to.
+    pub side: Side,
+    /// In lower case and without its port.
+    pub host: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// The query.
+    pub query: Option<&'a str>,
+    /// The method.
+    pub method: &'a Method,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
 
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +53,14 @@ pub struct Backend {
     pub service: String,
     /// Its port.
     pub port: Port,
+}
+
+impl Backend {
+    /// A port by its number.
+    #[cfg(test)]
+    pub fn number(namespace: &str, service: &str, port: u16) -> Self {
+        Self { namespace: namespace.to_owned(), service: service.to_owned(), port: Port::Number(port) }
+    }
 }
 
 /// A port of a Service, as an Ingress names it.
@@ -28,17 +74,51 @@ pub enum Port {
 
 /// What a path is compared with.
 #[derive(Clone, Debug)]
-enum Pattern {
+pub enum Pattern {
+    /// It is this.
     Exact(String),
     /// Without a slash at its end; the path's elements begin with these.
     Prefix(String),
+    /// It fits this.
     Regex(Regex),
+}
+
+impl Pattern {
+    /// Whether a path fits.
+    pub fn fits(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
 }
 
 /// One path of one host.
 #[derive(Clone, Debug)]
 pub struct Route {
-    pattern: Pattern,
+    /// The path.
+    pub pattern: Pattern,
+    /// Where its requests go.
+    pub target: Target,
+    /// What else has to be so; nothing for Ingresses.
+    pub attachment: Option<Attachment>,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// As an Ingress says.
+    Path(Path),
+    /// As a route of the Gateway API says.
+    Rule(Arc<Rule>),
+}
+
+/// What an Ingress says of a path.
+#[derive(Clone, Debug)]
+pub struct Path {
     /// Where its requests go.
     pub backend: Backend,
     /// How.
@@ -47,10 +127,41 @@ pub struct Route {
     pub canaries: Vec<(Canary, Backend, Arc<Options>)>,
 }
 
+/// A listener, and what requests have to look like.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// Its number among all.
+    pub listener: usize,
+    /// Besides the path.
+    pub needs: Arc<Needs>,
+}
+
+/// What a listener of a Gateway hears. Of one Gateway's the most specific one gets a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The number of the Gateway.
+    pub gateway: usize,
+    /// Its number among the listeners of all.
+    pub listener: usize,
+    /// The port.
+    pub side: Side,
+    /// A host, `*.` and the end of one, or nothing for all.
+    pub hostname: String,
+}
+
+/// Where a connection goes by the name that its TLS asks for.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Whether TLS ends here.
+    pub terminate: bool,
+    /// Who gets it.
+    pub rule: Arc<Rule>,
+}
+
 impl Route {
-    /// What the path becomes.
-    pub fn rewritten(&self, path: &str) -> Option<String> {
-        let target = self.options.rewrite.as_deref()?;
+    /// What the path of an Ingress becomes.
+    pub fn rewritten(&self, options: &Options, path: &str) -> Option<String> {
+        let target = options.rewrite.as_deref()?;
         match &self.pattern {
             Pattern::Regex(regex) => {
                 let groups = regex.captures(path)?;
@@ -78,22 +189,25 @@ impl Route {
         }
     }
 
-    fn matches(&self, path: &str) -> bool {
-        match &self.pattern {
-            Pattern::Exact(exact) => path == exact,
-            Pattern::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            Pattern::Regex(regex) => regex.is_match(path),
-        }
+    /// Whether a request is meant, whose host has lost `labels` of its own to a wildcard.
+    fn takes(&self, asked: &Asked<'_>, labels: usize, listeners: &[usize]) -> bool {
+        let attached = match &self.attachment {
+            // The wildcard of an Ingress is one label.
+            None => labels <= 1,
+            Some(to) => {
+                listeners.contains(&to.listener) && to.needs.met(asked.method, asked.headers, asked.query)
+            }
+        };
+        attached && self.pattern.fits(asked.path)
     }
 
-    /// The first that matches counts: the longest, and of those the exact one.
-    fn rank(&self) -> (usize, bool) {
+    /// The first that takes a request counts: the longest path, of those the exact one, then what asks for more.
+    fn rank(&self) -> (usize, bool, (bool, usize, usize)) {
+        let needs = self.attachment.as_ref().map(|to| to.needs.rank()).unwrap_or_default();
         match &self.pattern {
-            Pattern::Exact(text) => (text.len(), true),
-            Pattern::Prefix(text) => (text.len(), false),
-            Pattern::Regex(regex) => (regex.as_str().len(), false),
+            Pattern::Exact(text) => (text.len(), true, needs),
+            Pattern::Prefix(text) => (text.len(), false, needs),
+            Pattern::Regex(regex) => (regex.as_str().len(), false, needs),
         }
     }
 }
@@ -105,6 +219,12 @@ pub struct Table {
     hosts: BTreeMap<String, Vec<Route>>,
     /// `NAMESPACE/NAME` of Secrets with certificates, by host; nothing for all that an Ingress does not name.
     pub certificates: BTreeMap<String, String>,
+    /// Listeners of Gateways.
+    heard: Vec<Heard>,
+    /// `NAMESPACE/NAME` of Secrets with certificates of listeners, by what these hear.
+    listener_certificates: Vec<(String, String)>,
+    /// Connections by the names that they ask for.
+    streams: Vec<(String, Stream)>,
     /// What of the objects makes no sense.
     pub wrong: Vec<String>,
 }
@@ -131,11 +251,26 @@ impl Table {
         for (ingress, options) in canaries {
             table.add_canary(ingress, &options);
         }
-        for routes in table.hosts.values_mut() {
+        table.sort();
+        table
+    }
+
+    /// With what the Gateway API says. Where both say the same, Ingresses count.
+    pub fn join(&mut self, output: &mut Output) {
+        for (host, route) in output.routes.drain(..) {
+            self.hosts.entry(host).or_default().push(route);
+        }
+        self.sort();
+        self.heard = std::mem::take(&mut output.heard);
+        self.listener_certificates = std::mem::take(&mut output.certificates);
+        self.streams = std::mem::take(&mut output.streams);
+    }
+
+    fn sort(&mut self) {
+        for routes in self.hosts.values_mut() {
             // Stable: the older one stays first.
             routes.sort_by_key(|route| std::cmp::Reverse(route.rank()));
         }
-        table
     }
 
     fn add(&mut self, ingress: &Ingress, name: &str, options: Arc<Options>) {
@@ -155,13 +290,11 @@ impl Table {
         for (host, pattern, backend) in paths(ingress, options.regex, &mut |why| {
             self.wrong.push(format!("{name}: {why}"));
         }) {
-            let route = Route { pattern, backend, options: options.clone(), canaries: Vec::new() };
-            self.hosts.entry(host).or_default().push(route);
+            self.hosts.entry(host).or_default().push(route(pattern, backend, options.clone()));
         }
         if let Some(backend) = spec.default_backend.as_ref().and_then(|b| backend(ingress, b)) {
             let pattern = Pattern::Prefix(String::new());
-            let route = Route { pattern, backend, options, canaries: Vec::new() };
-            self.hosts.entry(String::new()).or_default().push(route);
+            self.hosts.entry(String::new()).or_default().push(route(pattern, backend, options));
         }
     }
 
@@ -173,42 +306,145 @@ impl Table {
                 (Pattern::Regex(a), Pattern::Regex(b)) => a.as_str() == b.as_str(),
                 _ => false,
             };
-            if let Some(route) = self.hosts.get_mut(&host).and_then(|routes| routes.iter_mut().find(same)) {
-                route.canaries.push((canary.clone(), backend, options.clone()));
+            let found = self.hosts.get_mut(&host).and_then(|routes| routes.iter_mut().find(same));
+            if let Some(Route { target: Target::Path(path), .. }) = found {
+                path.canaries.push((canary.clone(), backend, options.clone()));
             }
         }
     }
 
-    /// The route of a request; `host` in lower case and without its port.
-    pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        let of = |host: &str| self.hosts.get(host)?.iter().find(|route| route.matches(path));
-        of(host).or_else(|| of(&wildcard?)).or_else(|| of(""))
+    /// The route of a request.
+    pub fn find(&self, asked: &Asked<'_>) -> Option<&Route> {
+        let listeners = self.listeners(asked.side, asked.host);
+        let of = |host: &str, labels| {
+            self.hosts.get(host)?.iter().find(|route| route.takes(asked, labels, &listeners))
+        };
+        // From a wildcard for one label to one for all but the last.
+        let below = || {
+            let dots = asked.host.match_indices('.');
+            let wildcard = |(at, _): (usize, &str)| format!("*{}", asked.host.get(at..).unwrap_or_default());
+            dots.map(wildcard).enumerate().find_map(|(at, host)| of(&host, at + 1))
+        };
+        of(asked.host, 0).or_else(below).or_else(|| of("", 0))
     }
 
-    /// The Secret with the certificate of a host.
+    /// Of each Gateway the listener that hears a host best.
+    fn listeners(&self, side: Side, host: &str) -> Vec<usize> {
+        let mut best: Vec<(&Heard, usize)> = Vec::new();
+        for heard in self.heard.iter().filter(|heard| heard.side == side) {
+            let Some(fit) = fits(&heard.hostname, host) else { continue };
+            match best.last_mut() {
+                Some(last) if last.0.gateway == heard.gateway => {
+                    if fit > last.1 {
+                        *last = (heard, fit);
+                    }
+                }
+                _ => best.push((heard, fit)),
+            }
+        }
+        best.iter().map(|(heard, _)| heard.listener).collect()
+    }
+
+    /// Whether some connections go elsewhere than to HTTPS.
+    pub fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Where a connection goes that asks for a name; none when it is for HTTPS.
+    pub fn stream(&self, name: &str) -> Option<&Stream> {
+        let fit = |(host, stream)| fits(host, name).map(|fit| (fit, stream));
+        let fitting = self.streams.iter().filter_map(|(host, stream)| fit((host, stream)));
+        // The first of those that fit best: the oldest one.
+        let (best, stream) = fitting.reduce(|best, other| if other.0 > best.0 { other } else { best })?;
+        let of_listener =
+            |heard: &Heard| (heard.side == Side::Secure).then(|| fits(&heard.hostname, name)).flatten();
+        let other = self.heard.iter().filter_map(of_listener).max();
+        let taken = self.hosts.contains_key(name) && best < usize::MAX;
+        (!taken && other.is_none_or(|other| other <= best)).then_some(stream)
+    }
+
+    /// The Secret with the certificate that an Ingress has for a host.
     pub fn certificate(&self, host: &str) -> Option<&str> {
         let wildcard = || host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let found = self.certificates.get(host).or_else(|| self.certificates.get(&wildcard()?));
         found.map(String::as_str)
     }
 
+    /// The Secret with the certificate that clients are shown who ask for a host.
+    pub fn shown(&self, host: &str) -> Option<&str> {
+        let fit = |(pattern, secret)| fits(pattern, host).map(|fit| (fit, secret));
+        let all = self.listener_certificates.iter().filter_map(|(pattern, secret)| fit((pattern, secret)));
+        let best = all.reduce(|best, other| if other.0 > best.0 { other } else { best });
+        match (self.certificate(host), best) {
+            // As specific as one of a listener, or the only one.
+            (Some(secret), Some((fit, _))) if fit < usize::MAX || self.certificates.contains_key(host) => {
+                Some(secret)
+            }
+            (_, Some((_, secret))) => Some(secret),
+            (found, None) => found,
+        }
+    }
+
+    /// Every Secret with a certificate that is named.
+    pub fn certificate_secrets(&self) -> BTreeSet<String> {
+        self.certificates
+            .values()
+            .chain(self.listener_certificates.iter().map(|(_, secret)| secret))
+            .cloned()
+            .collect()
+    }
+
     /// Every backend that is named.
     pub fn backends(&self) -> BTreeSet<Backend> {
-        let routes = self.hosts.values().flatten();
-        routes
-            .flat_map(|route| {
-                let canaries = route.canaries.iter().map(|(_, backend, _)| backend.clone());
-                canaries.chain(std::iter::once(route.backend.clone()))
-            })
-            .collect()
+        let mut all = BTreeSet::new();
+        let of_rule = |rule: &Rule, all: &mut BTreeSet<Backend>| {
+            all.extend(rule.choices.iter().filter_map(|choice| choice.backend.clone()));
+            all.extend(rule.mirrors().map(|mirror| mirror.backend.clone()));
+        };
+        for route in self.hosts.values().flatten() {
+            match &route.target {
+                Target::Path(path) => {
+                    all.insert(path.backend.clone());
+                    all.extend(path.canaries.iter().map(|(_, backend, _)| backend.clone()));
+                }
+                Target::Rule(rule) => of_rule(rule, &mut all),
+            }
+        }
+        for (_, stream) in &self.streams {
+            of_rule(&stream.rule, &mut all);
+        }
+        all
+    }
+
+    /// Everything with certificates for TLS to endpoints.
+    pub fn sources(&self) -> BTreeSet<Source> {
+        let of_path = self.options().map(|options| &options.encryption);
+        let rules = self.hosts.values().flatten().filter_map(|route| match &route.target {
+            Target::Rule(rule) => Some(rule),
+            Target::Path(_) => None,
+        });
+        let of_rule = rules.flat_map(|rule| rule.options()).map(|options| &options.encryption);
+        of_path.chain(of_rule).filter_map(|encryption| encryption.as_ref()?.source.clone()).collect()
+    }
+
+    /// How each path of an Ingress is dealt with.
+    fn options(&self) -> impl Iterator<Item = &Arc<Options>> {
+        self.hosts.values().flatten().filter_map(|route| match &route.target {
+            Target::Path(path) => Some(&path.options),
+            Target::Rule(_) => None,
+        })
     }
 
     /// Every Secret with users.
     pub fn user_secrets(&self) -> BTreeSet<String> {
-        let options = self.hosts.values().flatten().map(|route| &route.options);
-        options.filter_map(|options| options.basic_auth.as_ref().map(|(secret, _)| secret.clone())).collect()
+        self.options()
+            .filter_map(|options| options.basic_auth.as_ref().map(|(secret, _)| secret.clone()))
+            .collect()
     }
+}
+
+fn route(pattern: Pattern, backend: Backend, options: Arc<Options>) -> Route {
+    Route { pattern, target: Target::Path(Path { backend, options, canaries: Vec::new() }), attachment: None }
 }
 
 fn namespace(ingress: &Ingress) -> &str {
@@ -255,120 +491,4 @@ fn paths(ingress: &Ingress, regex: bool, wrong: &mut dyn FnMut(String)) -> Vec<(
         }
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn path(path: &str, type_: &str, service: &str) -> Value {
-        json!({"path": path, "pathType": type_, "backend": {"service": {"name": service, "port": {"number": 80}}}})
-    }
-
-    fn ingress(name: &str, created: i64, annotations: Value, host: &str, paths: Vec<Value>) -> Arc<Ingress> {
-        let mut rule = json!({"http": {"paths": paths}});
-        if !host.is_empty() {
-            rule["host"] = json!(host);
-        }
-        Arc::new(
-            serde_json::from_value(json!({
-                "metadata": {"namespace": "n", "name": name, "annotations": annotations,
-                             "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z")},
-                "spec": {"rules": [rule]},
-            }))
-            .unwrap(),
-        )
-    }
-
-    fn service<'a>(table: &'a Table, host: &str, path: &str) -> &'a str {
-        table.find(host, path).map_or("", |route| route.backend.service.as_str())
-    }
-
-    #[test]
-    fn paths_match_as_the_api_documents_it() {
-        let table = Table::compile(&[ingress(
-            "i",
-            0,
-            json!({}),
-            "a.example",
-            vec![
-                path("/", "Prefix", "root"),
-                path("/foo", "Prefix", "foo"),
-                path("/foo/bar/", "Prefix", "bar"),
-                path("/foo", "Exact", "exact"),
-            ],
-        )]);
-        for (path, expected) in [
-            ("/", "root"),
-            ("/other", "root"),
-            ("/foo", "exact"),
-            ("/foo/", "foo"),
-            ("/foobar", "root"),
-            ("/foo/bar", "bar"),
-            ("/foo/bar/baz", "bar"),
-            ("/foo/barbaz", "foo"),
-        ] {
-            assert_eq!(service(&table, "a.example", path), expected, "{path}");
-        }
-        assert_eq!(service(&table, "b.example", "/"), "");
-    }
-
-    #[test]
-    fn hosts_come_before_wildcards_before_everything() {
-        let of = |name: &str, host: &str| ingress(name, 0, json!({}), host, vec![path("/", "Prefix", name)]);
-        let table = Table::compile(&[of("all", ""), of("wild", "*.example.com"), of("one", "a.example.com")]);
-        assert_eq!(service(&table, "a.example.com", "/"), "one");
-        assert_eq!(service(&table, "b.example.com", "/"), "wild");
-        assert_eq!(service(&table, "c.b.example.com", "/"), "all");
-        assert_eq!(service(&table, "example.com", "/"), "all");
-        assert_eq!(table.backends().len(), 3);
-    }
-
-    #[test]
-    fn of_the_same_path_the_older_one_counts() {
-        let of = |name: &str, at| ingress(name, at, json!({}), "h", vec![path("/", "Prefix", name)]);
-        assert_eq!(service(&Table::compile(&[of("young", 9), of("old", 1)]), "h", "/"), "old");
-    }
-
-    #[test]
-    fn expressions_rewrite_with_their_groups() {
-        let annotations = json!({"nginx.ingress.kubernetes.io/rewrite-target": "/$2"});
-        let paths = vec![path("/api(/|$)(.*)", "ImplementationSpecific", "s")];
-        let table = Table::compile(&[ingress("i", 0, annotations.clone(), "h", paths)]);
-        let rewritten = |path: &str| table.find("h", path).and_then(|route| route.rewritten(path));
-        assert_eq!(rewritten("/api/v1/x").as_deref(), Some("/v1/x"));
-        assert_eq!(rewritten("/api").as_deref(), Some("/"));
-        assert_eq!(rewritten("/apis"), None);
-        let bad = vec![path("/api(", "ImplementationSpecific", "s")];
-        let table = Table::compile(&[ingress("i", 0, annotations, "h", bad)]);
-        assert_eq!(table.wrong.len(), 1);
-    }
-
-    #[test]
-    fn a_canary_joins_the_route_that_it_is_an_alternative_to() {
-        let canary = json!({"nginx.ingress.kubernetes.io/canary": "true",
-                            "nginx.ingress.kubernetes.io/canary-weight": "30"});
-        let table = Table::compile(&[
-            ingress("c", 0, canary, "h", vec![path("/", "Prefix", "new"), path("/x", "Prefix", "alone")]),
-            ingress("m", 1, json!({}), "h", vec![path("/", "Prefix", "main")]),
-        ]);
-        let route = table.find("h", "/x").unwrap();
-        assert_eq!(route.backend.service, "main");
-        assert_eq!((route.canaries.len(), route.canaries[0].0.weight), (1, 30));
-        assert_eq!(route.canaries[0].1.service, "new");
-    }
-
-    #[test]
-    fn certificates_belong_to_hosts() {
-        let mut one = (*ingress("i", 0, json!({}), "a.example", vec![path("/", "Prefix", "s")])).clone();
-        let spec = one.spec.as_mut().unwrap();
-        spec.tls = serde_json::from_value(json!([{"hosts": ["*.example"], "secretName": "wild"},
-            {"secretName": "own"}]))
-        .unwrap();
-        let table = Table::compile(&[Arc::new(one)]);
-        assert_eq!(table.certificate("a.example"), Some("n/own"));
-        assert_eq!(table.certificate("b.example"), Some("n/wild"));
-        assert_eq!(table.certificate("b.a.example"), None);
-    }
 }

@@ -1,12 +1,14 @@
-//! Snapshots of what the cluster says, and the addresses that Ingresses are told.
+//! Snapshots of what the cluster says, and the statuses that its objects are told.
 
 use super::CONTROLLER;
+use super::encryption::{Credentials, Source};
+use super::gateway::{self, Inputs, Objects, Policies, Update, Watched};
 use super::snapshot::{self, Pool, Snapshot};
 use super::table::Table;
 use crate::http::Ready;
 use client::rest::Patch;
 use client::{Informer, ObjectKey, Rest, Scope, SharedInformers};
-use k8s_openapi::api::core::v1::{Node, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use parking_lot::RwLock;
@@ -23,8 +25,11 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const BY_SERVICE: &str = "service";
 /// What comes within this time makes one snapshot: a rollout changes a slice many times a second.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often users are read again: their Secrets are not watched, since that would be watching all Secrets.
+/// How often users and authorities are read again: their objects are not watched, since that would be watching all
+/// Secrets and ConfigMaps.
 const USERS: Duration = Duration::from_secs(30);
+/// How often it is looked whether the Gateway API is there, while it is not, and statuses are tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 struct Cluster {
     ingresses: Informer<Ingress>,
@@ -33,6 +38,7 @@ struct Cluster {
     slices: Informer<EndpointSlice>,
     secrets: Informer<Secret>,
     nodes: Informer<Node>,
+    gateways: Option<Watched>,
     rest: Rest,
     default_certificate: String,
 }
@@ -44,13 +50,14 @@ pub async fn watch(
     default_certificate: String,
     ready: Ready,
 ) {
-    let cluster = Cluster {
+    let mut cluster = Cluster {
         ingresses: informers.get(),
         classes: informers.get(),
         services: informers.get(),
         slices: informers.get(),
         secrets: informers.scoped(&Scope::fields("type=kubernetes.io/tls")),
         nodes: informers.get(),
+        gateways: None,
         rest: Rest::new(informers.client().clone()),
         default_certificate,
     };
@@ -81,20 +88,25 @@ pub async fn watch(
     cluster.nodes.synced().await;
     let mut told = Vec::new();
     loop {
-        let snapshot = cluster.snapshot().await;
+        if cluster.gateways.is_none() {
+            cluster.gateways = Watched::start(&informers, &cluster.rest, &changed).await;
+        }
+        let (snapshot, updates) = cluster.snapshot().await;
         if snapshot.table.wrong != told {
             for why in &snapshot.table.wrong {
                 tracing::warn!("{why}");
             }
             told.clone_from(&snapshot.table.wrong);
         }
-        let has_users = !snapshot.users.is_empty();
+        let reads_again = !snapshot.users.is_empty() || !snapshot.credentials.is_empty();
         *current.write() = Arc::new(snapshot);
         ready.set();
         cluster.tell_addresses().await;
+        let told_all = cluster.tell(&updates).await;
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(TOGETHER).await,
-            () = tokio::time::sleep(USERS), if has_users => {}
+            () = tokio::time::sleep(USERS), if reads_again => {}
+            () = tokio::time::sleep(AGAIN), if cluster.gateways.is_none() || !told_all => {}
         }
     }
 }
@@ -114,8 +126,15 @@ impl Cluster {
         all
     }
 
-    async fn snapshot(&self) -> Snapshot {
+    async fn snapshot(&self) -> (Snapshot, Vec<Update>) {
         let mut table = Table::compile(&self.mine());
+        let objects = self.gateways.as_ref().map(Watched::objects).unwrap_or_default();
+        let mut credentials = HashMap::new();
+        for source in objects.sources() {
+            let found = Arc::new(self.credentials(&source).await);
+            credentials.insert(source, found);
+        }
+        let updates = self.join_gateways(&objects, &credentials, &mut table);
         let mut pools = HashMap::new();
         for backend in table.backends() {
             let Some(service) = self.services.find(&backend.namespace, &backend.service) else { continue };
@@ -124,8 +143,11 @@ impl Cluster {
             pools.insert(backend, Pool::new(endpoints));
         }
         let mut certificates = HashMap::new();
-        let named: Vec<String> = table.certificates.values().cloned().collect();
-        for name in named.iter().chain(Some(&self.default_certificate).filter(|name| !name.is_empty())) {
+        for name in table
+            .certificate_secrets()
+            .iter()
+            .chain(Some(&self.default_certificate).filter(|name| !name.is_empty()))
+        {
             let (namespace, secret) = name.split_once('/').unwrap_or_default();
             match self.secrets.find(namespace, secret).map(|secret| snapshot::certificate(&secret)) {
                 Some(Ok(certificate)) => drop(certificates.insert(name.clone(), certificate)),
@@ -141,18 +163,102 @@ impl Cluster {
             // Without users nobody gets in.
             users.insert(name, lines.unwrap_or_default());
         }
+        for source in table.sources() {
+            if !credentials.contains_key(&source) {
+                let found = Arc::new(self.credentials(&source).await);
+                credentials.insert(source, found);
+            }
+        }
         let default_certificate = certificates.get(&self.default_certificate).cloned();
-        Snapshot { table, pools, certificates, default_certificate, users }
+        (Snapshot { table, pools, certificates, default_certificate, users, credentials }, updates)
     }
 
-    /// Every proxy finds the same addresses; the first one writes them.
-    async fn tell_addresses(&self) {
+    /// Certificates and keys as they are now; nothing of an object that is not there.
+    async fn credentials(&self, source: &Source) -> Credentials {
+        let key = |name: &str| {
+            let (namespace, name) = name.split_once('/').unwrap_or_default();
+            ObjectKey::new(namespace, name)
+        };
+        match source {
+            Source::Secret(name) => {
+                let found = self.rest.get::<Secret>(&key(name)).await.ok().flatten();
+                let mut data = found.and_then(|secret| secret.data).unwrap_or_default();
+                let mut take = |key: &str| data.remove(key).map(|bytes| bytes.0).unwrap_or_default();
+                Credentials {
+                    authorities: take("ca.crt"),
+                    certificate: take("tls.crt"),
+                    key: take("tls.key"),
+                }
+            }
+            Source::ConfigMap(name) => {
+                let found = self.rest.get::<ConfigMap>(&key(name)).await.ok().flatten();
+                let mut data = found.and_then(|map| map.data).unwrap_or_default();
+                let authorities = data.remove("ca.crt").unwrap_or_default().into_bytes();
+                Credentials { authorities, ..Credentials::default() }
+            }
+        }
+    }
+
+    /// Adds what the Gateway API says. Answers the statuses that are to be written.
+    fn join_gateways(
+        &self,
+        objects: &Objects,
+        credentials: &HashMap<Source, Arc<Credentials>>,
+        table: &mut Table,
+    ) -> Vec<Update> {
+        let Some(watched) = &self.gateways else { return Vec::new() };
+        let service = |namespace: &str, name: &str| self.services.find(namespace, name);
+        let certificate = |namespace: &str, name: &str| {
+            let secret = self.secrets.find(namespace, name);
+            let secret = secret
+                .ok_or_else(|| format!("there is no Secret {namespace}/{name} of type kubernetes.io/tls"))?;
+            let usable = snapshot::certificate(&secret);
+            usable.map(drop).map_err(|why| format!("certificate of Secret {namespace}/{name}: {why}"))
+        };
+        let labels = |namespace: &str| watched.labels(namespace);
+        let (addresses, now) = (self.addresses(), format!("{:.0}", jiff::Timestamp::now()));
+        let inputs = Inputs {
+            labels: &labels,
+            service: &service,
+            certificate: &certificate,
+            authority: &|source| credentials.get(source).is_some_and(|found| found.has_authority()),
+            addresses: &addresses,
+            now: &now,
+            grants: Vec::new(),
+            policies: Policies::default(),
+        };
+        let mut output = gateway::compile(objects, &inputs.with(objects));
+        table.join(&mut output);
+        output.updates
+    }
+
+    /// Writes statuses. Answers whether all were written; one that somebody else has changed comes again by itself.
+    async fn tell(&self, updates: &[Update]) -> bool {
+        let mut all = true;
+        for update in updates {
+            let written = self.rest.raw_patch(&update.path, &Patch::Merge(update.patch.clone())).await;
+            if let Err(error) = written {
+                tracing::debug!(path = update.path, "a status is not written: {error}");
+                all &= client::rest::is_conflict(&error) || client::rest::is_not_found(&error);
+            }
+        }
+        all
+    }
+
+    /// The nodes' addresses within the cluster, in order.
+    fn addresses(&self) -> Vec<String> {
         let nodes = self.nodes.list();
         let addresses =
             nodes.iter().flat_map(|node| node.status.iter().flat_map(|s| s.addresses.iter().flatten()));
         let internal = addresses.filter(|address| address.type_ == "InternalIP");
-        let mut ips: Vec<&str> = internal.map(|address| address.address.as_str()).collect();
+        let mut ips: Vec<String> = internal.map(|address| address.address.clone()).collect();
         ips.sort_unstable();
+        ips
+    }
+
+    /// Every proxy finds the same addresses; the first one writes them.
+    async fn tell_addresses(&self) {
+        let ips = self.addresses();
         let wanted: Vec<Value> = ips.iter().map(|ip| json!({"ip": ip})).collect();
         for ingress in self.mine() {
             let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());

@@ -206,3 +206,30 @@ async fn an_add_on_that_is_a_chart_is_ready_when_its_release_is() {
     assert!(error.contains("HelmMissing: no helm"), "{error}");
     assert!(error.contains("-n kube-system describe helmchart cert-manager"), "{error}");
 }
+
+/// Definitions of the Gateway API may be somebody else's, and others use them too.
+#[tokio::test]
+async fn shared_definitions_stay_whose_they_are_and_outlive_the_add_on() {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let (server, engine) = started(&["storage"]).await;
+    let theirs = "referencegrants.gateway.networking.k8s.io";
+    let approved = json!({"api-approved.kubernetes.io": "https://example.com/1"});
+    let version = json!({"name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "description": "theirs"}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": theirs, "annotations": approved},
+        "spec": {"group": "gateway.networking.k8s.io", "scope": "Namespaced", "versions": [version],
+            "names": {"plural": "referencegrants", "kind": "ReferenceGrant"}}});
+    let made = server.post(DEFINITIONS, &definition).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let error = engine.enable("ingress", &[], Duration::ZERO, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(error, EngineError::NotReady { .. }), "{error}");
+    let class = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/public";
+    object(&server, class, "applied", |class| class["spec"]["controllerName"] == "knarr.io/gateway").await;
+    let their = |there: &serde_json::Value| there["spec"]["versions"].as_array().unwrap().len() == 1;
+    assert!(their(&server.get(&format!("{DEFINITIONS}/{theirs}")).await.json()));
+    assert!(engine.disable("ingress").await.unwrap());
+    gone(&server, class).await;
+    assert!(their(&server.get(&format!("{DEFINITIONS}/{theirs}")).await.json()));
+    assert_eq!(server.get(&format!("{DEFINITIONS}/httproutes.gateway.networking.k8s.io")).await.code, 200);
+}

@@ -2,13 +2,16 @@
 
 use crate::object;
 use crate::wire::send;
+use addons::engine::{Engine, EngineError};
 use addons::http::{self, Ready};
 use addons::ingress::{self, CONTROLLER, Config};
+use addons::render::Settings;
 use base64::Engine as _;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use testkit::{TestServer, eventually};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -23,13 +26,19 @@ struct World {
     _stop: DropGuard,
 }
 
+const GATEWAY: &str = "/apis/gateway.networking.k8s.io/v1";
+
 impl World {
     async fn start() -> Self {
-        let server = TestServer::start().await;
+        Self::start_on(TestServer::start().await).await
+    }
+
+    async fn start_on(server: TestServer) -> Self {
         for (name, controller) in [("public", CONTROLLER), ("other", "example.com/other")] {
             let class = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
                 "metadata": {"name": name}, "spec": {"controller": controller}});
-            assert_eq!(server.post("/apis/networking.k8s.io/v1/ingressclasses", &class).await.code, 201);
+            let made = server.post("/apis/networking.k8s.io/v1/ingressclasses", &class).await;
+            assert!(matches!(made.code, 201 | 409), "{}", made.text());
         }
         let stop = CancellationToken::new();
         let ready = Ready::default();
@@ -46,7 +55,7 @@ impl World {
         );
         let addresses = (plain.local_addr().unwrap(), secure.local_addr().unwrap());
         tokio::spawn(http::serve(plain, None, served.plain, stop.clone()));
-        tokio::spawn(http::serve(secure, Some(served.acceptor), served.secure, stop.clone()));
+        tokio::spawn(http::serve_over(secure, Some(served.entrance), served.secure, stop.clone()));
         eventually("it is ready", || async { ready.get().then_some(()) }).await;
         Self { server, plain: addresses.0, secure: addresses.1, _stop: stop.drop_guard() }
     }
@@ -169,4 +178,113 @@ async fn each_host_shows_its_certificate() {
     .await;
     let default = world.shown("b.example").await;
     assert!(!default.is_empty() && default != own.cert.der().to_vec());
+}
+
+/// Applies the definitions of the Gateway API and the class, as enabling does.
+async fn with_gateway_api() -> TestServer {
+    let server = TestServer::start().await;
+    let settings = Settings { image: "knarr.local/knarr:1".to_owned(), ..Settings::default() };
+    let engine = Engine::new(server.client());
+    engine.start(&settings, &["dns".to_owned(), "storage".to_owned()]).await.unwrap();
+    let not_ready = engine.enable("ingress", &[], Duration::ZERO, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(not_ready, EngineError::NotReady { .. }), "{not_ready}");
+    server
+}
+
+fn is(all: &Value, kind: &str, status: &str) -> bool {
+    all.as_array().is_some_and(|all| all.iter().any(|one| one["type"] == kind && one["status"] == status))
+}
+
+#[tokio::test]
+async fn gateways_and_routes_are_served_and_told_so() {
+    let server = with_gateway_api().await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    assert_eq!(server.post("/api/v1/nodes", &node).await.code, 201);
+    let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.7"}]}});
+    assert_eq!(server.patch("merge", "/api/v1/nodes/n/status", &status).await.code, 200);
+    let world = World::start_on(server).await;
+    let server = &world.server;
+    let of = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let listeners = json!([{"name": "http", "port": 80, "protocol": "HTTP"}, {"name": "odd", "port": 8080, "protocol": "HTTP"}]);
+    let gateway = of("Gateway", "g", json!({"gatewayClassName": "public", "listeners": listeners}));
+    let (gateways, routes) = (
+        format!("{GATEWAY}/namespaces/default/gateways"),
+        format!("{GATEWAY}/namespaces/default/httproutes"),
+    );
+    let made = server.post(&gateways, &gateway).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    assert_eq!(server.post("/api/v1/namespaces/default/services", &service).await.code, 201);
+    let rule = |service: &str| json!([{"backendRefs": [{"name": service, "port": 80}]}]);
+    let route = |name: &str, service: &str| {
+        let spec = json!({"parentRefs": [{"name": "g"}], "hostnames": [format!("{name}.example")], "rules": rule(service)});
+        of("HTTPRoute", name, spec)
+    };
+    for (name, service) in [("r", "s"), ("lost", "none")] {
+        let made = server.post(&routes, &route(name, service)).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+    }
+    // A Service without endpoints, and none at all.
+    world.answers("r.example", 503).await;
+    world.answers("lost.example", 500).await;
+    assert_eq!(world.code("other.example").await, 404);
+    let class = format!("{GATEWAY}/gatewayclasses/public");
+    object(server, &class, "is accepted", |class| is(&class["status"]["conditions"], "Accepted", "True"))
+        .await;
+    let gateway = object(server, &format!("{gateways}/g"), "is programmed", |gateway| {
+        is(&gateway["status"]["conditions"], "Programmed", "True")
+            && gateway["status"]["listeners"][0]["attachedRoutes"] == 2
+    })
+    .await;
+    assert_eq!(gateway["status"]["addresses"], json!([{"type": "IPAddress", "value": "192.0.2.7"}]));
+    assert!(is(&gateway["status"]["listeners"][1]["conditions"], "Accepted", "False"), "{gateway}");
+    for (name, resolved) in [("r", "True"), ("lost", "False")] {
+        object(server, &format!("{routes}/{name}"), "knows", |route| {
+            let conditions = &route["status"]["parents"][0]["conditions"];
+            is(conditions, "Accepted", "True") && is(conditions, "ResolvedRefs", resolved)
+        })
+        .await;
+    }
+    // What is missing comes.
+    let late = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "none"}, "spec": {"ports": [{"port": 80}]}});
+    assert_eq!(server.post("/api/v1/namespaces/default/services", &late).await.code, 201);
+    world.answers("lost.example", 503).await;
+    server.delete(&format!("{routes}/r"), &Value::Null).await;
+    world.answers("r.example", 404).await;
+}
+
+#[tokio::test]
+async fn what_routes_cannot_say_is_refused() {
+    let server = with_gateway_api().await;
+    let refused = |path: &'static str, kind: &'static str, spec: Value| {
+        let server = &server;
+        async move {
+            let object = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+            let answer = server.post(&format!("{GATEWAY}/namespaces/default/{path}"), &object).await;
+            assert_eq!(answer.code, 422, "{}", answer.text());
+            answer.text()
+        }
+    };
+    let listener = json!({"name": "a", "port": 80, "protocol": "HTTP"});
+    let twice = json!({"gatewayClassName": "public", "listeners": [listener, {"name": "b", "port": 80, "protocol": "HTTP"}]});
+    assert!(refused("gateways", "Gateway", twice).await.contains("must be unique for each listener"));
+    let tls =
+        json!({"gatewayClassName": "public", "listeners": [{"name": "a", "port": 443, "protocol": "TLS"}]});
+    assert!(refused("gateways", "Gateway", tls).await.contains("tls mode must be set"));
+    let redirect = json!([{"filters": [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 302}}],
+        "backendRefs": [{"name": "s", "port": 80}]}]);
+    assert!(
+        refused("httproutes", "HTTPRoute", json!({"rules": redirect}))
+            .await
+            .contains("must not be used together")
+    );
+    let filter = json!([{"filters": [{"type": "URLRewrite"}]}]);
+    assert!(
+        refused("httproutes", "HTTPRoute", json!({"rules": filter})).await.contains("belongs to filters")
+    );
+    let path = json!([{"matches": [{"path": {"value": "/a//b"}}]}]);
+    assert!(refused("httproutes", "HTTPRoute", json!({"rules": path})).await.contains("must not contain"));
+    refused("tlsroutes", "TLSRoute", json!({"rules": []})).await;
+    let method = json!([{"matches": [{"method": {"type": "Exact"}}]}]);
+    assert!(refused("grpcroutes", "GRPCRoute", json!({"rules": method})).await.contains("must be specified"));
 }

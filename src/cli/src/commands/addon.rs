@@ -150,7 +150,7 @@ async fn serve_ingress(options: AddonIngress, cancel: CancellationToken) -> Resu
     let (plain, secure) = (listen(options.ports.port).await?, listen(options.https_port).await?);
     tokio::join!(
         http::serve(plain, None, served.plain, cancel.clone()),
-        http::serve(secure, Some(served.acceptor), served.secure, cancel),
+        http::serve_over(secure, Some(served.entrance), served.secure, cancel),
     );
     Ok(())
 }
