@@ -25,7 +25,7 @@ pub(crate) fn cut(folder: &Path, run: &Path) -> Result<()> {
         let all = processes(&[folder, run])?;
         for pid in &all {
             // It may have ended by itself.
-            inodes.extend(inode(&format!("/proc/{pid}/ns/net")));
+            inodes.extend(inode(format!("/proc/{pid}/ns/net")));
             let _ = kill(*pid, Signal::SIGKILL);
         }
         if all.is_empty() { Ok(()) } else { bail!("{all:?}") }
