@@ -14,6 +14,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -164,9 +165,9 @@ impl Cluster {
             users.insert(name, lines.unwrap_or_default());
         }
         for source in table.sources() {
-            if !credentials.contains_key(&source) {
-                let found = Arc::new(self.credentials(&source).await);
-                credentials.insert(source, found);
+            if let Entry::Vacant(place) = credentials.entry(source) {
+                let found = self.credentials(place.key()).await;
+                place.insert(Arc::new(found));
             }
         }
         let default_certificate = certificates.get(&self.default_certificate).cloned();

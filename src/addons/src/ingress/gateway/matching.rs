@@ -120,8 +120,7 @@ mod tests {
         let headers = |b: &str| {
             HeaderMap::from_iter(
                 [("x-a", "1"), ("x-b", b)]
-                    .map(|(k, v)| (HeaderName::from_static(k), http::HeaderValue::from_str(v).unwrap()))
-                    .into_iter(),
+                    .map(|(k, v)| (HeaderName::from_static(k), http::HeaderValue::from_str(v).unwrap())),
             )
         };
         assert!(needs.met(&Method::GET, &headers("12"), Some("p=1&q=a+b&q=c")));
