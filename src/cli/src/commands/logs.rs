@@ -119,9 +119,13 @@ async fn addon(paths: &Paths, name: &str, options: &Logs) -> Result<ExitCode> {
         let names: Vec<&str> = catalog::all().iter().map(|addon| addon.name.as_str()).collect();
         bail!("there is no log of {name}; there is server, containerd, {}", names.join(", "));
     };
+    let workloads: Vec<&catalog::Target> = workloads(addon).collect();
+    if workloads.is_empty() {
+        bail!("{name} has no pods of knarr's own; `knarr kubectl get pods -A` lists all");
+    }
     let rest = Rest::new(process::client(paths).await?);
     let mut streams = Vec::new();
-    for target in &addon.readiness {
+    for target in workloads {
         for (namespace, pod) in pods(&rest, target).await? {
             let follow = if options.follow { "&follow=true" } else { "" };
             let path =
@@ -146,6 +150,11 @@ async fn addon(paths: &Paths, name: &str, options: &Logs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the pods of an add-on belong to. Charts know alone what they make, and some add-ons make no pods.
+fn workloads(addon: &catalog::Addon) -> impl Iterator<Item = &catalog::Target> {
+    addon.readiness.iter().filter(|target| target.api_version == "apps/v1")
 }
 
 /// Namespaces and names of the pods of a workload.
@@ -195,9 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn every_add_on_names_what_its_pods_belong_to() {
+    fn every_add_on_that_runs_this_binary_names_what_its_pods_belong_to() {
         for addon in catalog::all() {
-            assert!(addon.readiness.iter().any(|target| target.api_version == "apps/v1"), "{}", addon.name);
+            let runs = addon.texts.iter().any(|text| text.contains("image: ${IMAGE}"));
+            assert_eq!(workloads(addon).next().is_some(), runs, "{}", addon.name);
         }
     }
 }
