@@ -121,7 +121,7 @@ async fn addon(paths: &Paths, name: &str, options: &Logs) -> Result<ExitCode> {
     };
     let workloads: Vec<&catalog::Target> = workloads(addon).collect();
     if workloads.is_empty() {
-        bail!("{name} has no pods of knarr's own; `knarr kubectl get pods -A` lists all");
+        bail!("{name} has no pods; `knarr kubectl get pods -A` lists all that there are");
     }
     let rest = Rest::new(process::client(paths).await?);
     let mut streams = Vec::new();
@@ -152,7 +152,7 @@ async fn addon(paths: &Paths, name: &str, options: &Logs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the pods of an add-on belong to. Charts know alone what they make, and some add-ons make no pods.
+/// What the pods of an add-on belong to: nothing, if it makes none.
 fn workloads(addon: &catalog::Addon) -> impl Iterator<Item = &catalog::Target> {
     addon.readiness.iter().filter(|target| target.api_version == "apps/v1")
 }
@@ -207,7 +207,7 @@ mod tests {
     fn every_add_on_that_runs_this_binary_names_what_its_pods_belong_to() {
         for addon in catalog::all() {
             let runs = addon.texts.iter().any(|text| text.contains("image: ${IMAGE}"));
-            assert_eq!(workloads(addon).next().is_some(), runs, "{}", addon.name);
+            assert!(workloads(addon).next().is_some() || !runs, "{}", addon.name);
         }
     }
 }
