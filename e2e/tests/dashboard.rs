@@ -83,6 +83,7 @@ fn the_dashboard_does_what_it_shows() -> Result<()> {
     );
     node.kubectl("create deployment web --image=nginx:1.27 --replicas=2")?;
     node.apply(WORK)?;
+    node.kubectl("rollout status deployment/web deployment/talker --timeout=60s")?;
     let proxy = Proxy::start(&node)?;
     let browser = Browser::start(&node.machine)?;
 
