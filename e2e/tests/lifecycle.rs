@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::machine::text_of;
 use e2e::node::Node;
 use e2e::traces;
+use nix::sys::signal::Signal;
 
 fn knarr(node: &Node, arguments: &str) -> Result<String> {
     let output = node.knarr().args(arguments.split_whitespace()).output()?;
@@ -127,6 +128,10 @@ fn reset_leaves_nothing(node: &Node, before: &str) -> Result<()> {
     let cgroup = node.eventually("a pod", || traces::cgroup_of_pods(node))?;
     // The address that it got meanwhile is the test's.
     node.machine.ip("address del 10.77.0.99/24 dev eth0")?;
+    // Pods that nobody looks after any more are stopped, too.
+    node.end(Signal::SIGKILL)?;
+    let containerd = format!("^/usr/bin/containerd --config {}/", node.data_dir().display());
+    node.machine.shell(&format!("pkill -KILL -f '{containerd}'"))?;
     knarr(node, "stop")?;
     knarr(node, "reset --destroy-storage")?;
     let after = traces::of(node)?;

@@ -5,8 +5,10 @@ use super::progress::Progress;
 use crate::arguments::Stop;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
+use cri::containerd::Supervisor;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::net::UnixStream;
 
 /// The most that a container gets to end by itself: a person waits for the command.
 const GRACE: Duration = Duration::from_secs(10);
@@ -30,6 +32,8 @@ pub async fn run(options: &Stop) -> Result<ExitCode> {
 pub async fn stop(paths: &Paths, progress: &mut Progress) -> Result<()> {
     progress.step("Stopping the server");
     process::terminate(paths).await?;
+    // One that was killed has left it behind.
+    let _ = std::fs::remove_file(paths.ready_file());
     let Some(state) = process::state(paths)? else { return Ok(()) };
     if !state.agent {
         return Ok(());
@@ -37,9 +41,15 @@ pub async fn stop(paths: &Paths, progress: &mut Progress) -> Result<()> {
     let socket = state.runtime_socket(paths);
     if socket.exists() {
         progress.step("Stopping all pods");
+        // Pods outlive a runtime that was killed with the server, and only a runtime can end them.
+        let dead = state.runtime_endpoint.is_none() && UnixStream::connect(&socket).await.is_err();
+        let revived = if dead { Some(Supervisor::start(state.containerd(paths)).await?) } else { None };
         let runtime = cri::Client::new(&socket)?;
         let options = kubelet::StopOptions { grace: GRACE, remove: true };
         kubelet::stop_all_pods(&runtime, paths.root(), options).await.context("cannot stop all pods")?;
+        if let Some(revived) = revived {
+            revived.stop().await;
+        }
     }
     if state.runtime_endpoint.is_none() {
         progress.step("Stopping the container runtime");
