@@ -24,6 +24,7 @@
 
 pub mod arguments;
 pub mod catalog;
+mod conditions;
 pub mod dashboard;
 pub mod dns;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! When an object is ready. Pure.
 
+use crate::conditions::{self, text};
 use serde_json::Value;
 
 /// Whether an object works as its spec says; else what is missing.
@@ -30,13 +31,10 @@ pub fn readiness(object: &Value) -> Result<(), String> {
 /// Whether the condition that tells of an APIService, a definition or anything else is true.
 fn condition(object: &Value) -> Result<(), String> {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let text = |condition: &Value, field: &str| {
-        condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
     let found = conditions
         .into_iter()
         .flatten()
-        .find(|c| matches!(text(c, "type").as_str(), "Available" | "Established" | "Ready"));
+        .find(|c| matches!(text(c, "type"), "Available" | "Established" | "Ready"));
     match found {
         None => Err("not looked at by its controller yet".to_owned()),
         Some(condition) if text(condition, "status") == "True" => Ok(()),
@@ -46,14 +44,10 @@ fn condition(object: &Value) -> Result<(), String> {
 
 /// Whether waiting alone will not help: the reason that its condition gives asks for somebody's hands.
 pub fn is_hopeless(object: &Value) -> bool {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let reasons =
         ["Refused", "HelmMissing", "ChartUnreachable", "Aborted", "UpgradeFailed", "BackoffLimitExceeded"];
     object.get("kind").is_some_and(|kind| kind == "HelmChart")
-        && conditions.into_iter().flatten().any(|condition| {
-            let reason = condition.get("reason").and_then(Value::as_str).unwrap_or_default();
-            condition.get("type").is_some_and(|kind| kind == "Ready") && reasons.contains(&reason)
-        })
+        && conditions::find(object, "Ready").is_some_and(|ready| reasons.contains(&text(ready, "reason")))
 }
 
 #[cfg(test)]

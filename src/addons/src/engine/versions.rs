@@ -1,5 +1,6 @@
 //! Whether the nodes have what this version's manifests ask for. Pure.
 
+use crate::conditions;
 use serde_json::Value;
 
 /// A node that runs another version.
@@ -20,15 +21,9 @@ pub fn straggler(nodes: &[Value], image: &str) -> Option<Straggler> {
         let version = text("/status/nodeInfo/kubeletVersion");
         // Whatever else is a node brings its own image.
         let (_, own) = version.split_once("+knarr")?;
-        let other = own != wanted && ready(node);
+        let other = own != wanted && conditions::is_true(node, "Ready");
         other.then(|| Straggler { node: text("/metadata/name").to_owned(), version: version.to_owned() })
     })
-}
-
-fn ready(node: &Value) -> bool {
-    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-    let is = |condition: &Value, field: &str, value: &str| condition.get(field).is_some_and(|v| v == value);
-    conditions.into_iter().flatten().any(|c| is(c, "type", "Ready") && is(c, "status", "True"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a `HelmChart` tells about its release. Pure.
 
+use crate::conditions::{self, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -50,7 +51,7 @@ impl Outcome {
 /// The status of a chart after an outcome. A condition that stays as it is keeps the time of its last change.
 pub fn status(chart: &Value, outcome: &Outcome, hash: &str, now: Timestamp) -> Value {
     let conditions = outcome.conditions().map(|(kind, status, reason, message)| {
-        let old = condition(chart, kind).filter(|old| old.get("status").and_then(Value::as_str) == Some(status));
+        let old = conditions::find(chart, kind).filter(|old| text(old, "status") == status);
         let since = old.and_then(|old| old.get("lastTransitionTime")).cloned();
         let since = since.unwrap_or_else(|| Value::from(format!("{now:.0}")));
         json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
@@ -64,21 +65,13 @@ pub fn status(chart: &Value, outcome: &Outcome, hash: &str, now: Timestamp) -> V
 
 /// Whether a chart's status says that this was done, or cannot be done as long as nothing changes.
 pub fn is_settled(chart: &Value, hash: &str) -> bool {
-    let is_true = |kind: &str| {
-        condition(chart, kind).and_then(|c| c.get("status")).and_then(Value::as_str) == Some("True")
-    };
     let same = chart.pointer("/status/configHash").and_then(Value::as_str) == Some(hash);
-    same && (is_true("Ready") || is_true("Failed"))
+    same && (conditions::is_true(chart, "Ready") || conditions::is_true(chart, "Failed"))
 }
 
 /// Whether helm was at work when the status was written: then somebody stopped it.
 pub fn was_interrupted(chart: &Value) -> bool {
-    condition(chart, "Ready").and_then(|c| c.get("reason")).and_then(Value::as_str) == Some("Applying")
-}
-
-fn condition<'a>(chart: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = chart.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().find(|c| c.get("type").and_then(Value::as_str) == Some(kind))
+    conditions::find(chart, "Ready").is_some_and(|ready| text(ready, "reason") == "Applying")
 }
 
 #[cfg(test)]
@@ -94,7 +87,8 @@ mod tests {
         assert!(!is_settled(&chart, "h") && was_interrupted(&chart));
         chart["status"] = status(&chart, &Outcome::Deployed("m".to_owned()), "h", at(2));
         assert!(is_settled(&chart, "h") && !is_settled(&chart, "other") && !was_interrupted(&chart));
-        let time = |chart: &Value, kind: &str| condition(chart, kind).unwrap()["lastTransitionTime"].clone();
+        let time =
+            |chart: &Value, kind: &str| conditions::find(chart, kind).unwrap()["lastTransitionTime"].clone();
         assert_eq!(
             (time(&chart, "Ready"), time(&chart, "JobCreated")),
             (json!("1970-01-01T00:00:02Z"), json!("1970-01-01T00:00:01Z"))

@@ -1,6 +1,6 @@
 //! Another registry, as a client that pulls from it: TLS, tokens (the distribution specification's "bearer"), redirections.
 
-use crate::http::BoxError;
+use crate::http::{BoxError, Io};
 use bytes::Bytes;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -248,16 +247,8 @@ impl Upstream {
     }
 }
 
-/// A connection, encrypted or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// Connects to the first address that answers, without the C library's resolver.
-async fn connect(
-    host: &str,
-    port: u16,
-    tls: Option<&Arc<ClientConfig>>,
-) -> Result<Box<dyn Stream>, BoxError> {
+async fn connect(host: &str, port: u16, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Io>, BoxError> {
     let addresses = match host.parse::<IpAddr>() {
         Ok(address) => vec![address],
         Err(_) => {
