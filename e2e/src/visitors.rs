@@ -117,6 +117,8 @@ impl Visit {
             Err(error) => {
                 let Self { by, to, .. } = self;
                 let complaint = format!("by node {by} to node {to}, after {:?}: {error:#}", begin.elapsed());
+                // At once, too: what is told around it says when.
+                eprintln!("{complaint}");
                 shared.complaints.lock().unwrap().push(complaint);
             }
         }

@@ -20,8 +20,11 @@ use std::time::{Duration, Instant};
 
 /// How long a fault lasts, so that everybody notices.
 const A_WHILE: Duration = Duration::from_secs(3);
-/// A node that is silent for this long is NotReady, in place of 50 s.
-const GRACE: Duration = Duration::from_secs(15);
+/// A node that is silent for this long is NotReady, in place of 50 s: longer than what is short here, and the 10 s between
+/// two signs of life.
+const GRACE: Duration = Duration::from_secs(25);
+/// A node that is back has its pods in service after this time.
+const BACK: Duration = Duration::from_secs(10);
 /// The longest time without writes while two of three nodes are well: debug builds on two shared cores are slow, the bar
 /// is measured elsewhere.
 const OUTAGE: Duration = Duration::from_secs(6);
@@ -41,6 +44,7 @@ struct World {
     cluster: Cluster,
     load: Load,
     visitors: Visitors,
+    visits: Vec<Visit>,
     /// What each pod is, which nothing may change.
     pods: BTreeMap<String, Value>,
 }
@@ -60,8 +64,8 @@ impl World {
         eprintln!("pods on them after {:?}", begin.elapsed());
         let outside = cluster.network.router();
         let load = Load::start(outside, cluster.nodes[0].data_dir(), &cluster.api_servers(), 2)?;
-        let visitors = Visitors::start(outside, visits)?;
-        Ok(Self { cluster, load, visitors, pods })
+        let visitors = Visitors::start(outside, visits.clone())?;
+        Ok(Self { cluster, load, visitors, visits, pods })
     }
 
     /// Lets something happen, and says how long nothing was written.
@@ -86,6 +90,16 @@ impl World {
     /// Waits until all three nodes vote again.
     fn whole(&self, by: usize) -> Result<()> {
         self.cluster.voters(by, 3, true)
+    }
+
+    /// Waits until nodes that were out of reach are back in service, and lets them be visited again.
+    fn back(&self, nodes: impl IntoIterator<Item = usize>) -> Result<()> {
+        let begin = Instant::now();
+        served(&self.cluster, &self.visits)?;
+        eprintln!("all are in service {:?} later", begin.elapsed());
+        ensure!(begin.elapsed() < BACK, "{:?}", begin.elapsed());
+        nodes.into_iter().for_each(|node| self.visitors.with(node));
+        Ok(())
     }
 
     /// A node whose status says, in time, that there is no quorum.
@@ -163,6 +177,7 @@ impl World {
         })?;
         self.whole(other)?;
         let leader = cluster.leader(other)?;
+        self.visitors.without(leader);
         self.during("the leader is alone with its clients", || {
             cluster.partition(leader, Way::Both)?;
             std::thread::sleep(A_WHILE);
@@ -170,10 +185,7 @@ impl World {
             cluster.heal(leader)
         })?;
         self.whole(other)?;
-        for n in 0..3 {
-            self.visitors.with(n);
-        }
-        Ok(())
+        self.back(0..3)
     }
 
     /// Disks that write ten times a second, of a follower and of the leader.
@@ -215,12 +227,11 @@ impl World {
             cluster.plug(node)?;
             let took = cluster.ready(other, node)?;
             eprintln!("Ready {took:?} after its cable was put in");
-            ensure!(took < Duration::from_secs(10), "{took:?}");
+            ensure!(took < BACK, "{took:?}");
             Ok(())
         })?;
         self.whole(other)?;
-        self.visitors.with(node);
-        Ok(())
+        self.back([node])
     }
 
     /// What the clients were told can be true, pods are what they were, and nobody complained.
@@ -229,7 +240,12 @@ impl World {
         let history = self.load.finish()?;
         eprintln!("{} operations and {} lists", history.operations.len(), history.lists.len());
         history.check()?;
-        let served = self.visitors.finish()?;
+        let served = self.visitors.finish().with_context(|| {
+            let ask = |what: &str| self.cluster.nodes[0].kubectl(what).unwrap_or_default();
+            let given_up = ask("get events -A --field-selector reason=NodeNotReady -o wide");
+            let flipped = ask("get nodes,pods -o jsonpath={range.items[*]}{.metadata.name}{.status.conditions[?(@.type=='Ready')]}{end}");
+            format!("{given_up}{flipped}")
+        })?;
         eprintln!("{served} visits");
         Ok(self.cluster)
     }
@@ -265,13 +281,20 @@ fn workload(cluster: &Cluster) -> Result<Vec<Visit>> {
             visits.push(Visit { by, address, to, answer: format!("web-{} latest\n", to + 1) });
         }
     }
-    for visit in &visits {
-        first.eventually("a Service", || {
+    served(cluster, &visits)?;
+    Ok(visits)
+}
+
+/// Waits until all visits are answered.
+fn served(cluster: &Cluster, visits: &[Visit]) -> Result<()> {
+    for visit in visits {
+        wait::until("a Service", PATIENCE, || {
             let machine = cluster.network.router();
             machine.run(async { visit.ask() }).with_context(|| format!("{visit:?}"))
-        })?;
+        })
+        .with_context(|| cluster.logs())?;
     }
-    Ok(visits)
+    Ok(())
 }
 
 /// A node gets another address while it runs: it is what it was, under the new one, and its pods notice nothing.
