@@ -21,17 +21,27 @@ const WRITERS: [usize; 2] = [16, 64];
 /// Rest before memory is looked at.
 const REST: Duration = Duration::from_secs(20);
 
-/// All of it.
-pub fn measure(report: &mut Report) -> Result<()> {
-    alone(report)?;
-    let mut cluster = Cluster::prepared("bench", 4, 0)?;
+/// Three that are well, and machines for more.
+fn three(machines: usize) -> Result<Cluster> {
+    let cluster = Cluster::prepared("bench", machines, 0)?;
     cluster.nodes[0].run("start")?;
     cluster.ready(0, 0)?;
     for n in 1..3 {
         cluster.join(n)?;
     }
     cluster.voters(0, 3, true)?;
-    together(&cluster, report)?;
+    Ok(cluster)
+}
+
+/// Writes and memory of three nodes, beside those of one.
+pub fn shares(report: &mut Report) -> Result<()> {
+    alone(report)?;
+    together(&three(3)?, report)
+}
+
+/// What losses cost.
+pub fn measure(report: &mut Report) -> Result<()> {
+    let mut cluster = three(4)?;
     let load = load(&cluster)?;
     killed_leaders(&cluster, &load, report)?;
     stopped_leaders(&cluster, &load, report)?;

@@ -50,11 +50,12 @@ fn main() -> Result<()> {
 type Section = fn(&mut Report) -> Result<()>;
 
 /// What is measured; arguments pick some of it.
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("starts", starts),
     ("idle", node::whole),
     ("writes", writes),
     ("reads", reads),
+    ("shares", cluster::shares),
     ("cluster", cluster::measure),
     ("joins", cluster::joins),
     ("addons", addons),
