@@ -36,6 +36,9 @@ const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// The largest message: entries that are sent together are fewer than that, and so is a piece of a snapshot.
 const MESSAGE_BYTES: usize = 64 << 20;
+/// Calls whose caller has stopped waiting before they were taken up, at a time: a node that was busy for a moment finds
+/// many. By default h2 ends the connection at 20, to protect itself from strangers; a peer is none.
+const GIVEN_UP_CALLS: usize = 1024;
 /// After `accept` failed (no file descriptors left): not to spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -188,6 +191,7 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, answerer: Answerer) 
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(IDLE_PING)
+        .max_pending_accept_reset_streams(GIVEN_UP_CALLS)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(TokioIo::new(stream), service);
