@@ -25,6 +25,7 @@
 //! | `service_account` | the token signing key pair |
 //! | `serving` | serving certificates that follow the node's addresses |
 //! | `tls` | rustls configurations and chain verification |
+//! | [`judge`] | own rules for the certificates of servers |
 //! | `peer` | the identity of a node's datastore among others |
 //! | `kubeconfig` | kubeconfig files |
 //! | `files` | atomic writes |
@@ -34,6 +35,7 @@ mod authority;
 mod draft;
 mod error;
 mod files;
+pub mod judge;
 mod kubeconfig;
 mod leaf;
 mod peer;

@@ -1,11 +1,11 @@
 //! TLS to endpoints: what is shown, and whom is believed.
 
+use pki::judge::{self, Judge};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, Error, RootCertStore};
 use std::sync::Arc;
 
 /// How TLS is spoken to endpoints.
@@ -67,11 +67,11 @@ impl Encryption {
             None
         };
         let names = self.alternatives.iter().filter_map(|name| ServerName::try_from(name.clone()).ok());
-        let verifier = Verifier { authority, names: names.collect(), provider: provider.clone() };
+        let verifier = Verifier { authority, names: names.collect() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(judge::verifier(verifier));
         let mut config = if self.credentials.certificate.is_empty() {
             builder.with_no_client_auth()
         } else {
@@ -99,50 +99,25 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, Error> {
 struct Verifier {
     authority: Option<Arc<WebPkiServerVerifier>>,
     names: Vec<ServerName<'static>>,
-    provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
+impl Judge for Verifier {
+    fn judge(
         &self,
         shown: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
-        let mut verdict = match self.names.is_empty() {
-            true => return authority.verify_server_cert(shown, others, name, ocsp, now),
-            false => Err(Error::General("no name fits".to_owned())),
-        };
+    ) -> Result<(), Error> {
+        let Some(authority) = &self.authority else { return Ok(()) };
+        let fits = |name| authority.verify_server_cert(shown, others, name, &[], now).map(drop);
+        if self.names.is_empty() {
+            return fits(name);
+        }
+        let mut verdict = Err(Error::General("no name fits".to_owned()));
         for name in &self.names {
-            verdict = verdict.or_else(|_| authority.verify_server_cert(shown, others, name, ocsp, now));
+            verdict = verdict.or_else(|_| fits(name));
         }
         verdict
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

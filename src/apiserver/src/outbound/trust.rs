@@ -1,12 +1,13 @@
 //! TLS: whose certificates are believed.
 
 use super::endpoint::Trust;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use pki::judge::{self, Anybody, Judge};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::{Arc, OnceLock};
@@ -30,9 +31,9 @@ pub(super) fn client_config(
     http2: bool,
 ) -> Result<ClientConfig, String> {
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Any => Arc::new(AnyCertificate(provider())),
-        Trust::System => Arc::new(Roots::new(system_roots())?),
-        Trust::Bundle(pem) => Arc::new(Roots::new(&bundle(pem)?)?),
+        Trust::Any => judge::verifier(Anybody),
+        Trust::System => judge::verifier(Roots::new(system_roots())?),
+        Trust::Bundle(pem) => judge::verifier(Roots::new(&bundle(pem)?)?),
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -86,7 +87,6 @@ fn system_roots() -> &'static [CertificateDer<'static>] {
 struct Roots {
     usual: Option<Arc<WebPkiServerVerifier>>,
     certificates: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
 }
 
 impl Roots {
@@ -99,7 +99,7 @@ impl Roots {
             let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
             Some(builder.build().map_err(|e| e.to_string())?)
         };
-        Ok(Self { usual, certificates: certificates.to_vec(), provider: provider() })
+        Ok(Self { usual, certificates: certificates.to_vec() })
     }
 
     fn is_root_itself(&self, end_entity: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
@@ -115,86 +115,18 @@ impl Roots {
     }
 }
 
-impl ServerCertVerifier for Roots {
-    fn verify_server_cert(
+impl Judge for Roots {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let usual = match &self.usual {
-            Some(usual) => usual.verify_server_cert(end_entity, intermediates, name, ocsp, now),
+            Some(usual) => usual.verify_server_cert(shown, others, name, &[], now).map(drop),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        match usual {
-            Err(_) if self.is_root_itself(end_entity, name, now) => Ok(ServerCertVerified::assertion()),
-            result => result,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        usual.or_else(|error| if self.is_root_itself(shown, name, now) { Ok(()) } else { Err(error) })
     }
 }

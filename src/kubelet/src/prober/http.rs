@@ -168,7 +168,8 @@ fn trusting_config() -> Option<Arc<ClientConfig>> {
     CONFIG.clone()
 }
 
-/// Accepts whatever certificate a container shows: probes ask whether it answers, not who it is.
+/// Accepts whatever certificate a container shows, even one that webpki cannot read (X.509 version 1): probes ask whether
+/// it answers, not who it is.
 #[derive(Debug)]
 struct AnyCertificate;
 
