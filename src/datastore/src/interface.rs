@@ -39,6 +39,11 @@ impl Storage for Datastore {
         Ok(self.cache.get(key))
     }
 
+    fn recent(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError> {
+        resource_prefix(key)?;
+        Ok(self.cache.get(key))
+    }
+
     async fn list(&self, prefix: &str, options: ListOptions) -> Result<List, StorageError> {
         match options.revision {
             ListRevision::Any => self.cache.list(prefix, &options),

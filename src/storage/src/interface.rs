@@ -135,6 +135,13 @@ pub trait Storage: Send + Sync {
     /// `InvalidKey`; `Unavailable`.
     async fn get(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError>;
 
+    /// The object under a key as it is here: of several nodes this one may not have heard yet what others have just
+    /// written. What was written through this store is there.
+    ///
+    /// # Errors
+    /// `InvalidKey`.
+    fn recent(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError>;
+
     /// The objects below a prefix.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ impl LimitRanger {
         if !(pod || claim) || request.namespace.is_empty() {
             return Ok(Vec::new());
         }
-        self.ranges.list(request.namespace).await
+        self.ranges.list_recent(request.namespace).await
     }
 }
 

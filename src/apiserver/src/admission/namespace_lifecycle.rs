@@ -53,13 +53,18 @@ impl NamespaceLifecycle {
         {
             return Ok(());
         }
-        let Some(namespace) = self.namespaces.get("", request.namespace).await? else {
-            return Err(Status::not_found(&GroupResource::new("", "namespaces"), request.namespace));
+        let name = request.namespace;
+        let absent = || Status::not_found(&GroupResource::new("", "namespaces"), name);
+        let takes = |namespace: &Namespace| {
+            request.operation != Operation::Create || namespace.status.phase != "Terminating"
         };
-        if request.operation != Operation::Create || namespace.status.phase != "Terminating" {
+        if takes(&*self.namespaces.recent("", name).await?.ok_or_else(absent)?) {
             return Ok(());
         }
-        let name = request.namespace;
+        // It may have been made anew without this node having heard of it.
+        if takes(&*self.namespaces.get("", name).await?.ok_or_else(absent)?) {
+            return Ok(());
+        }
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
         let mut status = forbidden(request, object, why);
         if let Some(details) = status.details.as_mut() {

@@ -48,7 +48,7 @@ impl NodeRestriction {
                     "" => request.name,
                     name => name,
                 };
-                let pod = self.pods.get(request.namespace, name).await.map_err(|status| status.message)?;
+                let pod = self.pods.recent(request.namespace, name).await.map_err(|status| status.message)?;
                 match pod {
                     // Whether it exists is for the eviction to find out.
                     None => Ok(()),

@@ -51,7 +51,7 @@ impl Validation for PersistentVolumeClaimResize {
         if text(old, "/status/phase") != "Bound" {
             return Err(forbidden(request, object, "Only bound persistent volume claims can be expanded"));
         }
-        let class = self.classes.get("", text(object, "/spec/storageClassName")).await?;
+        let class = self.classes.recent("", text(object, "/spec/storageClassName")).await?;
         let allows = |class: &Value| class.get("allowVolumeExpansion").and_then(Value::as_bool) == Some(true);
         if class.is_some_and(|class| allows(&class)) {
             return Ok(());

@@ -100,7 +100,7 @@ impl PodSecurity {
 
     /// What the namespace of a request asks.
     async fn policy(&self, request: &Request<'_>) -> Result<Policy, Status> {
-        let namespace = self.namespaces.get("", request.namespace).await?;
+        let namespace = self.namespaces.recent("", request.namespace).await?;
         Ok(namespace
             .map(|namespace| Policy::of_labels(&namespace.metadata.labels, &self.configured))
             .unwrap_or_default())

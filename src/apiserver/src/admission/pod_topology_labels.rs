@@ -56,7 +56,7 @@ impl Mutation for PodTopologyLabels {
             return Ok(());
         }
         // A node that does not exist is for the binding to complain about.
-        let Some(node) = self.nodes.get("", text(object, "/target/name")).await? else { return Ok(()) };
+        let Some(node) = self.nodes.recent("", text(object, "/target/name")).await? else { return Ok(()) };
         for key in LABELS {
             if let Some(value) = node.metadata.labels.get(key) {
                 meta::set_label(object, key, value);

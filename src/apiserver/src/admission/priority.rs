@@ -48,7 +48,7 @@ impl Priority {
 
     /// The default class; the least important one, should several claim to be it.
     async fn default_class(&self) -> Result<Option<Arc<Class>>, Status> {
-        let classes = self.classes.list("").await?;
+        let classes = self.classes.list_recent("").await?;
         Ok(classes.into_iter().filter(|class| class.global_default).min_by_key(|class| class.value))
     }
 
@@ -72,7 +72,7 @@ impl Priority {
         let class = if name.is_empty() {
             self.default_class().await?
         } else {
-            let found = self.classes.get("", &name).await?;
+            let found = self.classes.recent("", &name).await?;
             let missing =
                 || forbidden(request, object, format!("no PriorityClass with name {name} was found"));
             Some(found.ok_or_else(missing)?)

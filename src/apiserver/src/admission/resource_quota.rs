@@ -70,7 +70,7 @@ impl ResourceQuota {
 
     async fn reserve(&self, charge: &Charge<'_>) -> Result<(), Status> {
         let namespace = charge.request.namespace;
-        if self.registry.list(&quotas(), namespace).await?.items.is_empty() {
+        if self.registry.list_recent(&quotas(), namespace).await?.items.is_empty() {
             return Ok(());
         }
         let turn = self.turn(namespace);

@@ -47,7 +47,7 @@ impl Mutation for RuntimeClass {
             }
             return Ok(());
         }
-        let Some(class) = self.classes.get("", &name).await? else {
+        let Some(class) = self.classes.recent("", &name).await? else {
             return Err(forbidden(request, object, format!("pod rejected: RuntimeClass {name:?} not found")));
         };
         let defined = class.pointer("/overhead/podFixed").filter(|overhead| !overhead.is_null());

@@ -36,19 +36,19 @@ impl ServiceAccount {
     }
 
     async fn account(&self, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status> {
-        let found = self.accounts.get(namespace, name).await?;
+        let found = self.accounts.recent(namespace, name).await?;
         if found.is_some() || name != DEFAULT {
             return Ok(found);
         }
         let accounts = GroupResource::new("", "serviceaccounts");
         let mut watch = self.registry.watch(&accounts, namespace, WatchFrom::Now).await?;
         // It may have come between the first look and the watch.
-        if let Some(found) = self.accounts.get(namespace, name).await? {
+        if let Some(found) = self.accounts.recent(namespace, name).await? {
             return Ok(Some(found));
         }
         let appears = async {
             while let Some(Ok(_)) = watch.next().await {
-                if let Ok(Some(found)) = self.accounts.get(namespace, name).await {
+                if let Ok(Some(found)) = self.accounts.recent(namespace, name).await {
                     return Some(found);
                 }
             }

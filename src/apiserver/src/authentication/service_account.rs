@@ -284,16 +284,22 @@ async fn check(
     reference: &Reference,
     now: Timestamp,
 ) -> Result<(), String> {
-    let found = memo.get(namespace, &reference.name).await.map_err(|status| status.message)?;
-    let gone = || format!("service account token has been invalidated: {what} {:?} is gone", reference.name);
-    let found = found.ok_or_else(gone)?;
-    if found.metadata.uid != reference.uid {
-        return Err(gone());
+    let is_there = |found: Option<Arc<Facts>>| {
+        found.is_some_and(|found| {
+            let deleted = found.metadata.deletion_timestamp;
+            found.metadata.uid == reference.uid
+                && deleted.is_none_or(|at| now.duration_since(at) <= DELETION_LEEWAY)
+        })
+    };
+    let name = &reference.name;
+    if is_there(memo.recent(namespace, name).await.map_err(|status| status.message)?) {
+        return Ok(());
     }
-    match found.metadata.deletion_timestamp {
-        Some(at) if now.duration_since(at) > DELETION_LEEWAY => Err(gone()),
-        _ => Ok(()),
+    // It may have been made anew without this node having heard of it.
+    if is_there(memo.get(namespace, name).await.map_err(|status| status.message)?) {
+        return Ok(());
     }
+    Err(format!("service account token has been invalidated: {what} {name:?} is gone"))
 }
 
 impl Claims {

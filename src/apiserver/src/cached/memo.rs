@@ -18,11 +18,16 @@ const CAPACITY: usize = 10_000;
 /// By key: the revision, and what was read from it.
 type Parsed<T> = HashMap<Arc<str>, (u64, Arc<T>)>;
 
-/// Reads objects of one resource as `T`. Always as recent as the store; parses only what has changed.
+/// Reads objects of one resource as `T`; parses only what has changed.
 pub(crate) struct Memo<T> {
     registry: Registry,
     resource: GroupResource,
     parsed: Mutex<Parsed<T>>,
+}
+
+/// An empty name would be a key of the whole collection.
+fn is_name(namespace: &str, name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !namespace.contains('/')
 }
 
 impl<T: DeserializeOwned> Memo<T> {
@@ -30,27 +35,45 @@ impl<T: DeserializeOwned> Memo<T> {
         Self { registry, resource: GroupResource::new(group, resource), parsed: Mutex::default() }
     }
 
-    /// One object.
+    /// One object, the most recent state.
     ///
     /// # Errors
     /// When the store fails or the object cannot be read as `T`.
     pub(crate) async fn get(&self, namespace: &str, name: &str) -> Result<Option<Arc<T>>> {
-        // An empty name would be a key of the whole collection.
-        if name.is_empty() || name.contains('/') || namespace.contains('/') {
+        if !is_name(namespace, name) {
             return Ok(None);
         }
-        match self.registry.get(&self.resource, namespace, name).await? {
-            Some(object) => self.parse(&object).map(Some),
-            None => Ok(None),
-        }
+        let found = self.registry.get(&self.resource, namespace, name).await?;
+        found.map(|object| self.parse(&object)).transpose()
     }
 
-    /// All objects of a namespace, or everywhere when it is empty.
+    /// One object as this node has it; the most recent state when it has none ([`Registry::recent`]).
+    ///
+    /// # Errors
+    /// As [`Memo::get`].
+    pub(crate) async fn recent(&self, namespace: &str, name: &str) -> Result<Option<Arc<T>>> {
+        if !is_name(namespace, name) {
+            return Ok(None);
+        }
+        let found = self.registry.recent(&self.resource, namespace, name).await?;
+        found.map(|object| self.parse(&object)).transpose()
+    }
+
+    /// All objects of a namespace, or everywhere when it is empty; the most recent state.
     ///
     /// # Errors
     /// As [`Memo::get`].
     pub(crate) async fn list(&self, namespace: &str) -> Result<Vec<Arc<T>>> {
         let list = self.registry.list(&self.resource, namespace).await?;
+        list.items.iter().map(|object| self.parse(object)).collect()
+    }
+
+    /// The same as this node has them ([`Registry::recent`]).
+    ///
+    /// # Errors
+    /// As [`Memo::get`].
+    pub(crate) async fn list_recent(&self, namespace: &str) -> Result<Vec<Arc<T>>> {
+        let list = self.registry.list_recent(&self.resource, namespace).await?;
         list.items.iter().map(|object| self.parse(object)).collect()
     }
 

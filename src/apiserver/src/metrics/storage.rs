@@ -129,6 +129,10 @@ impl Storage for Metered {
         self.inner.count(prefix)
     }
 
+    fn recent(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError> {
+        self.inner.recent(key)
+    }
+
     fn revision(&self) -> u64 {
         self.inner.revision()
     }

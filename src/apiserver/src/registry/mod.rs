@@ -17,6 +17,7 @@ mod runtime_config;
 mod served;
 mod store;
 mod strategy;
+mod update;
 pub(crate) mod writer;
 
 pub(crate) use core::event_expiry::TIME_TO_LIVE as EVENT_TTL;

@@ -7,7 +7,7 @@ use apimachinery::meta;
 use apimachinery::status::{Result, Status};
 use serde_json::Value;
 use std::sync::Arc;
-use storage::{Encoded, List, ListOptions, Object, Storage, StorageError, Watch, WatchFrom};
+use storage::{Encoded, List, ListOptions, ListRevision, Object, Storage, StorageError, Watch, WatchFrom};
 
 /// The stored objects. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +37,35 @@ impl Registry {
         name: &str,
     ) -> Result<Option<Arc<Object>>> {
         self.storage.get(&key(resource, namespace, name)).await.map_err(|e| error::status(e, resource, name))
+    }
+
+    /// One object as this node has it; the most recent state when it has none. In a cluster it may not have heard yet
+    /// what was just written elsewhere, as upstream's informers may not, and it asks nobody: for what requests are
+    /// judged by, and for writes, which fail when it was outdated.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub(crate) async fn recent(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Object>>> {
+        let here = self.storage.recent(&key(resource, namespace, name));
+        match here.map_err(|e| error::status(e, resource, name))? {
+            Some(object) => Ok(Some(object)),
+            None => self.get(resource, namespace, name).await,
+        }
+    }
+
+    /// All objects of a resource in a namespace, as this node has them (see [`Registry::recent`]).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn list_recent(&self, resource: &GroupResource, namespace: &str) -> Result<List> {
+        let options = ListOptions { revision: ListRevision::Any, ..ListOptions::default() };
+        let listed = self.storage.list(&prefix(resource, namespace), options).await;
+        listed.map_err(|e| error::status(e, resource, ""))
     }
 
     /// One object as a tree.

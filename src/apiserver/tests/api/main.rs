@@ -19,6 +19,7 @@ mod endpoints;
 mod extensions;
 mod flow_control;
 mod kms;
+mod lagging;
 mod lists;
 mod negotiation;
 mod observability;

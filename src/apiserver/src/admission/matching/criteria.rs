@@ -4,7 +4,7 @@ use super::rules::Rule;
 use super::versions::Invocation;
 use crate::admission::chain::Request;
 use crate::cached::Memo;
-use crate::registry::{LiveResources, Registry, Resources};
+use crate::registry::{LiveResources, Registry, Resources, decode};
 use api::value;
 use apimachinery::gvk::GroupResource;
 use apimachinery::labels::Selector;
@@ -147,7 +147,7 @@ impl Matcher {
             // What is in no namespace is never exempt.
             return Ok(true);
         }
-        match self.namespaces.get("", name).await? {
+        match self.namespaces.recent("", name).await? {
             Some(namespace) => Ok(selector.matches(&namespace.metadata.labels)),
             None => Err(Status::not_found(&GroupResource::new("", "namespaces"), name)),
         }
@@ -162,8 +162,9 @@ impl Matcher {
             return Ok(Arc::new(Value::Null));
         }
         let namespaces = GroupResource::new("", "namespaces");
-        let found = self.registry.get_value(&namespaces, "", request.namespace).await?;
-        let mut found = found.ok_or_else(|| Status::not_found(&namespaces, request.namespace))?;
+        let found = self.registry.recent(&namespaces, "", request.namespace).await?;
+        let found = found.ok_or_else(|| Status::not_found(&namespaces, request.namespace))?;
+        let mut found = decode(&found)?;
         meta::remove(&mut found, "managedFields");
         Ok(Arc::new(found))
     }

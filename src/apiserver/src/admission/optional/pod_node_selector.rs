@@ -67,7 +67,7 @@ impl PodNodeSelector {
     }
 
     async fn wanted(&self, request: &Request<'_>, object: &Value) -> Result<Labels, Status> {
-        let namespace = self.namespaces.get("", request.namespace).await?;
+        let namespace = self.namespaces.recent("", request.namespace).await?;
         match namespace.as_deref().and_then(|namespace| meta::annotation(namespace, ANNOTATION)) {
             Some(text) => labels(text).map_err(|why| forbidden(request, object, why)),
             None => Ok(self.configuration.of(DEFAULT)),

@@ -40,7 +40,7 @@ pub(super) async fn collect(
     let words = |status: Status| status.message;
     let mut found: Vec<Value> = Vec::new();
     if !reference.name.is_empty() {
-        let object = tools.registry.get(served.stored_as(), namespace, &reference.name).await;
+        let object = tools.registry.recent(served.stored_as(), namespace, &reference.name).await;
         if let Some(object) = object.map_err(words)? {
             found.push(seen(served, object).await.map_err(words)?);
         }
@@ -49,7 +49,7 @@ pub(super) async fn collect(
             Some(selector) => selector.as_ref().map_err(Clone::clone)?,
             None => return Err("one of name or selector must be provided".to_owned()),
         };
-        let list = tools.registry.list(served.stored_as(), namespace).await.map_err(words)?;
+        let list = tools.registry.list_recent(served.stored_as(), namespace).await.map_err(words)?;
         for object in list.items {
             let value = seen(served, object).await.map_err(words)?;
             let none = serde_json::Map::new();
