@@ -58,11 +58,7 @@ impl NamespaceLifecycle {
         let takes = |namespace: &Namespace| {
             request.operation != Operation::Create || namespace.status.phase != "Terminating"
         };
-        if takes(&*self.namespaces.recent("", name).await?.ok_or_else(absent)?) {
-            return Ok(());
-        }
-        // It may have been made anew without this node having heard of it.
-        if takes(&*self.namespaces.get("", name).await?.ok_or_else(absent)?) {
+        if takes(&*self.namespaces.recent_if("", name, takes).await?.ok_or_else(absent)?) {
             return Ok(());
         }
         let why = format!("unable to create new content in namespace {name} because it is being terminated");

@@ -284,19 +284,14 @@ async fn check(
     reference: &Reference,
     now: Timestamp,
 ) -> Result<(), String> {
-    let is_there = |found: Option<Arc<Facts>>| {
-        found.is_some_and(|found| {
-            let deleted = found.metadata.deletion_timestamp;
-            found.metadata.uid == reference.uid
-                && deleted.is_none_or(|at| now.duration_since(at) <= DELETION_LEEWAY)
-        })
+    let is_meant = |found: &Facts| {
+        let deleted = found.metadata.deletion_timestamp;
+        found.metadata.uid == reference.uid
+            && deleted.is_none_or(|at| now.duration_since(at) <= DELETION_LEEWAY)
     };
     let name = &reference.name;
-    if is_there(memo.recent(namespace, name).await.map_err(|status| status.message)?) {
-        return Ok(());
-    }
-    // It may have been made anew without this node having heard of it.
-    if is_there(memo.get(namespace, name).await.map_err(|status| status.message)?) {
+    let found = memo.recent_if(namespace, name, is_meant).await.map_err(|status| status.message)?;
+    if found.is_some_and(|found| is_meant(&found)) {
         return Ok(());
     }
     Err(format!("service account token has been invalidated: {what} {name:?} is gone"))

@@ -59,6 +59,23 @@ impl<T: DeserializeOwned> Memo<T> {
         found.map(|object| self.parse(&object)).transpose()
     }
 
+    /// One object as this node has it if it suits, and otherwise the most recent state: it may have been made anew without
+    /// this node having heard of it.
+    ///
+    /// # Errors
+    /// As [`Memo::get`].
+    pub(crate) async fn recent_if(
+        &self,
+        namespace: &str,
+        name: &str,
+        suits: impl Fn(&T) -> bool,
+    ) -> Result<Option<Arc<T>>> {
+        match self.recent(namespace, name).await? {
+            Some(found) if !suits(&found) => self.get(namespace, name).await,
+            found => Ok(found),
+        }
+    }
+
     /// All objects of a namespace, or everywhere when it is empty; the most recent state.
     ///
     /// # Errors

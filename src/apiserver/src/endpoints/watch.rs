@@ -7,11 +7,11 @@ use super::negotiation::{Media, STREAM_TYPES};
 use super::present::Presenter;
 use super::response;
 use super::selection::Selection;
-use super::watch_events::{Converted, Refusal};
+use super::watch_events::Converted;
 use super::watch_frame::{self, Encoder};
 use crate::ApiServer;
 use crate::body::{Body, BoxError};
-use crate::registry::{self, Served};
+use crate::registry::{self, Failure, Served};
 use crate::server::Endless;
 use apimachinery::status::{Result, Status};
 use bytes::{Bytes, BytesMut};
@@ -59,11 +59,11 @@ pub(crate) async fn watch(
         Err(e) => {
             // Clients look for these in the stream, whatever the reason.
             let status = match e {
-                Refusal::Status(status) => *status,
-                Refusal::Storage(StorageError::Compacted { requested, oldest }) => {
+                Failure::Refused(status) => *status,
+                Failure::Store(StorageError::Compacted { requested, oldest }) => {
                     Status::expired(format!("too old resource version: {requested} ({oldest})"))
                 }
-                Refusal::Storage(other) => registry::status_of(other, served.stored_as(), ""),
+                Failure::Store(other) => registry::status_of(other, served.stored_as(), ""),
             };
             if status.code != 410 && status.code != 504 {
                 return Err(status);
@@ -84,7 +84,7 @@ async fn start(
     presenter: Presenter,
     selection: Selection,
     served: &Arc<Served>,
-) -> std::result::Result<WatchStream, Refusal> {
+) -> std::result::Result<WatchStream, Failure> {
     let storage = server.registry().storage();
     let revision = options.resource_version.filter(|rv| *rv > 0);
     // A watch from nowhere in particular begins with the state, as clients have always known it.
@@ -239,7 +239,7 @@ impl Stream for WatchStream {
         }
         loop {
             match this.watch.poll_next(task) {
-                Poll::Ready(Some(Err(Refusal::Status(status)))) => return this.end_with(&status),
+                Poll::Ready(Some(Err(Failure::Refused(status)))) => return this.end_with(&status),
                 Poll::Ready(Some(Ok(WatchItem::Event(event)))) if event.revision <= this.seen_until => {}
                 Poll::Ready(Some(Ok(WatchItem::Event(event)))) => match this.live_frame(&event) {
                     Ok(Some(frame)) => return Poll::Ready(Some(frame)),
@@ -254,7 +254,7 @@ impl Stream for WatchStream {
                         return Poll::Ready(Some(frame));
                     }
                 }
-                Poll::Ready(Some(Err(Refusal::Storage(StorageError::Compacted { requested, oldest })))) => {
+                Poll::Ready(Some(Err(Failure::Store(StorageError::Compacted { requested, oldest })))) => {
                     let text = format!("too old resource version: {requested} ({oldest})");
                     return this.end_with(&Status::expired(text));
                 }

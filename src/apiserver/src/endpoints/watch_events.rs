@@ -1,33 +1,13 @@
 //! The events of a watch as clients of one version see their objects: those of custom resources may have to be
 //! converted, one after the other, by a webhook.
 
-use crate::registry::Served;
-use apimachinery::status::{Result, Status};
+use crate::registry::{Failure, Served};
+use apimachinery::status::Result;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use storage::{Event, StorageError, WatchItem};
-
-/// Why there are no events.
-pub(crate) enum Refusal {
-    /// The store says so.
-    Storage(StorageError),
-    /// An object cannot be shown.
-    Status(Box<Status>),
-}
-
-impl From<StorageError> for Refusal {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
-}
-
-impl From<Status> for Refusal {
-    fn from(status: Status) -> Self {
-        Self::Status(Box::new(status))
-    }
-}
+use storage::{Event, WatchItem};
 
 /// A watch whose objects are shown in a version.
 pub(crate) struct Converted {
@@ -52,12 +32,12 @@ impl Converted {
     pub(crate) fn poll_next(
         &mut self,
         task: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<WatchItem, Refusal>>> {
+    ) -> Poll<Option<std::result::Result<WatchItem, Failure>>> {
         loop {
             if let Some(pending) = &mut self.pending {
                 let converted = std::task::ready!(pending.as_mut().poll(task));
                 self.pending = None;
-                return Poll::Ready(Some(converted.map(WatchItem::Event).map_err(Refusal::from)));
+                return Poll::Ready(Some(converted.map(WatchItem::Event).map_err(Failure::from)));
             }
             let event = match std::task::ready!(self.watch.poll_next_unpin(task)) {
                 None => return Poll::Ready(None),

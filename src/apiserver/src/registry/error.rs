@@ -4,6 +4,26 @@ use apimachinery::gvk::GroupResource;
 use apimachinery::status::{Reason, Status};
 use storage::StorageError;
 
+/// Why something was not done: the store's error, as long as it matters which one, or what a client is told.
+pub(crate) enum Failure {
+    /// The store did not do it.
+    Store(StorageError),
+    /// It was refused, or cannot be shown.
+    Refused(Box<Status>),
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
 /// The Status of a failed operation on one object. `name` may be empty.
 pub(crate) fn status(error: StorageError, resource: &GroupResource, name: &str) -> Status {
     match error {

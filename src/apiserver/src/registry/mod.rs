@@ -21,7 +21,7 @@ mod update;
 pub(crate) mod writer;
 
 pub(crate) use core::event_expiry::TIME_TO_LIVE as EVENT_TTL;
-pub(crate) use error::status as status_of;
+pub(crate) use error::{Failure, status as status_of};
 pub(crate) use strategy::{creates_on_update, shows_deleted};
 
 pub use extractor::FieldExtractor;

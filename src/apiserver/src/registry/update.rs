@@ -1,6 +1,6 @@
 //! Changing an object that is there: a write of [`super::writer`].
 
-use super::error::status;
+use super::error::{Failure, status};
 use super::key::key;
 use super::writer::{Change, Writer, bytes, settle};
 use super::{admin_access, dates, meta_rules, strategy};
@@ -17,26 +17,6 @@ use storage::{Object, StorageError};
 
 /// How often a write that lost against another one is tried again (upstream's count for patches).
 const CONFLICT_RETRIES: usize = 5;
-
-/// Why a change was not made.
-enum Failure {
-    /// The store did not take it.
-    Store(StorageError),
-    /// It was refused before it got there.
-    Refused(Box<Status>),
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Status> for Failure {
-    fn from(status: Status) -> Self {
-        Self::Refused(Box::new(status))
-    }
-}
 
 impl Writer<'_> {
     /// Changes an object, again and again until nobody came between. Answers its bytes as stored.
