@@ -1,6 +1,7 @@
 //! Connections: TLS, HTTP/1.1 and HTTP/2 on one port, and an orderly end.
 
 mod endless;
+mod gathered;
 mod lent;
 
 pub(crate) use endless::Endless;
@@ -9,6 +10,7 @@ use crate::ApiServer;
 use crate::body::{Body, BoxError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use gathered::Gathered;
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -18,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lent::Lent;
 use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -129,7 +132,10 @@ impl Connection {
 
     async fn handshake(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => return Some(stream),
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().1.set_buffer_limit(Some(gathered::ENOUGH_BYTES));
+                return Some(stream);
+            }
             Ok(Err(e)) => debug!(peer = %self.peer, error = %e, "TLS handshake failed"),
             Err(_) => debug!(peer = %self.peer, "TLS handshake took too long"),
         }
@@ -181,8 +187,9 @@ fn serve_http2<'a>(
     shutdown: &'a CancellationToken,
 ) -> BoxFuture<'a, Result<(), BoxError>> {
     let service = service_fn(move |request| {
-        let answer: BoxFuture<'static, _> =
-            Box::pin(handler.clone().answer(request).map(Ok::<_, std::convert::Infallible>));
+        let answer: BoxFuture<'static, _> = Box::pin(
+            handler.clone().answer(request).map(|response| Ok::<_, Infallible>(response.map(Gathered::new))),
+        );
         answer
     });
     let mut connection = Box::pin(http2().serve_connection(TokioIo::new(stream), service));
@@ -222,7 +229,7 @@ async fn until_endless(
             let chunked = request.version() == Version::HTTP_11;
             let response = handler.answer(request).await;
             if !chunked || response.extensions().get::<Endless>().is_none() {
-                return Ok::<_, std::convert::Infallible>(response);
+                return Ok::<_, Infallible>(response.map(Gathered::new));
             }
             *slot.lock() = Some(response);
             std::future::pending().await
