@@ -38,9 +38,8 @@ use crate::Informer;
 const STAGGER: Duration = Duration::from_millis(300);
 /// How long one that failed is asked after all others.
 const SUSPICION: Duration = Duration::from_secs(30);
-/// Namespace and name of the API's own Service.
+/// Namespace and name of the API's own Service, and of the slice with the servers' own addresses.
 const SERVICE: (&str, &str) = ("default", "kubernetes");
-const LABEL_SERVICE: &str = "kubernetes.io/service-name";
 /// Name that every API server's certificate has, whatever its address is.
 pub const SERVER_NAME: &str = "kubernetes";
 
@@ -262,7 +261,7 @@ impl Pool {
 }
 
 /// Host and port of `HOST:PORT`; an IPv6 address without its brackets.
-pub(crate) fn split(server: &str) -> Option<(&str, u16)> {
+pub fn split(server: &str) -> Option<(&str, u16)> {
     let (host, port) = server.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -274,8 +273,9 @@ pub(crate) fn split(server: &str) -> Option<(&str, u16)> {
 }
 
 fn is_of_api(slice: &EndpointSlice) -> bool {
-    let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_SERVICE));
-    (slice.metadata.namespace.as_deref(), service.map(String::as_str)) == (Some(SERVICE.0), Some(SERVICE.1))
+    // Others of the Service's are for pods.
+    let metadata = &slice.metadata;
+    (metadata.namespace.as_deref(), metadata.name.as_deref()) == (Some(SERVICE.0), Some(SERVICE.1))
 }
 
 fn of_slice(slice: &EndpointSlice) -> Vec<String> {

@@ -143,9 +143,9 @@ fn servers_are_host_and_port() {
 
 #[test]
 fn servers_are_those_that_are_ready_behind_the_api_s_service() {
-    let slice = |namespace: &str, service: &str| -> EndpointSlice {
+    let slice = |namespace: &str, name: &str| -> EndpointSlice {
         serde_json::from_value(json!({
-            "metadata": {"name": "x", "namespace": namespace, "labels": {LABEL_SERVICE: service}},
+            "metadata": {"name": name, "namespace": namespace},
             "addressType": "IPv4", "ports": [{"name": "https", "port": 6443}],
             "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
                 {"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.3"], "conditions": {"ready": false}},
@@ -154,6 +154,6 @@ fn servers_are_those_that_are_ready_behind_the_api_s_service() {
     };
     let ours = slice("default", "kubernetes");
     assert!(is_of_api(&ours));
-    assert!(!is_of_api(&slice("other", "kubernetes")) && !is_of_api(&slice("default", "web")));
+    assert!(!is_of_api(&slice("other", "kubernetes")) && !is_of_api(&slice("default", "kubernetes-ipv4")));
     assert_eq!(of_slice(&ours), ["10.0.0.1:6443", "10.0.0.2:6443", "[fd00::1]:6443"]);
 }

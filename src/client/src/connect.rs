@@ -79,7 +79,7 @@ where
 
 /// A client over mutual TLS, trusting only `ca_pem`.
 ///
-/// `url` names the server by IP literal (or by a name in `/etc/hosts`).
+/// `url` names the server by address or name.
 ///
 /// # Errors
 /// When the URL or one of the PEM inputs is unusable. Nothing is connected yet.

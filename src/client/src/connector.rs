@@ -1,13 +1,11 @@
 //! TCP and TLS connections without the C library's resolver.
 //!
-//! A static glibc binary must not call getaddrinfo, so hyper's own connector cannot be used. Hosts are IP
-//! literals, or names in `/etc/hosts`; anything else is refused with an error that says so.
+//! A static glibc binary must not call getaddrinfo, so hyper's own connector cannot be used; see [`dial`].
 
 use std::{
     fmt,
     future::Future,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -25,15 +23,13 @@ use hyper_util::{
 };
 use kube::client::Body;
 use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
 use crate::balancer::{self, Balancer};
+use crate::dial;
 
 /// Time to establish TCP and TLS. A healthy peer answers in milliseconds; client-go gives up after 30 s, which
 /// holds up failing over for longer than a lease lasts.
@@ -150,7 +146,10 @@ async fn connect_balanced(tls: &TlsConnector, uri: &Uri, balancer: &Balancer) ->
     let encrypted = (uri.scheme_str() == Some("https")).then_some(tls);
     let (mut stream, cut) = balancer
         .connect(|server| async move {
-            let Some((host, port)) = balancer::split(&server) else { return Err(unresolvable(&server)) };
+            let Some((host, port)) = balancer::split(&server) else {
+                let text = format!("{server:?} is not HOST:PORT");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            };
             let opening = open(encrypted, balancer::SERVER_NAME, host, port);
             tokio::time::timeout(ATTEMPT_TIMEOUT, opening).await.map_err(io::Error::from)?
         })
@@ -161,7 +160,7 @@ async fn connect_balanced(tls: &TlsConnector, uri: &Uri, balancer: &Balancer) ->
 
 /// Opens a connection to a host, which has to prove that it is `name` where TLS is spoken.
 async fn open(tls: Option<&TlsConnector>, name: &str, host: &str, port: u16) -> io::Result<Stream> {
-    let tcp = connect_any(host, port).await?;
+    let tcp = dial::host(host, port).await?;
     tcp.set_nodelay(true)?;
     let Some(tls) = tls else { return Ok(Stream { io: Box::new(tcp), http2: false, cut: None }) };
     let name = ServerName::try_from(name.to_owned()).map_err(|_| {
@@ -171,46 +170,6 @@ async fn open(tls: Option<&TlsConnector>, name: &str, host: &str, port: u16) -> 
     let stream = tls.connect(name, tcp).await?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Stream { io: Box::new(stream), http2, cut: None })
-}
-
-async fn connect_any(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = None;
-    for address in resolve(host).await? {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| unresolvable(host)))
-}
-
-async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![address]);
-    }
-    let hosts = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
-    let mut found = hosts_entries(&hosts, host);
-    if found.is_empty() && host.eq_ignore_ascii_case("localhost") {
-        // RFC 6761, section 6.3: localhost is always the loopback address.
-        found.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    if found.is_empty() { Err(unresolvable(host)) } else { Ok(found) }
-}
-
-fn unresolvable(host: &str) -> io::Error {
-    let text = format!("cannot resolve {host:?}: use an IP address, or add the name to /etc/hosts");
-    io::Error::new(io::ErrorKind::NotFound, text)
-}
-
-fn hosts_entries(hosts: &str, name: &str) -> Vec<IpAddr> {
-    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
-    lines
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let address = words.next()?.parse::<IpAddr>().ok()?;
-            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
-        })
-        .collect()
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -274,25 +233,5 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_file_lines_are_matched_by_any_alias_and_without_comments() {
-        let hosts = "127.0.0.1 localhost\n10.0.0.7\tmaster.example master # other\n# 10.0.0.8 ghost\nfe80::1 master\n";
-        let expected: Vec<IpAddr> = vec!["10.0.0.7".parse().unwrap(), "fe80::1".parse().unwrap()];
-        assert_eq!(hosts_entries(hosts, "MASTER"), expected);
-        assert!(hosts_entries(hosts, "other").is_empty());
-        assert!(hosts_entries(hosts, "ghost").is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_unknown_name_is_refused_with_advice() {
-        let error = resolve("no-such-name.invalid").await.unwrap_err();
-        assert!(error.to_string().contains("/etc/hosts"));
     }
 }

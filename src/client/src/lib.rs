@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`balancer`] | all API servers behind one client |
 //! | [`connect`] | building a client: in process, mutual TLS, kubeconfig |
+//! | [`dial`] | hosts by name, connections to the first address that answers |
 //! | [`discovery`] | which resources are served |
 //! | [`rest`] | typed requests with shallow generics, error classes |
 //! | [`reflector`] | the list+watch loop |
@@ -24,12 +25,12 @@
 //! | [`metrics`] | what `/metrics` tells of requests and queues |
 //! | [`selector`] | label selectors over typed objects |
 //!
-//! It is not a general client library: names are not resolved through DNS, because a static glibc binary must
-//! not call getaddrinfo.
+//! It is not a general client library: it has what knarr's parts need.
 
 pub mod balancer;
 pub mod connect;
 mod connector;
+pub mod dial;
 pub mod discovery;
 pub mod events;
 pub mod expectations;

@@ -10,7 +10,6 @@
 //! | [`target`] | `HOST:PORT/TOKEN/CHECK` |
 //! | [`protocol`] | what a node that joins and the cluster say to each other |
 //! | [`remote`] | the joining side's connection |
-//! | [`resolve`] | host names |
 //! | [`token`] | tokens, kept hashed in Secrets |
 //! | [`facts`] | what a node remembers of the cluster that it joined |
 //! | [`local`] | commands and the server of the same node |
@@ -19,6 +18,5 @@ pub mod facts;
 pub mod local;
 pub mod protocol;
 pub mod remote;
-mod resolve;
 pub mod target;
 pub mod token;

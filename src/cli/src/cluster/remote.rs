@@ -1,10 +1,10 @@
 //! The joining side's connection to the cluster.
 
 use super::protocol::{FINISH, Finish, HELLO, Hello, JOIN, JoinAnswer, JoinRequest, VERSION, unfit};
-use super::resolve::resolve;
 use super::target::{Target, check_of, place};
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use client::dial;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 /// Every API server's certificate has this name, and no other certificate of the cluster. So the host may be reached
 /// by whatever name or address.
 const SERVER: &str = "kubernetes.default.svc";
-/// How long one address may take to answer.
+/// How long all of its addresses may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take: the cluster may be choosing a leader just now.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ impl Remote {
     /// # Errors
     /// When it cannot be reached, is another one, or has another version or time.
     pub async fn find(target: &Target) -> Result<Self> {
-        let found = resolve(&target.host).await?;
+        let found = dial::resolve(&target.host).await?;
         let addresses = found.into_iter().map(|address| SocketAddr::new(address, target.port)).collect();
         let tls = Arc::new(pki::tls::unverified_client_config(&[b"http/1.1"])?);
         let token = target.token.clone();
@@ -85,15 +85,16 @@ impl Remote {
     }
 
     async fn connect(&self) -> Result<TcpStream> {
-        let mut last = anyhow!("{} has no address", self.place);
-        for address in &self.addresses {
-            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = anyhow!("cannot reach {address}: {error}"),
-                Err(_) => last = anyhow!("{address} does not answer"),
+        let connecting = dial::any(self.addresses.iter().copied());
+        let why = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => anyhow!("cannot reach {error}"),
+            Err(_) => {
+                let all: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+                anyhow!("{} does not answer", all.join(", "))
             }
-        }
-        Err(last.context(format!(
+        };
+        Err(why.context(format!(
             "is the cluster running, and the port of {} open between this machine and it?",
             self.place
         )))

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use std::fmt::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Hexadecimal digits of a token at least: 128 bits.
 pub const TOKEN_DIGITS: usize = 32;
@@ -45,8 +45,12 @@ impl Target {
             bail!("{text:?} has too many parts: {form}");
         }
         let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+            Some((host, _)) if host.parse::<Ipv6Addr>().is_err() => {
+                bail!("{place}: in brackets stands an IPv6 address, such as [fd00::1]:6443")
+            }
             Some((host, port)) => (host, port),
             None => match place.rsplit_once(':') {
+                _ if place.starts_with('[') => bail!("{place:?} names no port: {form}"),
                 Some((host, _)) if host.contains(':') => {
                     bail!("{place}: an IPv6 address stands in brackets, such as [{host}]:6443")
                 }
@@ -143,6 +147,8 @@ mod tests {
             (format!("a/{TOKEN}/{CHECK}"), "no port"),
             (format!("a:0/{TOKEN}/{CHECK}"), "no port"),
             (format!("fd00::1:6443/{TOKEN}/{CHECK}"), "brackets"),
+            (format!("[node-1]:6443/{TOKEN}/{CHECK}"), "in brackets"),
+            (format!("[fd00::1]/{TOKEN}/{CHECK}"), "no port"),
             (format!(":6443/{TOKEN}/{CHECK}"), "no host"),
             (format!("a:6443/{TOKEN}/abc"), "CHECK"),
             (format!("a:6443/xyz/{CHECK}"), "a token is"),
