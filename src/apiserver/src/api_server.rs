@@ -21,6 +21,7 @@ use crate::metrics::{Metered, Metrics, StorageMetrics};
 use crate::openapi::OpenApi;
 use crate::outbound::Outbound;
 use crate::registry::core::event_expiry;
+use crate::registry::core::kubernetes_service;
 use crate::registry::core::service::Services;
 use crate::registry::{LiveResources, Registry, Resources};
 use crate::settings_file::ConfigurationError;
@@ -36,6 +37,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How often the records of addresses and node ports are compared with the Services (upstream's interval).
 const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
+/// How often it is looked whether pods reach servers that they could not: pods of a new cluster wait for that.
+const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a server could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -233,22 +236,20 @@ impl ApiServer {
             "poststarthook/priority-and-fairness-config-consumer",
             "poststarthook/priority-and-fairness-filter",
         ]);
-        crate::registry::core::kubernetes_service::ensure(self)
-            .await
-            .map_err(failed("the kubernetes Service"))?;
+        kubernetes_service::ensure(self).await.map_err(failed("the kubernetes Service"))?;
         self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
         self.pass(&["poststarthook/start-service-ip-repair-controllers"]);
-        self.say_alive().await.map_err(failed("its identity"))?;
+        let listed = self.say_alive().await.map_err(failed("its identity"))?;
         self.pass(&["poststarthook/bootstrap-controller"]);
         self.inner.custom_resources.serve(self);
-        tokio::spawn(self.clone().keep_house());
+        tokio::spawn(self.clone().keep_house(listed));
         Ok(())
     }
 
-    /// Says that this server is there, and lists those that are.
-    async fn say_alive(&self) -> Result<()> {
+    /// Says that this server is there, and lists those that are. Answers whether pods reach all of them.
+    async fn say_alive(&self) -> Result<bool> {
         self.inner.identity.renew(self, jiff::Timestamp::now()).await?;
-        crate::registry::core::kubernetes_service::list_servers(self).await
+        kubernetes_service::list_servers(self).await
     }
 
     /// Takes this server off the list that clients go by, unless it is the last: it is about to end.
@@ -256,7 +257,7 @@ impl ApiServer {
     /// # Errors
     /// When the store fails.
     pub async fn withdraw(&self) -> Result<()> {
-        crate::registry::core::kubernetes_service::withdraw(self).await
+        kubernetes_service::withdraw(self).await
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -275,8 +276,10 @@ impl ApiServer {
         }
     }
 
-    /// What is done from time to time, until the server ends.
-    async fn keep_house(self) {
+    /// What is done from time to time, until the server ends. `listed` is whether pods reach all servers that are listed.
+    async fn keep_house(self, mut listed: bool) {
+        let mut list = tokio::time::interval(LIST_INTERVAL);
+        list.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut repair = tokio::time::interval_at(Instant::now() + REPAIR_INTERVAL, REPAIR_INTERVAL);
         let expiry = event_expiry::INTERVAL;
         let mut expire = tokio::time::interval_at(Instant::now() + expiry, expiry);
@@ -285,7 +288,8 @@ impl ApiServer {
         loop {
             let result = tokio::select! {
                 () = self.inner.shutdown.cancelled() => return,
-                _ = renew.tick() => self.say_alive().await,
+                _ = renew.tick() => self.say_alive().await.map(|all| listed = all),
+                _ = list.tick(), if !listed => kubernetes_service::list_servers(&self).await.map(|all| listed = all),
                 _ = collect.tick() => identity::collect(self.registry(), jiff::Timestamp::now()).await,
                 _ = repair.tick() => self.services().repair(jiff::Timestamp::now()).await,
                 _ = expire.tick() => {

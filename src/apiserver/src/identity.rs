@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ const GROUP: &str = "coordination.k8s.io";
 const NAMESPACE: &str = "kube-system";
 const LABEL: &str = "apiserver.kubernetes.io/identity";
 const LABEL_VALUE: &str = "kube-apiserver";
+const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Where clients reach the server, `ADDRESS:PORT`; none when they cannot.
 const ADDRESS: &str = "knarr.io/advertise-address";
 /// A server that has not renewed its lease for this time is taken off the list that clients get (upstream's).
@@ -63,7 +64,7 @@ impl Identity {
             "metadata": {
                 "annotations": annotations,
                 "name": self.lease, "namespace": NAMESPACE,
-                "labels": {LABEL: LABEL_VALUE, "kubernetes.io/hostname": self.hostname},
+                "labels": {LABEL: LABEL_VALUE, (HOSTNAME): self.hostname},
             },
             "spec": {
                 "holderIdentity": self.holder, "leaseDurationSeconds": LIFE_SECONDS,
@@ -73,22 +74,26 @@ impl Identity {
         own::put(server, &Gvr::new(GROUP, "v1", "leases"), lease, &["metadata.annotations", "spec"]).await
     }
 
-    /// The servers that clients can reach: those that have renewed their leases of late, by this server's clock, and
-    /// itself.
+    /// The servers that clients can reach, and the names of their machines: those that have renewed their leases of
+    /// late, by this server's clock, and itself.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) async fn servers(&self, registry: &Registry, now: Timestamp) -> Result<BTreeSet<SocketAddr>> {
+    pub(crate) async fn servers(
+        &self,
+        registry: &Registry,
+        now: Timestamp,
+    ) -> Result<BTreeMap<SocketAddr, String>> {
         let listed = registry.list(&GroupResource::new(GROUP, "leases"), NAMESPACE).await?;
         let leases = listed.items.iter().map(|object| decode(object)).collect::<Result<Vec<_>>>()?;
         let mut servers = self.living(&leases, now, Instant::now());
-        servers.extend(self.address);
+        servers.extend(self.address.map(|address| (address, self.hostname.clone())));
         Ok(servers)
     }
 
-    fn living(&self, leases: &[Value], now: Timestamp, at: Instant) -> BTreeSet<SocketAddr> {
+    fn living(&self, leases: &[Value], now: Timestamp, at: Instant) -> BTreeMap<SocketAddr, String> {
         let mut seen = self.seen.lock();
-        let mut servers = BTreeSet::new();
+        let mut servers = BTreeMap::new();
         for lease in leases.iter().filter(|lease| meta::label(lease, LABEL) == Some(LABEL_VALUE)) {
             let text = |path: &str| lease.pointer(path).and_then(Value::as_str).unwrap_or_default();
             let annotations = lease.pointer("/metadata/annotations");
@@ -105,7 +110,7 @@ impl Identity {
             let Some(changed) = changed else { continue };
             seen.insert(meta::name(lease).to_owned(), (renewed.to_owned(), changed));
             if at.duration_since(changed) < LISTED {
-                servers.insert(address);
+                servers.insert(address, meta::label(lease, HOSTNAME).unwrap_or_default().to_owned());
             }
         }
         servers
@@ -209,7 +214,7 @@ mod tests {
         silent["metadata"]["annotations"] = json!({});
         let first = [lease("1", "2026-01-01T01:59:00Z"), lease("2", "2026-01-01T01:00:00Z"), silent];
         let listed = |leases: &[Value]| -> Vec<String> {
-            identity.living(leases, now, Instant::now()).iter().map(ToString::to_string).collect()
+            identity.living(leases, now, Instant::now()).keys().map(ToString::to_string).collect()
         };
         assert_eq!(listed(&first), ["10.0.0.1:6443"]);
         tokio::time::advance(Duration::from_secs(10)).await;

@@ -82,7 +82,8 @@ pub(crate) async fn serve(
                 let connection = Connection {
                     server: server.clone(),
                     acceptor: acceptor.clone(),
-                    peer,
+                    // One that listens for both families sees IPv4 as a part of IPv6 (RFC 4291, section 2.5.5.2).
+                    peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
                     shutdown: shutdown.clone(),
                 };
                 connections.spawn(connection.run(stream));

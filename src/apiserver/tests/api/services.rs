@@ -140,3 +140,39 @@ async fn a_server_says_that_it_is_there() {
     assert_eq!(lease["metadata"]["labels"]["kubernetes.io/hostname"], "n1");
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 3600);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_reach_a_server_of_the_other_family_where_its_node_says() {
+    const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let addresses = |slice: &Value| -> Vec<String> {
+        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        endpoints.iter().map(|one| one["addresses"][0].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let server = TestServer::start_with(|config| {
+        config.advertise_address = "fd00::1".parse().unwrap();
+        config.hostname = "n1".to_owned();
+    })
+    .await;
+    let own = server.get(&format!("{SLICES}/kubernetes")).await.expect(200);
+    assert_eq!((&own["addressType"], addresses(&own)), (&json!("IPv6"), vec!["fd00::1".to_owned()]));
+    let for_pods = server.get(&format!("{SLICES}/kubernetes-ipv4")).await.expect(200);
+    assert_eq!((&for_pods["addressType"], addresses(&for_pods)), (&json!("IPv4"), vec![]));
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+    server.post("/api/v1/nodes", &node).await.expect(201);
+    let status = json!({"status": {"addresses": [{"type": "ExternalIP", "address": "192.0.2.9"},
+        {"type": "InternalIP", "address": "fd00::1"}, {"type": "InternalIP", "address": "10.1.3.0"}]}});
+    server.patch("merge", "/api/v1/nodes/n1/status", &status).await.expect(200);
+    let told = || async {
+        let for_pods = server.get(&format!("{SLICES}/kubernetes-ipv4")).await.expect(200);
+        (addresses(&for_pods) == ["10.1.3.0"]).then_some(())
+    };
+    testkit::wait::eventually("what the node tells", told).await;
+    let own = server.get(&format!("{SLICES}/kubernetes")).await.expect(200);
+    assert_eq!(addresses(&own), ["fd00::1"]);
+
+    // The same server with an address of the Services' family.
+    let server = TestServer::start_in(server.stop().await, |config| config.hostname = "n1".to_owned()).await;
+    let own = server.get(&format!("{SLICES}/kubernetes")).await.expect(200);
+    assert_eq!((&own["addressType"], addresses(&own)), (&json!("IPv4"), vec!["192.0.2.1".to_owned()]));
+    server.get(&format!("{SLICES}/kubernetes-ipv4")).await.expect(404);
+}
