@@ -1,9 +1,11 @@
 //! The largest packet that the node's uplink takes.
 
-/// MTU of the interface with the default route; None without one, which leaves the kernel's default.
+/// MTU of the interface with the default route, of IPv6 if IPv4 has none; None without one, which leaves the kernel's
+/// default.
 pub fn of_uplink() -> Option<u32> {
-    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
-    let interface = uplink(&routes)?;
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default();
+    let (routes, routes_v6) = (read("route"), read("ipv6_route"));
+    let interface = uplink(&routes).or_else(|| uplink_v6(&routes_v6))?;
     std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?.trim().parse().ok()
 }
 
@@ -24,6 +26,24 @@ fn uplink(routes: &str) -> Option<&str> {
         .map(|(_, interface)| interface)
 }
 
+/// The same out of `/proc/net/ipv6_route`.
+fn uplink_v6(routes: &str) -> Option<&str> {
+    routes
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [destination, length, _, _, _, metric, _, _, _, interface] = fields.as_slice() else {
+                return None;
+            };
+            // On the loopback interface there is one that leads nowhere.
+            let is_default =
+                *length == "00" && destination.bytes().all(|digit| digit == b'0') && *interface != "lo";
+            is_default.then(|| (u32::from_str_radix(metric, 16).unwrap_or(u32::MAX), *interface))
+        })
+        .min()
+        .map(|(_, interface)| interface)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +56,20 @@ mod tests {
             eth0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n";
         assert_eq!(uplink(routes), Some("eth0"));
         assert_eq!(uplink("Iface\n"), None);
+        let any = "0".repeat(32);
+        let line = |destination: &str, length: &str, metric: &str, interface: &str| {
+            format!(
+                "{destination} {length} {any} 00 {any} {metric} 00000001 00000000 00000001    {interface}\n"
+            )
+        };
+        let subnet = format!("fd00{}", "0".repeat(28));
+        let routes = [
+            line(&subnet, "40", "00000100", "eth1"),
+            line(&any, "00", "00000400", "eth1"),
+            line(&any, "00", "00000200", "eth0"),
+            line(&any, "00", "00000000", "lo"),
+        ];
+        assert_eq!(uplink_v6(&routes.concat()), Some("eth0"));
+        assert_eq!(uplink_v6(&routes[0]), None);
     }
 }

@@ -45,6 +45,9 @@ pub struct Config {
     /// The node's addresses, the primary one first. Empty: the address of the default route, followed when it
     /// changes.
     pub node_ips: Vec<IpAddr>,
+    /// Whether a node whose own addresses are all IPv6 has the first of its pods' IPv4 addresses, too, as knarr's pod
+    /// network gives it: pods without IPv6 reach it there.
+    pub address_among_pods: bool,
     /// Labels that the Node carries besides the well-known ones, such as `node-role.kubernetes.io/control-plane`.
     pub node_labels: BTreeMap<String, String>,
     /// Taints that a new Node gets.
@@ -108,6 +111,7 @@ impl Config {
             informers,
             node_name: node_name.to_owned(),
             node_ips: Vec::new(),
+            address_among_pods: false,
             node_labels: BTreeMap::new(),
             node_taints: Vec::new(),
             data_dir: data_dir.to_owned(),

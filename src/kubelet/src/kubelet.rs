@@ -172,6 +172,7 @@ impl Kubelet {
             view,
             node_name: config.node_name.clone(),
             node_ips: config.node_ips.clone(),
+            address_among_pods: config.address_among_pods,
             labels: config.node_labels.clone(),
             taints: config.node_taints.clone(),
             capacity,

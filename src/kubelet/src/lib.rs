@@ -75,6 +75,7 @@ pub use error::KubeletError;
 pub use eviction::{Limit, Signal, Thresholds};
 pub use images::ImageGcPolicy;
 pub use kubelet::Kubelet;
+pub use node_status::primary_v6;
 pub use stop::{StopOptions, stop_all_pods};
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use client::Rest;
 use client::connect::with_token;
 use http::Method;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeAddress};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -81,7 +81,9 @@ impl Kubelets for KubeletClient {
 fn url(node: &Node) -> Result<String, String> {
     let status = node.status.as_ref();
     let addresses = status.and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-    let of = |type_: &str| addresses.iter().find(|address| address.type_ == type_);
+    // A pod has IPv4: of nodes with IPv6 it reaches the address that they have among pods.
+    let v6 = |address: &&NodeAddress| matches!(address.address.parse(), Ok(IpAddr::V6(_)));
+    let of = |type_: &str| addresses.iter().filter(|address| address.type_ == type_).min_by_key(v6);
     let address = of("InternalIP").or_else(|| of("ExternalIP")).ok_or("the node has no address")?;
     let port = status
         .and_then(|status| status.daemon_endpoints.as_ref()?.kubelet_endpoint.as_ref())
@@ -107,6 +109,9 @@ mod tests {
         let other = json!({"addresses": [{"type": "InternalIP", "address": "fd00::1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 1234}}});
         assert_eq!(url(&node(other)).unwrap(), "https://[fd00::1]:1234");
+        let both = json!({"addresses": [{"type": "InternalIP", "address": "fd00::1"},
+            {"type": "InternalIP", "address": "10.1.3.0"}]});
+        assert_eq!(url(&node(both)).unwrap(), "https://10.1.3.0:10250");
         assert!(url(&node(json!({}))).is_err());
     }
 }

@@ -24,6 +24,9 @@ pub struct Server {
     /// Port that the API server listens on; 0 is any that is free
     #[arg(long, env = "KNARR_HTTPS_LISTEN_PORT", default_value_t = 6443, value_name = "PORT")]
     pub https_listen_port: u16,
+    /// Address by which other nodes and pods find the API server (default: the node's own)
+    #[arg(long, env = "KNARR_ADVERTISE_ADDRESS", value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
     /// Further name or address in the API server's certificate; can be given often
     #[arg(long, env = "KNARR_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,

@@ -22,7 +22,7 @@ pub async fn run(options: &AddNode) -> Result<ExitCode> {
     let check = check(&paths)?;
     let token = make(&paths, options.token.as_deref(), options.token_ttl).await?;
     let mut hosts = vec![state.address.clone()];
-    hosts.extend(addresses::all().into_iter().map(|address| address.to_string()));
+    hosts.extend(addresses::outside().into_iter().map(|address| address.to_string()));
     let mut urls: Vec<String> = Vec::new();
     for host in hosts {
         let url = format!("{}/{token}/{check}", place(&host, state.port));

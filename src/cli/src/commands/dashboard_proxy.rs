@@ -5,6 +5,7 @@ use super::process;
 use super::progress::Progress;
 use crate::arguments::tools::DashboardProxy as Options;
 use crate::paths::Paths;
+use crate::server::listen;
 use addons::engine::Engine;
 use anyhow::{Context, Result};
 use client::Rest;
@@ -14,7 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -46,8 +47,7 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     let paths = Paths::new(&options.location.data_dir);
     let client = process::client(&paths).await?;
     let address = SocketAddr::new(options.address, options.port);
-    let listener = TcpListener::bind(address)
-        .await
+    let listener = listen::on(address)
         .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
     let address = listener.local_addr()?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -57,8 +57,9 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     engine.enable(DASHBOARD, &[], PATIENCE, &mut |line| progress.step(&line)).await?;
     let rest = Rest::new(client.clone());
     let login = Login::begin(&rest).await.context("cannot make a token to log in with")?;
-    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
-    progress.done(&format!("Dashboard will be available at https://{host}:{}", address.port()));
+    let host = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+    let address = SocketAddr::new(host, address.port());
+    progress.done(&format!("Dashboard will be available at https://{address}"));
     progress.done(&format!("Use the following token to login:\n{}", login.token));
     progress.done("The token and the port are good until you end this (Ctrl-C).");
     let pods = Api::<Pod>::namespaced(client, NAMESPACE);

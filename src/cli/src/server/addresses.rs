@@ -10,9 +10,15 @@ use std::time::Duration;
 const PERIOD: Duration = Duration::from_secs(2);
 /// Unchanged addresses are told again after this, so that certificates are renewed in time.
 const REPEAT: Duration = Duration::from_secs(12 * 3600);
+/// What the names of the pod network's links begin with.
+const POD_NETWORK: &str = "knarr";
 
-/// The address of the interface that the default route leads through.
+/// The address of the interface that the default route leads through: IPv4's, or IPv6's without one.
 pub fn primary() -> Option<IpAddr> {
+    primary_v4().or_else(kubelet::primary_v6)
+}
+
+fn primary_v4() -> Option<IpAddr> {
     let interface = default_interface(&std::fs::read_to_string("/proc/net/route").ok()?)?;
     interfaces()
         .into_iter()
@@ -22,7 +28,16 @@ pub fn primary() -> Option<IpAddr> {
 
 /// All addresses of the node but loopback and link-local ones.
 pub fn all() -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = interfaces().into_iter().map(|(_, address)| address).collect();
+    sorted(interfaces())
+}
+
+/// Those of them that lead to the node from outside of the cluster: not through the pod network.
+pub fn outside() -> Vec<IpAddr> {
+    sorted(interfaces().into_iter().filter(|(interface, _)| !interface.starts_with(POD_NETWORK)).collect())
+}
+
+fn sorted(found: Vec<(String, IpAddr)>) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = found.into_iter().map(|(_, address)| address).collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses
@@ -45,12 +60,13 @@ pub fn watch() -> impl Stream<Item = Vec<IpAddr>> {
 }
 
 /// Waits until the address of the default route is another one than `known`, and answers it. None at all is no change: a
-/// cable may be out.
+/// cable may be out, and none of IPv4 alone is none either.
 pub async fn moved(known: IpAddr) -> IpAddr {
     let mut before = None;
     loop {
         tokio::time::sleep(PERIOD).await;
-        let now = primary().filter(|now| *now != known);
+        let now = if known.is_ipv4() { primary_v4() } else { primary() };
+        let now = now.filter(|now| *now != known);
         // Twice in a row: what is under way has come to its end.
         if let (Some(now), true) = (now, before == now) {
             return now;

@@ -2,6 +2,7 @@
 
 use super::addresses;
 use super::control_plane::ControlPlane;
+use super::listen;
 use super::network::PodNetwork;
 use super::settings::{self, Settings};
 use crate::arguments::{self, Network};
@@ -69,6 +70,8 @@ pub struct AgentSettings {
     pub node_labels: BTreeMap<String, String>,
     /// Addresses of pods.
     pub cluster_cidr: IpNet,
+    /// Addresses of Services, if they are known.
+    pub service_cidr: Option<IpNet>,
     /// Address of the DNS Service.
     pub cluster_dns: IpAddr,
     /// Domain of the cluster.
@@ -91,6 +94,7 @@ impl AgentSettings {
             node_ips: settings.node_ips.clone(),
             node_labels: settings.node_labels.clone(),
             cluster_cidr: settings.cluster_cidr,
+            service_cidr: Some(settings.service_cidr),
             cluster_dns: settings.cluster_dns,
             cluster_domain: settings.cluster_domain.clone(),
             kubelet: SocketAddr::new(settings.bind.ip(), settings.kubelet_port),
@@ -115,6 +119,7 @@ impl AgentSettings {
             node_ips: flags.node_ip.clone(),
             node_labels: settings::labels(&flags.node_label)?,
             cluster_cidr: material.cluster_cidr,
+            service_cidr: material.service_cidr,
             cluster_dns: material.cluster_dns,
             cluster_domain: material.cluster_domain.clone(),
             kubelet: SocketAddr::new(options.bind_address, flags.kubelet_port),
@@ -240,6 +245,7 @@ impl Agent {
             let network = PodNetwork {
                 node_name: self.settings.node_name.clone(),
                 cluster_cidr: self.settings.cluster_cidr,
+                service_cidr: self.settings.service_cidr,
                 data_dir: self.settings.data_dir.join("cni"),
                 directory,
             };
@@ -292,11 +298,12 @@ impl Agent {
         config.cluster_dns = vec![settings.cluster_dns];
         config.cluster_domain.clone_from(&settings.cluster_domain);
         config.port = settings.kubelet.port();
+        config.address_among_pods = settings.own_network;
         let runtime = Arc::new(cri::Client::new(socket)?);
         let kubelet = Kubelet::new(config, runtime.clone(), runtime.clone(), &self.stop)?;
 
         let address = settings.kubelet;
-        let listener = TcpListener::bind(address).await.with_context(|| {
+        let listener = listen::on(address).with_context(|| {
             format!(
                 "cannot listen on {address} for the kubelet; stop what has this port, or give --kubelet-port"
             )

@@ -4,6 +4,7 @@ use super::addresses;
 use super::datastore_api::DatastoreApi;
 use super::etcd_api;
 use super::join::Joining;
+use super::listen;
 use super::nodes::Nodes;
 use super::settings::{self, Settings};
 use super::term;
@@ -84,6 +85,13 @@ pub async fn start(
         store.shutdown().await;
         return Ok(None);
     }
+    if !settings.agent && settings.advertise.is_ipv6() && settings.service_cidr.addr().is_ipv4() {
+        tracing::warn!(
+            address = %settings.advertise,
+            "pods do not reach this API server: Services are IPv4, and without an agent this node has no address among \
+             pods; run a control-plane node without --disable-agent, or give this one an IPv4 address by --node-ip"
+        );
+    }
     let kubelet_client =
         pki.leaf(&LeafRequest::client(Component::ApiServerKubeletClient, &settings.node_name), now)?;
     let authority = pki.cluster_ca().bundle()?;
@@ -95,7 +103,7 @@ pub async fn start(
         // Without an agent nothing here programs cluster IPs.
         route_to_endpoints: settings.api_server.enable_aggregator_routing.unwrap_or(!settings.agent),
         node_ports: settings.node_ports.clone(),
-        advertise_address: settings.address,
+        advertise_address: settings.advertise,
         https_port: settings.port,
         hostname: settings.node_name.clone(),
         open_paths: Some(Arc::new(Joining(Arc::clone(nodes)))),
@@ -219,8 +227,8 @@ fn audit(settings: &Settings) -> Result<Option<Arc<Auditor>>> {
 ///
 /// # Errors
 /// When somebody else has it.
-pub async fn listen(settings: &Settings) -> Result<TcpListener> {
-    match TcpListener::bind(settings.bind).await {
+pub fn listen(settings: &Settings) -> Result<TcpListener> {
+    match listen::on(settings.bind) {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             bail!("port {} is taken by another program; stop it, or give --https-listen-port", settings.port)
@@ -238,7 +246,7 @@ fn serving_certificate(
     names.push(settings.node_name.clone());
     names.push(format!("kubernetes.default.svc.{}", settings.cluster_domain));
     let mut fixed = settings.san_addresses.clone();
-    fixed.push(settings.first_service_address());
+    fixed.extend([settings.advertise, settings.first_service_address()]);
     fixed.extend(&settings.node_ips);
     let certificate = ServingCertificate::new(
         pki,

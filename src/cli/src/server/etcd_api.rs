@@ -1,5 +1,6 @@
 //! etcd's API for reading, if it is wanted.
 
+use super::listen;
 use super::settings::Settings;
 use crate::backups::keeper::Keeper;
 use anyhow::{Context, Result};
@@ -8,7 +9,6 @@ use pki::tls::{ClientAuth, server_config};
 use pki::{Pki, ServingCertificate};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +28,8 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<()> {
     let Some(address) = settings.etcd_clients else { return Ok(()) };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("--etcd-client-port: cannot listen on {address}"))?;
+    let listener =
+        listen::on(address).with_context(|| format!("--etcd-client-port: cannot listen on {address}"))?;
     let clients = ClientAuth::Require(pki.cluster_ca().bundle()?);
     let tls = server_config(serving.resolver(), &clients, &[b"h2"])?;
     let reached = if address.ip().is_unspecified() { settings.address } else { address.ip() };

@@ -253,7 +253,7 @@ impl Joining {
     /// Every API server that the cluster knows, this one at least.
     async fn api_servers(&self, rest: &Rest) -> Vec<String> {
         let settings = self.0.settings();
-        let own = SocketAddr::new(settings.address, settings.port).to_string();
+        let own = SocketAddr::new(settings.advertise, settings.port).to_string();
         let endpoints = rest.get::<Endpoints>(&ObjectKey::new("default", "kubernetes")).await;
         let mut servers = endpoints.ok().flatten().map(|endpoints| addresses(&endpoints)).unwrap_or_default();
         if !servers.contains(&own) {

@@ -17,6 +17,7 @@
 //! | [`agent`] | containerd, kubelet, proxy |
 //! | [`nodes`] | this node among the others: members, and how their datastores reach each other |
 //! | [`join`] | nodes that join |
+//! | [`listen`] | listening at an address, or at all |
 //! | [`term`] | which node's controllers and scheduler act |
 //! | [`network`] | the pod network of the node |
 //! | [`notify`] | what the service manager is told |
@@ -30,6 +31,7 @@ mod control_plane;
 mod datastore_api;
 mod etcd_api;
 pub mod join;
+pub mod listen;
 mod network;
 mod nodes;
 pub mod notify;
@@ -114,7 +116,7 @@ async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     remove_ready(paths);
 
-    let listener = control_plane::listen(&settings).await?;
+    let listener = control_plane::listen(&settings)?;
     settings.on_port(listener.local_addr()?.port());
     let nodes = Nodes::new(&settings, paths);
     let commands = answer_commands(&nodes, paths)?;

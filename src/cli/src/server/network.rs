@@ -6,7 +6,7 @@ use client::Informer;
 use cni::nodes::Member;
 use cri::Runtime as _;
 use futures::{FutureExt as _, StreamExt as _};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use k8s_openapi::api::core::v1::Node;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -28,6 +28,8 @@ pub struct PodNetwork {
     pub node_name: String,
     /// Addresses of all pods of the cluster.
     pub cluster_cidr: IpNet,
+    /// Addresses of Services; None on a worker that joined with an older version.
+    pub service_cidr: Option<IpNet>,
     /// Where the plugin keeps given addresses.
     pub data_dir: PathBuf,
     /// Where the runtime looks for network configurations.
@@ -104,9 +106,21 @@ impl PodNetwork {
 
     async fn follow(&self, members: &[Member]) -> Result<()> {
         let (members, own) = (members.to_owned(), self.node_name.clone());
-        let changes = tokio::task::spawn_blocking(move || cni::nodes::follow(&members, &own)).await??;
+        let foreign = foreign(&members, &own).join(", ");
+        let services = match self.service_cidr {
+            Some(IpNet::V4(cidr)) => Some(cidr),
+            _ => None,
+        };
+        let changes =
+            tokio::task::spawn_blocking(move || cni::nodes::follow(&members, &own, services)).await??;
         if changes > 0 {
             tracing::info!(changes, "the ways to pods of other nodes are up to date");
+        }
+        if changes > 0 && !foreign.is_empty() {
+            tracing::warn!(
+                "pods of {foreign} are not reached: their addresses are not of this node's family (IPv4, IPv6); give \
+                 all nodes addresses of one by --node-ip"
+            );
         }
         Ok(())
     }
@@ -144,22 +158,33 @@ fn pod_cidrs(node: &Node) -> Vec<IpNet> {
     cidrs.into_iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect()
 }
 
-/// A node as the pod network sees it; None without an address.
+/// A node as the pod network sees it; None without an address. IPv4 comes before IPv6, but for the address that a node
+/// has among its pods: that one leads through the pod network itself.
 fn member(node: &Node) -> Option<Member> {
+    let ranges: Vec<Ipv4Net> = pod_cidrs(node)
+        .into_iter()
+        .filter_map(|cidr| match cidr {
+            IpNet::V4(cidr) => Some(cidr),
+            IpNet::V6(_) => None,
+        })
+        .collect();
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let address =
-        addresses.iter().filter(|address| address.type_ == "InternalIP").find_map(|address| match address
-            .address
-            .parse()
-        {
-            Ok(IpAddr::V4(address)) => Some(address),
-            _ => None,
-        })?;
-    let ranges = pod_cidrs(node).into_iter().filter_map(|cidr| match cidr {
-        IpNet::V4(cidr) => Some(cidr),
-        IpNet::V6(_) => None,
-    });
-    Some(Member { name: node.metadata.name.clone()?, address, pod_cidrs: ranges.collect() })
+    let internal = addresses.iter().filter(|address| address.type_ == "InternalIP");
+    let address = internal
+        .filter_map(|address| address.address.parse().ok())
+        .filter(|address| match address {
+            IpAddr::V4(address) => !ranges.iter().any(|range| range.contains(address)),
+            IpAddr::V6(_) => true,
+        })
+        .min_by_key(IpAddr::is_ipv6)?;
+    Some(Member { name: node.metadata.name.clone()?, address, pod_cidrs: ranges })
+}
+
+/// The nodes whose addresses are not of the own one's family.
+fn foreign<'a>(members: &'a [Member], own: &str) -> Vec<&'a str> {
+    let own = members.iter().find(|member| member.name == own);
+    let foreign = |member: &&Member| own.is_some_and(|own| own.is_foreign(member));
+    members.iter().filter(foreign).map(|member| member.name.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -168,7 +193,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_node_is_a_member_by_its_first_internal_ipv4_address() {
+    fn a_node_is_a_member_by_its_first_internal_address_and_rather_by_ipv4() {
         let node = |addresses: serde_json::Value| -> Node {
             serde_json::from_value(json!({"metadata": {"name": "a"},
                 "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00::/64"]},
@@ -182,5 +207,22 @@ mod tests {
         let address = "192.168.7.2".parse().unwrap();
         assert_eq!(found, Some(Member { name: "a".to_owned(), address, pod_cidrs }));
         assert_eq!(member(&node(json!([{"type": "Hostname", "address": "a"}]))), None);
+        // What it has among its pods is reached by way of its own address only.
+        let found = member(&node(json!([{"type": "InternalIP", "address": "fd00::1"},
+            {"type": "InternalIP", "address": "10.1.0.0"}, {"type": "InternalIP", "address": "fd00::2"}])));
+        assert_eq!(found.unwrap().address, "fd00::1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn nodes_of_the_other_family_are_told_of() {
+        let node = |name: &str, address: &str| Member {
+            name: name.to_owned(),
+            address: address.parse().unwrap(),
+            pod_cidrs: Vec::new(),
+        };
+        let members = [node("a", "fd00::1"), node("b", "192.168.7.2"), node("c", "fd00::3")];
+        assert_eq!(foreign(&members, "a"), ["b"]);
+        assert_eq!(foreign(&members, "b"), ["a", "c"]);
+        assert!(foreign(&members, "d").is_empty());
     }
 }

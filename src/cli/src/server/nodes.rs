@@ -3,6 +3,7 @@
 //! A node that is alone pays for none of it: it has no datastore authority, listens on no port, and its datastore runs
 //! without openraft until another node joins.
 
+use super::listen;
 use super::settings::Settings;
 use crate::cluster::facts::Facts;
 use crate::cluster::local::{Member, Report, Role};
@@ -20,10 +21,9 @@ use datastore::raft::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use pki::{PEER_NAME, PeerIdentity, Pki};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, SetOnce, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -190,12 +190,9 @@ impl Nodes {
         }
         let peers = self.peers().await?;
         let port = self.settings.datastore_port;
-        let any: IpAddr = match self.settings.address {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let ip = if self.settings.bind.ip().is_unspecified() { any } else { self.settings.address };
-        let listener = match TcpListener::bind((ip, port)).await {
+        let bind = self.settings.bind.ip();
+        let ip = if bind.is_unspecified() { bind } else { self.settings.address };
+        let listener = match listen::on(SocketAddr::new(ip, port)) {
             Ok(listener) => listener,
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 bail!("port {port} is taken by another program; stop it, or give --datastore-port")

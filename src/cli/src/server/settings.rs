@@ -50,6 +50,8 @@ pub struct Settings {
     pub node_labels: BTreeMap<String, String>,
     /// Where the API server listens.
     pub bind: SocketAddr,
+    /// The address that others reach the API server at.
+    pub advertise: IpAddr,
     /// Port of the API server.
     pub port: u16,
     /// Further names in its certificate.
@@ -132,6 +134,17 @@ impl Settings {
                 "this machine has no address and no default route; give one with --node-ip, or use --disable-agent"
             );
         }
+        let given = options.node.node_ip.iter().map(|address| ("--node-ip", address));
+        for (flag, address) in
+            given.chain(options.advertise_address.iter().map(|one| ("--advertise-address", one)))
+        {
+            if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+                bail!("{flag} {address} leads nowhere beyond its link; give another address");
+            }
+            if address.is_unspecified() {
+                bail!("{flag} {address} is no address that others can reach; give one of this node");
+            }
+        }
         if !options.disable_agent && !nix::unistd::geteuid().is_root() {
             bail!(
                 "running pods needs root; run this as root, or use --disable-agent for the control plane alone"
@@ -169,6 +182,19 @@ impl Settings {
             }
         };
         let (pods, services) = (common.cluster_cidr, common.service_cidr);
+        if pods.addr().is_ipv4() != services.addr().is_ipv4() {
+            bail!(
+                "--cluster-cidr {pods} and --service-cidr {services} are of different families; give both of IPv4 or \
+                 both of IPv6"
+            );
+        }
+        let own_network = options.node.network == Network::Knarr;
+        if pods.addr().is_ipv6() && own_network && !options.disable_agent {
+            bail!(
+                "--cluster-cidr {pods}: knarr's pod network gives pods IPv4 addresses, on nodes with IPv6 addresses, \
+                 too; give an IPv4 network, or bring a pod network of your own with --network none"
+            );
+        }
         if pods.contains(&services) || services.contains(&pods) {
             bail!("--cluster-cidr {pods} and --service-cidr {services} overlap; give networks of their own");
         }
@@ -176,6 +202,12 @@ impl Settings {
             bail!(
                 "--cluster-dns {} is not in --service-cidr {services}; give an address in it",
                 common.cluster_dns
+            );
+        }
+        let bind = options.bind_address;
+        if !options.disable_agent && services.addr().is_ipv4() && bind.is_ipv6() && !bind.is_unspecified() {
+            bail!(
+                "--bind-address {bind}: pods reach the API server by IPv4; leave it out, or give :: for all addresses"
             );
         }
         let (san_addresses, san_names): (Vec<_>, Vec<_>) =
@@ -188,6 +220,7 @@ impl Settings {
             node_ips: options.node.node_ip.clone(),
             address,
             bind: SocketAddr::new(options.bind_address, options.https_listen_port),
+            advertise: options.advertise_address.unwrap_or(address),
             port: options.https_listen_port,
             san_names: san_names.into_iter().cloned().collect(),
             san_addresses: san_addresses.into_iter().filter_map(|san| san.parse().ok()).collect(),
@@ -221,7 +254,7 @@ impl Settings {
             without_addons: options.disable.clone(),
             runtime_endpoint: options.node.container_runtime_endpoint.clone(),
             registries: options.node.private_registry.clone(),
-            own_network: options.node.network == Network::Knarr,
+            own_network,
             kubelet_port: options.node.kubelet_port,
             datastore_port: options.datastore_port,
             datastore_standbys: options.datastore_standbys,
@@ -376,10 +409,20 @@ mod tests {
             (&["--cluster-cidr=10.1.0.0/30"], "too small"),
             (&["--cluster-cidr=10.1.0.0/24", "--node-cidr-mask-size=20"], "too small"),
             (&["--node-cidr-mask-size=30"], "not between"),
+            (&["--cluster-cidr=fd00:1::/48"], "different families"),
+            (&["--node-ip=fe80::1"], "beyond its link"),
+            (&["--advertise-address=::"], "others can reach"),
         ] {
             let error = check(flags).unwrap_err().to_string();
             assert!(error.contains(told), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn the_api_server_is_told_of_by_the_node_s_address_or_another() {
+        let told = |flags: &[&str]| check(flags).unwrap().advertise.to_string();
+        assert_eq!(told(&[]), "10.0.0.1");
+        assert_eq!(told(&["--advertise-address=fd00::7"]), "fd00::7");
     }
 
     #[test]
@@ -413,9 +456,10 @@ mod tests {
 
     #[test]
     fn names_and_addresses_of_the_certificate_are_told_apart() {
-        let settings = check(&["--tls-san=a.example,10.0.0.9", "--tls-san=b.example"]).unwrap();
+        let settings = check(&["--tls-san=a.example,10.0.0.9,fd00::9", "--tls-san=b.example"]).unwrap();
         assert_eq!(settings.san_names, ["a.example", "b.example"]);
-        assert_eq!(settings.san_addresses, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
+        let addresses: [IpAddr; 2] = ["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()];
+        assert_eq!(settings.san_addresses, addresses);
         assert_eq!(settings.first_service_address(), "10.152.183.1".parse::<IpAddr>().unwrap());
     }
 }

@@ -51,6 +51,7 @@ impl Admitted {
             node_name: name,
             servers: answer.api_servers,
             cluster_cidr: answer.common.cluster_cidr,
+            service_cidr: Some(answer.common.service_cidr),
             cluster_dns: answer.common.cluster_dns,
             cluster_domain: answer.common.cluster_domain,
             ca_pem: answer.ca,

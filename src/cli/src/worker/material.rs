@@ -17,6 +17,9 @@ pub struct Material {
     pub servers: Vec<String>,
     /// Addresses of pods.
     pub cluster_cidr: IpNet,
+    /// Addresses of Services; older versions did not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_cidr: Option<IpNet>,
     /// Address of the DNS Service.
     pub cluster_dns: IpAddr,
     /// Domain of the cluster.
@@ -102,6 +105,7 @@ mod tests {
             node_name: "w1".to_owned(),
             servers: vec!["10.0.0.1:6443".to_owned()],
             cluster_cidr: "10.1.0.0/16".parse().unwrap(),
+            service_cidr: Some("10.152.183.0/24".parse().unwrap()),
             cluster_dns: "10.152.183.10".parse().unwrap(),
             cluster_domain: "cluster.local".to_owned(),
             ca_pem: "CA\n".to_owned(),

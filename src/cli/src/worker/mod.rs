@@ -229,10 +229,11 @@ fn authorities(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
 
 fn state(settings: &AgentSettings, material: &Material) -> State {
     let first = material.servers.first().map(String::as_str).unwrap_or_default();
+    let (address, port) = client::balancer::split(first).unwrap_or_default();
     State {
         node_name: settings.node_name.clone(),
-        address: first.rsplit_once(':').map_or(first, |(host, _)| host).to_owned(),
-        port: first.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default(),
+        address: address.to_owned(),
+        port,
         agent: true,
         runtime_endpoint: settings.runtime_endpoint.clone(),
         own_network: settings.own_network,

@@ -3,23 +3,23 @@
 use super::plan::{self, Change, Mac, Member, Route, State, Tunnel, Uplink};
 use crate::link::{self, delete, find, in_host, mac, mtu, name};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use rtnetlink::{
     Handle, LinkUnspec, LinkVxlan, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
 };
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The tunnel's device; no name of a pod's host end.
 const DEVICE: &str = "knarr-vxlan";
@@ -33,11 +33,12 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(75);
 
 /// Makes the kernel have what the nodes need, by the fewest changes; answers how many there were.
 ///
-/// Anything that is not ours stays. Can be repeated, also by another process after this one.
+/// Anything that is not ours stays. Can be repeated, also by another process after this one. `services` are the
+/// addresses of Services.
 ///
 /// # Errors
 /// When the kernel refuses something; what comes before it is done.
-pub fn follow(members: &[Member], own: &str) -> io::Result<usize> {
+pub fn follow(members: &[Member], own: &str, services: Option<Ipv4Net>) -> io::Result<usize> {
     let (members, own) = (members.to_owned(), own.to_owned());
     in_host(|handle| async move {
         let address = members.iter().find(|member| member.name == own).map(|member| member.address);
@@ -45,7 +46,7 @@ pub fn follow(members: &[Member], own: &str) -> io::Result<usize> {
             Some(address) => uplink(&handle, address).await?,
             None => None,
         };
-        let wants = plan::wanted(&members, &own, uplink.as_ref());
+        let wants = plan::wanted(&members, &own, services, uplink.as_ref());
         let steps = plan::steps(&read(&handle).await?, &wants);
         for step in &steps {
             let done = apply(&handle, step).await;
@@ -60,7 +61,7 @@ pub fn follow(members: &[Member], own: &str) -> io::Result<usize> {
 /// # Errors
 /// When the kernel refuses something.
 pub(crate) fn remove() -> io::Result<()> {
-    follow(&[], "").map(drop)
+    follow(&[], "", None).map(drop)
 }
 
 /// Tells whenever a link or an address of the node changes: the kernel takes routes away with them.
@@ -68,8 +69,8 @@ pub(crate) fn remove() -> io::Result<()> {
 /// # Errors
 /// When the kernel cannot be listened to.
 pub fn changes() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
-    let (connection, handle, messages) =
-        new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr])?;
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, handle, messages) = new_multicast_connection(&groups)?;
     tokio::spawn(connection);
     let relevant = messages.filter_map(move |(message, _)| {
         // As long as somebody listens.
@@ -78,6 +79,10 @@ pub fn changes() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
             NetlinkPayload::InnerMessage(
                 RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
             ) => !name(&link).is_some_and(link::is_host_end),
+            // Every link gets one of IPv6, those of pods too.
+            NetlinkPayload::InnerMessage(
+                RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address),
+            ) => address.header.scope != AddressScope::Link,
             NetlinkPayload::InnerMessage(_) => true,
             _ => false,
         };
@@ -86,10 +91,10 @@ pub fn changes() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
     Ok(Box::pin(relevant))
 }
 
-async fn uplink(handle: &Handle, own: Ipv4Addr) -> io::Result<Option<Uplink>> {
-    let mut addresses = handle.address().get().set_address_filter(IpAddr::V4(own)).execute();
+async fn uplink(handle: &Handle, own: IpAddr) -> io::Result<Option<Uplink>> {
+    let mut addresses = handle.address().get().set_address_filter(own).execute();
     let Some(address) = addresses.try_next().await.map_err(io::Error::other)? else { return Ok(None) };
-    let Ok(network) = Ipv4Net::new(own, address.header.prefix_len) else { return Ok(None) };
+    let Ok(network) = IpNet::new(own, address.header.prefix_len) else { return Ok(None) };
     let index = address.header.index;
     let mut links = handle.link().get().match_index(index).execute();
     let link = links.try_next().await.map_err(io::Error::other)?;
@@ -112,7 +117,7 @@ async fn read(handle: &Handle) -> io::Result<State> {
     let index = device.header.index;
     let address = address_of(handle, index).await?;
     if let (Some(mac), Some(address), Some(mtu)) = (mac(&device), address, mtu(&device)) {
-        state.tunnel = Some(Tunnel { mac, address, mtu });
+        state.tunnel = Some(Tunnel { mac, address, mtu, local: local(&device) });
     }
     for family in [AddressFamily::Inet, AddressFamily::Bridge] {
         let mut found = handle.neighbours().get().set_address_family(family).execute();
@@ -121,13 +126,13 @@ async fn read(handle: &Handle) -> io::Result<State> {
                 continue;
             }
             match (read_entry(&entry), family) {
-                (Some((mac, address)), AddressFamily::Inet) => {
+                (Some((mac, IpAddr::V4(address))), AddressFamily::Inet) => {
                     state.neighbours.insert(address, mac);
                 }
-                (Some((mac, address)), _) => {
+                (Some((mac, address)), AddressFamily::Bridge) => {
                     state.hosts.insert(mac, address);
                 }
-                (None, _) => {}
+                _ => {}
             }
         }
     }
@@ -139,11 +144,14 @@ fn read_route(route: &RouteMessage, tunnel: Option<u32>) -> Option<(Ipv4Net, Rou
     if route.header.protocol != PROTOCOL {
         return None;
     }
-    let (mut destination, mut gateway, mut index) = (None, None, None);
+    let (mut destination, mut gateway, mut index, mut source) = (None, None, None, None);
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = Some(*address),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            // RTA_VIA: a gateway of another family (RFC 8950 has it for routes that are told).
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
+            RouteAttribute::PrefSource(RouteAddress::Inet(address)) => source = Some(*address),
             RouteAttribute::Oif(number) => index = Some(*number),
             _ => {}
         }
@@ -151,22 +159,27 @@ fn read_route(route: &RouteMessage, tunnel: Option<u32>) -> Option<(Ipv4Net, Rou
     let range = Ipv4Net::new(destination?, route.header.destination_prefix_length).ok()?;
     let route = match (route.header.kind, gateway) {
         (RouteType::Unreachable, _) => Route::Unreachable,
-        (_, Some(gateway)) if index == tunnel => Route::Tunnel { gateway },
+        (_, Some(IpAddr::V4(gateway))) if index == tunnel => Route::Tunnel { gateway },
+        (_, None) if index == tunnel => Route::Services,
         // A gateway that is none makes it differ from any that is wanted.
-        (_, gateway) => Route::Direct { gateway: gateway.unwrap_or(Ipv4Addr::UNSPECIFIED), index: index? },
+        (_, gateway) => {
+            let gateway = gateway.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+            Route::Direct { gateway, index: index?, source }
+        }
     };
     Some((range, route))
 }
 
-fn read_entry(entry: &NeighbourMessage) -> Option<(Mac, Ipv4Addr)> {
-    let (mut mac, mut address) = (None, None);
+fn read_entry(entry: &NeighbourMessage) -> Option<(Mac, IpAddr)> {
+    let (mut mac, mut address): (_, Option<IpAddr>) = (None, None);
     for attribute in &entry.attributes {
         match attribute {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some(*found),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some((*found).into()),
             // The forwarding table has no address family of its own.
             NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
-                address = <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Ipv4Addr::from);
+                let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from);
+                address = v4.or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from)).ok();
             }
             _ => {}
         }
@@ -175,6 +188,19 @@ fn read_entry(entry: &NeighbourMessage) -> Option<(Mac, Ipv4Addr)> {
 }
 
 fn is_ours(device: &LinkMessage) -> bool {
+    let details = details(device);
+    details.contains(&InfoVxlan::Id(VNI)) && details.contains(&InfoVxlan::Port(PORT))
+}
+
+/// The address that the tunnel's packets come from, if it was made for IPv6.
+fn local(device: &LinkMessage) -> Option<Ipv6Addr> {
+    details(device).iter().find_map(|detail| match detail {
+        InfoVxlan::Local6(address) => Some(*address),
+        _ => None,
+    })
+}
+
+fn details(device: &LinkMessage) -> &[InfoVxlan] {
     let details = device.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => infos.iter().find_map(|info| match info {
             LinkInfo::Data(InfoData::Vxlan(details)) => Some(details.as_slice()),
@@ -182,8 +208,7 @@ fn is_ours(device: &LinkMessage) -> bool {
         }),
         _ => None,
     });
-    let details = details.unwrap_or_default();
-    details.contains(&InfoVxlan::Id(VNI)) && details.contains(&InfoVxlan::Port(PORT))
+    details.unwrap_or_default()
 }
 
 async fn address_of(handle: &Handle, index: u32) -> io::Result<Option<Ipv4Addr>> {
@@ -206,13 +231,13 @@ async fn apply(handle: &Handle, step: &Change) -> io::Result<()> {
         Change::DropTunnel => delete(handle, DEVICE).await,
         Change::SetHost(mac, host) => {
             let index = device(handle).await?;
-            let entry = handle.neighbours().add_bridge(index, &mac).destination(IpAddr::V4(host));
+            let entry = handle.neighbours().add_bridge(index, &mac).destination(host);
             let entry = entry.flags(NeighbourFlags::Own).replace();
             entry.execute().await.map_err(io::Error::other)
         }
         Change::DropHost(mac, host) => {
             let mut entry = handle.neighbours().add_bridge(device(handle).await?, &mac);
-            entry = entry.destination(IpAddr::V4(host)).flags(NeighbourFlags::Own);
+            entry = entry.destination(host).flags(NeighbourFlags::Own);
             handle.neighbours().del(entry.message_mut().clone()).execute().await.map_err(io::Error::other)
         }
         Change::SetNeighbour(base, mac) => {
@@ -246,7 +271,17 @@ async fn write_route(handle: &Handle, range: Ipv4Net, route: Route) -> io::Resul
         .scope(RouteScope::Universe);
     Ok(match route {
         Route::Unreachable => builder.kind(RouteType::Unreachable).build(),
-        Route::Direct { gateway, index } => builder.gateway(gateway).output_interface(index).build(),
+        Route::Direct { gateway, index, source } => {
+            let mut builder = builder.output_interface(index);
+            if let Some(source) = source {
+                builder = builder.pref_source(source);
+            }
+            match gateway {
+                IpAddr::V4(gateway) => builder.gateway(gateway).build(),
+                IpAddr::V6(gateway) => builder.via(gateway).build(),
+            }
+        }
+        Route::Services => builder.output_interface(device(handle).await?).scope(RouteScope::Link).build(),
         Route::Tunnel { gateway } => {
             let mut message = builder.gateway(gateway).output_interface(device(handle).await?).build();
             // No address of the device makes the gateway one on its link.
@@ -260,11 +295,16 @@ async fn write_route(handle: &Handle, range: Ipv4Net, route: Route) -> io::Resul
 async fn set_tunnel(handle: &Handle, tunnel: Tunnel) -> io::Result<()> {
     let existing = find(handle, DEVICE).await.ok();
     // The MAC and the address are of one range: with another one nothing of the old is of use.
-    let keep = existing.as_ref().is_some_and(|device| is_ours(device) && mac(device) == Some(tunnel.mac));
+    let keep = existing.as_ref().is_some_and(|device| {
+        is_ours(device) && mac(device) == Some(tunnel.mac) && local(device) == tunnel.local
+    });
     if !keep {
         delete(handle, DEVICE).await?;
-        let device = LinkVxlan::new(DEVICE, VNI).port(PORT).learning(false).mtu(tunnel.mtu);
-        let device = device.address(tunnel.mac.to_vec()).build();
+        let mut device = LinkVxlan::new(DEVICE, VNI).port(PORT).learning(false);
+        if let Some(local) = tunnel.local {
+            device = device.local6(local);
+        }
+        let device = device.mtu(tunnel.mtu).address(tunnel.mac.to_vec()).build();
         handle.link().add(device).execute().await.map_err(io::Error::other)?;
     }
     let index = device(handle).await?;

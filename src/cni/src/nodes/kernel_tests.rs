@@ -55,7 +55,7 @@ impl Namespace {
     fn plug(&self, router: &Self, name: &str, address: &str, gateway: &str) {
         router.ip(&format!("link add {name} type veth peer name eth0 netns {}", self.path));
         router.ip(&format!("link set {name} up"));
-        self.ip(&format!("addr add {address} dev eth0"));
+        self.ip(&format!("addr add {address} dev eth0{}", no_dad(address)));
         self.ip("link set eth0 up");
         self.ip(&format!("route add default via {gateway}"));
         self.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
@@ -63,7 +63,8 @@ impl Namespace {
 
     fn follow(&self, members: &[Member], own: &'static str) -> usize {
         let members = members.to_owned();
-        self.run(move || follow(&members, own).unwrap())
+        let services = Some("10.152.183.0/24".parse().unwrap());
+        self.run(move || follow(&members, own, services).unwrap())
     }
 
     /// Whether bulk data gets from an address here to one there.
@@ -116,6 +117,11 @@ impl Namespace {
     }
 }
 
+/// Nobody has to make sure that an address is nobody else's, which takes a second.
+fn no_dad(address: &str) -> &'static str {
+    if address.contains(':') { " nodad" } else { "" }
+}
+
 fn member(name: &str, address: &str, range: &str) -> Member {
     Member {
         name: name.to_owned(),
@@ -134,31 +140,39 @@ struct Cluster {
 
 /// a and b are on one subnet, c on another; the router between knows nothing of pods.
 fn cluster() -> Option<Cluster> {
+    cluster_of(["192.168.7.", "192.168.8."], 24)
+}
+
+/// The same with what addresses of the subnets begin with, and the length of their prefixes.
+fn cluster_of([near, far]: [&str; 2], length: u8) -> Option<Cluster> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: network namespaces need root");
         return None;
     }
     let [router, a, b, c] = [(); 4].map(|()| Namespace::new());
     router.ip("link add br0 type bridge");
-    router.ip("addr add 192.168.7.1/24 dev br0");
+    router.ip(&format!("addr add {near}1/{length} dev br0{}", no_dad(near)));
     router.ip("link set br0 up");
-    for (node, name, address) in [(&a, "a0", "192.168.7.2/24"), (&b, "b0", "192.168.7.3/24")] {
+    for (node, name, host) in [(&a, "a0", 2), (&b, "b0", 3)] {
         router.ip("link set br0 up");
         // The way out is there as soon as the link is in the bridge.
-        node.plug(&router, name, address, "192.168.7.1");
+        node.plug(&router, name, &format!("{near}{host}/{length}"), &format!("{near}1"));
         router.ip(&format!("link set {name} master br0"));
     }
-    c.plug(&router, "c0", "192.168.8.2/24", "192.168.8.1");
-    router.ip("addr add 192.168.8.1/24 dev c0");
-    router.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    c.plug(&router, "c0", &format!("{far}2/{length}"), &format!("{far}1"));
+    router.ip(&format!("addr add {far}1/{length} dev c0{}", no_dad(far)));
+    router.run(|| {
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+    });
     // A pod of each.
     for (node, pod) in [(&a, "10.1.0.5"), (&b, "10.1.1.5"), (&c, "10.1.2.5")] {
         node.ip(&format!("addr add {pod}/32 dev lo"));
     }
     let members = vec![
-        member("a", "192.168.7.2", "10.1.0.0/24"),
-        member("b", "192.168.7.3", "10.1.1.0/24"),
-        member("c", "192.168.8.2", "10.1.2.0/24"),
+        member("a", &format!("{near}2"), "10.1.0.0/24"),
+        member("b", &format!("{near}3"), "10.1.1.0/24"),
+        member("c", &format!("{far}2"), "10.1.2.0/24"),
     ];
     Some(Cluster { router, a, b, c, members })
 }
@@ -184,6 +198,33 @@ fn pods_reach_each_other_directly_and_through_the_tunnel() {
     assert!(a.reaches("10.1.0.0", c, "10.1.2.5"));
     assert!(a.ip("-d link show knarr-vxlan").contains("mtu 1450"));
     assert!(a.ip("route").contains("unreachable 10.1.0.0/24"));
+}
+
+#[test]
+fn pods_reach_each_other_where_nodes_have_ipv6_addresses_only() {
+    let Some(mut cluster) = cluster_of(["fd00:7::", "fd00:8::"], 64) else { return };
+    assert_eq!(cluster.follow(), [7, 7, 9]);
+    assert_eq!(cluster.follow(), [0; 3], "another process that starts finds all as it should be");
+    let Cluster { a, b, c, .. } = &cluster;
+    assert!(a.reaches("10.1.0.5", b, "10.1.1.5"));
+    assert!(a.reaches("10.1.0.5", c, "10.1.2.5"));
+    assert!(c.reaches("10.1.2.5", b, "10.1.1.5"));
+    // Nodes themselves have addresses that pods can answer.
+    assert!(b.reaches("10.1.1.0", c, "10.1.2.5"));
+    assert!(c.ip("route get 10.1.1.5").contains("src 10.1.2.0"));
+    assert!(a.ip("route get 10.1.1.5").contains("via inet6 fd00:7::3 dev eth0 src 10.1.0.0"));
+    assert!(a.ip("route get 10.152.183.10").contains("dev knarr-vxlan src 10.1.0.0"));
+    assert!(a.ip("-d link show knarr-vxlan").contains("mtu 1430"));
+    // c moves: its tunnel comes from the new address, that of the others leads there.
+    c.ip("addr del fd00:8::2/64 dev eth0");
+    c.ip("addr add fd00:8::9/64 dev eth0 nodad");
+    c.ip("route replace default via fd00:8::1");
+    cluster.members[2].address = "fd00:8::9".parse().unwrap();
+    assert_eq!(cluster.follow(), [1, 1, 8]);
+    assert_eq!(cluster.follow(), [0; 3]);
+    assert!(cluster.a.reaches("10.1.0.5", &cluster.c, "10.1.2.5"));
+    cluster.a.run(|| remove().unwrap());
+    assert!(!cluster.a.ip("route").contains("10.") && !cluster.a.ip("link").contains("knarr-vxlan"));
 }
 
 #[test]

@@ -8,6 +8,14 @@
 //!   unreachable 10.1.0.0/24                               our own range: what no pod has leads nowhere
 //! ```
 //!
+//! Pods have IPv4 addresses whatever the nodes have. Where those are IPv6:
+//!
+//! ```text
+//!   10.1.1.0/24 via inet6 fd00::3 dev eth0                a gateway of the other family (as RFC 8950 tells of them)
+//!     02:4b:0a:01:02:00 dst fd00:8::2                     the tunnel over IPv6
+//!   10.152.183.0/24 dev knarr-vxlan                       Services: a route for what the node itself sends to them
+//! ```
+//!
 //! All of it follows from the Node objects: the MAC of a node's end is made of its pod CIDR, so that no node has to
 //! tell others anything, and a node that changes its address changes one entry of the others.
 //!

@@ -1,5 +1,6 @@
 //! The node's addresses.
 
+use k8s_openapi::api::core::v1::Node;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,9 +17,58 @@ const POD_INTERFACES: [&str; 9] =
 /// The address by which others reach this node: the source address of the default route, else the first
 /// address of a real interface, else the loopback.
 pub fn detect_addresses() -> Vec<IpAddr> {
-    let found =
-        source_towards(ELSEWHERE_V4).or_else(|| source_towards(ELSEWHERE_V6)).or_else(first_of_interfaces);
+    let found = source_towards(ELSEWHERE_V4).or_else(primary_v6).or_else(first_of_interfaces);
     vec![found.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))]
+}
+
+/// The source address of IPv6's default route; None without one. In place of an address that lasts for a day only
+/// (RFC 8981) it is the lasting one beside it.
+pub fn primary_v6() -> Option<IpAddr> {
+    let IpAddr::V6(source) = source_towards(ELSEWHERE_V6)? else { return None };
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    Some(IpAddr::V6(lasting(&table, source)))
+}
+
+/// An address, or the lasting one of its network in `/proc/net/if_inet6`.
+fn lasting(table: &str, source: Ipv6Addr) -> Ipv6Addr {
+    // IFA_F_TEMPORARY; with it those that are not to be used: DADFAILED, DEPRECATED, TENTATIVE.
+    const TEMPORARY: u8 = 0x01;
+    const UNFIT: u8 = TEMPORARY | 0x08 | 0x20 | 0x40;
+    let all: Vec<(Ipv6Addr, &str, u32, u8)> = table
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [address, interface, length, _, flags, ..] = fields.as_slice() else { return None };
+            let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+            let length = u32::from_str_radix(length, 16).ok()?;
+            Some((address, *interface, length, u8::from_str_radix(flags, 16).ok()?))
+        })
+        .collect();
+    let Some((_, interface, length, flags)) = all.iter().find(|(address, ..)| *address == source) else {
+        return source;
+    };
+    if flags & TEMPORARY == 0 {
+        return source;
+    }
+    let network = |address: &Ipv6Addr| u128::from(*address).checked_shr(128 - length).unwrap_or(0);
+    let alike = all.iter().filter(|(address, on, _, flags)| {
+        on == interface && flags & UNFIT == 0 && network(address) == network(&source)
+    });
+    alike.map(|(address, ..)| *address).min().unwrap_or(source)
+}
+
+/// The address that a node has among its pods: the first one of their IPv4 range, which no pod gets.
+pub(super) fn among_pods(node: &Node) -> Option<IpAddr> {
+    let ranges = node.spec.as_ref()?.pod_cidrs.as_ref()?;
+    ranges.iter().find_map(|range| range.split('/').next()?.parse::<Ipv4Addr>().ok()).map(IpAddr::V4)
+}
+
+/// The addresses of a node, with the one that it has among its pods if that is its only one of IPv4.
+pub(super) fn with(mut ips: Vec<IpAddr>, among_pods: Option<IpAddr>) -> Vec<IpAddr> {
+    if ips.iter().all(IpAddr::is_ipv6) {
+        ips.extend(among_pods);
+    }
+    ips
 }
 
 fn source_towards(elsewhere: IpAddr) -> Option<IpAddr> {
@@ -54,4 +104,40 @@ fn first_of_interfaces() -> Option<IpAddr> {
     // IPv4 first, in the kernel's order of interfaces.
     candidates.sort_by_key(IpAddr::is_ipv6);
     candidates.first().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_lasts_is_told_in_place_of_a_temporary_one() {
+        let table = "\
+            00000000000000000000000000000001 01 80 10 80       lo\n\
+            fd000000000000000000000000000bad 02 40 00 20     eth0\n\
+            fd000000000000000000000000000c0d 02 40 00 80     eth0\n\
+            fd00000000000000000000000000eeee 02 40 00 01     eth0\n\
+            fd0000000000000a0000000000000001 02 40 00 80     eth0\n\
+            fe800000000000000000000000000001 02 40 20 80     eth0\n\
+            fd000000000000000000000000000001 03 40 00 80     eth1\n";
+        let lasting = |source: &str| lasting(table, source.parse().unwrap()).to_string();
+        assert_eq!(lasting("fd00::eeee"), "fd00::c0d");
+        assert_eq!(lasting("fd00::bad"), "fd00::bad", "it is no temporary one");
+        assert_eq!(lasting("fd00:1::1"), "fd00:1::1");
+    }
+
+    #[test]
+    fn a_node_without_an_ipv4_address_has_the_first_of_its_pods() {
+        let node: Node = serde_json::from_value(
+            serde_json::json!({"metadata": {}, "spec": {"podCIDRs": ["fd00:1::/64", "10.1.3.0/24"]}}),
+        )
+        .unwrap();
+        let (own, v4) = ("fd00::1".parse().unwrap(), "192.0.2.7".parse().unwrap());
+        let among: IpAddr = "10.1.3.0".parse().unwrap();
+        assert_eq!(among_pods(&node), Some(among));
+        assert_eq!(with(vec![own], among_pods(&node)), [own, among]);
+        assert_eq!(with(vec![own, v4], among_pods(&node)), [own, v4]);
+        assert_eq!(with(vec![v4], among_pods(&node)), [v4]);
+        assert_eq!(with(vec![own], None), [own]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Registers the node and posts its status: at once when something changes, else every few minutes.
 
-use super::addresses::detect_addresses;
+use super::addresses::{among_pods, detect_addresses, with};
 use super::capacity::{Capacity, quantities};
 use super::conditions::ConditionState;
 use super::images::node_images;
@@ -65,6 +65,8 @@ pub struct NodeStatusParts {
     pub node_name: String,
     /// Fixed addresses; detected when empty.
     pub node_ips: Vec<IpAddr>,
+    /// Whether a node without an IPv4 address has one among its pods.
+    pub address_among_pods: bool,
     /// Configured labels.
     pub labels: BTreeMap<String, String>,
     /// Taints of a new Node.
@@ -91,6 +93,8 @@ pub struct NodeStatusManager {
     pub wake: Notify,
     /// What was posted last may not be what the API has.
     overwritten: AtomicBool,
+    /// The node's address among its pods.
+    among_pods: Mutex<Option<IpAddr>>,
 }
 
 /// What was posted last.
@@ -112,6 +116,7 @@ impl NodeStatusManager {
             pressure: Mutex::default(),
             wake: Notify::new(),
             overwritten: AtomicBool::new(false),
+            among_pods: Mutex::default(),
         }
     }
 
@@ -149,6 +154,10 @@ impl NodeStatusManager {
     /// The Node's object changed.
     pub fn node_seen(&self, node: &Node) {
         self.parts.view.write().labels = Some(node.metadata.labels.clone().unwrap_or_default());
+        let among_pods = among_pods(node).filter(|_| self.parts.address_among_pods);
+        if std::mem::replace(&mut *self.among_pods.lock(), among_pods) != among_pods {
+            self.wake.notify_one();
+        }
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
         let unknown = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "Unknown";
         if conditions.unwrap_or_default().iter().any(unknown) {
@@ -233,6 +242,7 @@ impl NodeStatusManager {
         let parts = &self.parts;
         parts.runtime_state.refresh(parts.runtime.as_ref()).await;
         let ips = if parts.node_ips.is_empty() { detect_addresses() } else { parts.node_ips.clone() };
+        let ips = with(ips, *self.among_pods.lock());
         if *parts.settings.host_ips.read() != ips {
             tracing::info!(?ips, "the node's addresses");
             *parts.settings.host_ips.write() = ips;

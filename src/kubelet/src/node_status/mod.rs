@@ -8,6 +8,6 @@ mod info;
 mod manager;
 mod node;
 
-pub use addresses::detect_addresses;
+pub use addresses::{detect_addresses, primary_v6};
 pub use capacity::{allocatable, measure_capacity};
 pub use manager::{NodeStatusManager, NodeStatusParts};
