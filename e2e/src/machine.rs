@@ -17,7 +17,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes a namespace whose uplink has `address` of a /24.
+    /// Makes a namespace whose uplink has `address` of a /24, or of a /64 of IPv6.
     ///
     /// # Errors
     /// Without root, or when `ip` fails.
@@ -42,7 +42,7 @@ impl Machine {
         let gateway = gateway_of(&self.address)?;
         for command in [
             "link set lo up".to_owned(),
-            format!("address add {}/24 dev eth0", self.address),
+            format!("address add {} dev eth0", with_length(&self.address)),
             "link set eth0 up".to_owned(),
             format!("route add default via {gateway}"),
         ] {
@@ -87,8 +87,8 @@ impl Machine {
     /// # Errors
     /// When `ip` fails.
     pub fn readdress(&mut self, address: &str) -> Result<()> {
-        self.ip(&format!("address del {}/24 dev eth0", self.address))?;
-        self.ip(&format!("address add {address}/24 dev eth0"))?;
+        self.ip(&format!("address del {} dev eth0", with_length(&self.address)))?;
+        self.ip(&format!("address add {} dev eth0", with_length(address)))?;
         self.ip(&format!("route replace default via {}", gateway_of(address)?))?;
         address.clone_into(&mut self.address);
         Ok(())
@@ -149,9 +149,22 @@ pub fn text_of(what: &str, output: Output) -> Result<String> {
     bail!("`{what}`: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr))
 }
 
+/// Host 254 of an address's subnet: `10.78.0.1` is of `10.78.0.254`'s, `fd00:78::1` of `fd00:78::254`'s.
 pub(crate) fn gateway_of(address: &str) -> Result<String> {
-    let (network, _) = address.rsplit_once('.').context("an IPv4 address")?;
-    Ok(format!("{network}.254"))
+    let (network, separator, _) = subnet_of(address)?;
+    Ok(format!("{network}{separator}254"))
+}
+
+/// The subnet of an address, what stands behind it, and the host.
+pub(crate) fn subnet_of(address: &str) -> Result<(&str, &'static str, &str)> {
+    let split = |separator| address.rsplit_once(separator).map(|(network, host)| (network, separator, host));
+    split("::").or_else(|| split(".")).context("an address")
+}
+
+/// With the length of its subnet's prefix. Nobody has to make sure that an address of IPv6 is nobody else's, which takes
+/// a second.
+pub(crate) fn with_length(address: &str) -> String {
+    if address.contains(':') { format!("{address}/64 nodad") } else { format!("{address}/24") }
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Machines that reach each other.
 
-use crate::machine::{Machine, gateway_of};
-use anyhow::{Context, Result};
+use crate::machine::{Machine, gateway_of, subnet_of, with_length};
+use anyhow::Result;
 
 /// A switch for every subnet and a router between them, which knows nothing of pods. Deleted when dropped.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes a network without machines, of subnets of which each is a /24 with the router's address 254.
+    /// Makes a network without machines, of subnets such as `10.78.0.0` and `fd00:78::`, in which the router is host 254.
     ///
     /// # Errors
     /// Without root, or when `ip` fails.
@@ -20,10 +20,10 @@ impl Network {
         for subnet in subnets {
             let switch = switch_of(subnet)?;
             router.ip(&format!("link add {switch} type bridge"))?;
-            router.ip(&format!("address add {}/24 dev {switch}", gateway_of(subnet)?))?;
+            router.ip(&format!("address add {} dev {switch}", with_length(&gateway_of(subnet)?)))?;
             router.ip(&format!("link set {switch} up"))?;
         }
-        router.shell("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+        router.shell("for all in ipv4 ipv6; do echo 1 > /proc/sys/net/$all/conf/all/forwarding; done")?;
         Ok(Self { router })
     }
 
@@ -69,6 +69,6 @@ fn port_of(label: &str) -> String {
 
 /// The switch of an address's subnet.
 fn switch_of(address: &str) -> Result<String> {
-    let (network, _) = address.rsplit_once('.').context("an IPv4 address")?;
-    Ok(format!("br-{}", network.replace('.', "-")))
+    let (network, ..) = subnet_of(address)?;
+    Ok(format!("br-{}", network.replace(['.', ':'], "-")))
 }
