@@ -13,6 +13,7 @@
 //! | [`resources`] | what a pod asks for and a node offers |
 //! | [`framework`] | what a plugin is, and the plugins |
 //! | [`volumes`] | claims, volumes and classes; `bind_volumes` has their choice carried out before a pod is bound |
+//! | `workloads` | which pods belong together and are spread by default |
 //! | [`schedule_one`] | the decision for one pod: pure over the cache |
 //! | [`preemption`] | which less important pods have to go for one that fits nowhere |
 //! | [`nominations`] | the pods that wait for others to go |
@@ -32,6 +33,7 @@ pub mod schedule_one;
 #[cfg(test)]
 mod testing;
 pub mod volumes;
+mod workloads;
 
 pub use run::{Config, run};
 

@@ -43,7 +43,8 @@ fn outcome(
     nominations: &Nominations,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Result<(String, Vec<String>), String> {
-    let snapshot = Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+    let snapshot =
+        Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere, workloads: &Nowhere };
     let plugins = plugins::all();
     let Decision::Unschedulable(refusal) = decide(&plugins, pod, &snapshot, nominations, 0) else {
         panic!("it fits")
@@ -139,7 +140,8 @@ fn who_waits_for_victims_to_go_takes_no_more_and_keeps_the_place() {
         Err("no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node.".to_owned())
     );
     let free = cluster(&[("a", vec![])]);
-    let snapshot = Snapshot { cache: &free, volumes: &Volumes::default(), namespaces: &Nowhere };
+    let snapshot =
+        Snapshot { cache: &free, volumes: &Volumes::default(), namespaces: &Nowhere, workloads: &Nowhere };
     let decision = |pod: &Pod| decide(&plugins::all(), pod, &snapshot, &nominations, 0);
     assert_eq!(decision(&waits), Decision::Node("a".to_owned()));
     let Decision::Unschedulable(refusal) = decision(&asking("late", 9, "1")) else {

@@ -9,6 +9,7 @@ use crate::preemption::{DISRUPTED, Preemption, World, preempt};
 use crate::queue::{Queue, Taken};
 use crate::schedule_one::{Decision, decide};
 use crate::volumes::Volumes;
+use crate::workloads::SharedWorkloads;
 use client::rest::{self, DeleteOptions, Patch};
 use client::{Event, EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -70,6 +71,7 @@ pub(crate) struct Scheduler {
     recorder: EventRecorder,
     plugins: Vec<Box<dyn Plugin>>,
     namespaces: NamespaceLabels,
+    workloads: SharedWorkloads,
     budgets: Informer<PodDisruptionBudget>,
     pub(crate) state: Mutex<State>,
     /// For pods that wait for their volumes.
@@ -93,6 +95,7 @@ async fn lead(config: &Config, cancel: CancellationToken) {
         recorder: EventRecorder::new(config.client.clone(), SCHEDULER_NAME, ""),
         plugins: plugins::all(),
         namespaces: NamespaceLabels(informers.get::<Namespace>()),
+        workloads: SharedWorkloads::new(informers),
         budgets: informers.get::<PodDisruptionBudget>(),
         state: Mutex::default(),
         volumes_changed: watch::Sender::new(()),
@@ -126,6 +129,7 @@ async fn lead(config: &Config, cancel: CancellationToken) {
             claims.synced().await;
             volumes.synced().await;
             scheduler.budgets.synced().await;
+            scheduler.workloads.synced().await;
             drivers.synced().await;
             capacities.synced().await;
             pods.synced().await;
@@ -268,8 +272,12 @@ impl Scheduler {
     fn schedule_one(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
         let Some(taken) = state.queue.take(Instant::now()) else { return false };
-        let snapshot =
-            Snapshot { cache: &state.cache, volumes: &state.volumes, namespaces: &self.namespaces };
+        let snapshot = Snapshot {
+            cache: &state.cache,
+            volumes: &state.volumes,
+            namespaces: &self.namespaces,
+            workloads: &self.workloads,
+        };
         let tie = rand::random_range(0..usize::MAX);
         match decide(&self.plugins, &taken.pod, &snapshot, &state.nominations, tie) {
             Decision::Node(node) => {

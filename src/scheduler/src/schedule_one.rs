@@ -138,9 +138,7 @@ fn best<'a>(
     }
     let mut totals = vec![0_i64; nodes.len()];
     for plugin in plugins.iter().filter(|p| p.weight() > 0) {
-        let mut scores: Vec<i64> = nodes.iter().map(|node| plugin.score(pod, node, snapshot)).collect();
-        plugin.normalize(&mut scores);
-        for (total, score) in totals.iter_mut().zip(scores) {
+        for (total, score) in totals.iter_mut().zip(plugin.scores(pod, nodes, snapshot)) {
             *total += score * plugin.weight();
         }
     }
@@ -153,15 +151,22 @@ fn best<'a>(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::framework::{Namespaces, plugins};
+    use crate::framework::{Namespaces, Workloads, plugins};
     use crate::testing::{named_pod, node};
     use crate::volumes::Volumes;
+    use client::Selector;
     use k8s_openapi::api::core::v1::Node;
     use serde_json::json;
     use std::sync::Arc;
 
-    /// No namespace is known.
+    /// No namespace and no workload is known.
     pub struct Nowhere;
+
+    impl Workloads for Nowhere {
+        fn selector(&self, _: &Pod) -> Option<Selector> {
+            None
+        }
+    }
 
     impl Namespaces for Nowhere {
         fn labels(&self, _: &str) -> Option<BTreeMap<String, String>> {
@@ -178,12 +183,14 @@ pub(crate) mod tests {
 
     /// What a plugin says of a pod on the first node of a cache.
     pub fn fits_in(plugin: &dyn Plugin, pod: &Pod, cache: &Cache) -> Result<(), Unfit> {
-        let snapshot = Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+        let snapshot =
+            Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere, workloads: &Nowhere };
         plugin.filter(pod, cache.nodes().next().unwrap(), &snapshot)
     }
 
     fn decide_in(cache: &Cache, pod: &Pod) -> Decision {
-        let snapshot = Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+        let snapshot =
+            Snapshot { cache, volumes: &Volumes::default(), namespaces: &Nowhere, workloads: &Nowhere };
         decide(&plugins::all(), pod, &snapshot, &Nominations::default(), 0)
     }
 

@@ -4,6 +4,7 @@ pub mod plugins;
 
 use crate::cache::{Cache, NodeInfo};
 use crate::volumes::Volumes;
+use client::Selector;
 use k8s_openapi::api::core::v1::Pod;
 
 /// Something that may make an unschedulable pod schedulable.
@@ -51,12 +52,20 @@ pub struct Snapshot<'a> {
     pub volumes: &'a Volumes,
     /// Labels of namespaces.
     pub namespaces: &'a dyn Namespaces,
+    /// Which pods belong together.
+    pub workloads: &'a dyn Workloads,
 }
 
 /// Labels of namespaces, for selectors over them.
 pub trait Namespaces: Send + Sync {
     /// The labels of one namespace; none when it is not known.
     fn labels(&self, namespace: &str) -> Option<std::collections::BTreeMap<String, String>>;
+}
+
+/// Which pods belong together, for those that are spread by default.
+pub trait Workloads: Send + Sync {
+    /// What selects the pods of a pod's Services and of the workload that controls it; none when it has neither.
+    fn selector(&self, pod: &Pod) -> Option<Selector>;
 }
 
 /// The highest score that a plugin gives.
@@ -93,6 +102,13 @@ pub trait Plugin: Send + Sync {
 
     /// Brings the scores of all nodes to 0..=[`MAX_SCORE`].
     fn normalize(&self, _scores: &mut [i64]) {}
+
+    /// How much each of some nodes is liked, from 0 to [`MAX_SCORE`]; for plugins that judge them together.
+    fn scores(&self, pod: &Pod, nodes: &[&NodeInfo], snapshot: &Snapshot<'_>) -> Vec<i64> {
+        let mut scores: Vec<i64> = nodes.iter().map(|node| self.score(pod, node, snapshot)).collect();
+        self.normalize(&mut scores);
+        scores
+    }
 
     /// How much the plugin's score counts.
     fn weight(&self) -> i64 {

@@ -41,18 +41,19 @@ impl Cluster {
         tokio::spawn(scheduler::run(scheduler, stop.clone()));
         let cluster = Self { server, _stop: stop.drop_guard() };
         for name in nodes {
-            cluster.node(name).await;
+            cluster.node(name, "4").await;
         }
         cluster
     }
 
-    async fn node(&self, name: &str) {
+    /// One more node.
+    pub async fn node(&self, name: &str, cpu: &str) {
         let node = json!({"apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
         self.server.post("/api/v1/nodes", &node).await.expect(201);
         let now = jiff::Timestamp::now().to_string();
         let status = json!({"status": {
-            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+            "allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"},
             "conditions": [{"type": "Ready", "status": "True", "reason": "Test", "message": "",
                 "lastHeartbeatTime": now, "lastTransitionTime": now}]}});
         let uri = format!("/api/v1/nodes/{name}/status");

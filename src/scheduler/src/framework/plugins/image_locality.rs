@@ -78,7 +78,12 @@ mod tests {
         cache.apply_node(Arc::new(node("a", having(900 << 20))));
         cache.apply_node(Arc::new(node("b", having(10 << 20))));
         cache.apply_node(Arc::new(node("c", json!({}))));
-        let snapshot = Snapshot { cache: &cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+        let snapshot = Snapshot {
+            cache: &cache,
+            volumes: &Volumes::default(),
+            namespaces: &Nowhere,
+            workloads: &Nowhere,
+        };
         let score = |image: &str, name: &str| {
             let pod = named_pod("p", json!({"containers": [{"name": "c", "image": image}]}));
             ImageLocality.score(&pod, cache.node(name).unwrap(), &snapshot)

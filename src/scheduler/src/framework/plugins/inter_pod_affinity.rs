@@ -174,7 +174,12 @@ mod tests {
             cache.apply_node(Arc::new(node(name, json!({}))));
         }
         cache.assume(Arc::new(existing.clone()), "m");
-        let snapshot = Snapshot { cache: &cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+        let snapshot = Snapshot {
+            cache: &cache,
+            volumes: &Volumes::default(),
+            namespaces: &Nowhere,
+            workloads: &Nowhere,
+        };
         ["m", "n"].map(|name| {
             InterPodAffinity.filter(pod, cache.nodes().find(|n| n.name() == name).unwrap(), &snapshot)
         })
@@ -212,7 +217,12 @@ mod tests {
             cache.apply_node(Arc::new(node(name, json!({}))));
         }
         cache.assume(Arc::new(existing), "m");
-        let snapshot = Snapshot { cache: &cache, volumes: &Volumes::default(), namespaces: &Nowhere };
+        let snapshot = Snapshot {
+            cache: &cache,
+            volumes: &Volumes::default(),
+            namespaces: &Nowhere,
+            workloads: &Nowhere,
+        };
         let mut scores: Vec<i64> =
             cache.nodes().map(|node| InterPodAffinity.score(pod, node, &snapshot)).collect();
         InterPodAffinity.normalize(&mut scores);

@@ -1,18 +1,23 @@
-//! `topologySpreadConstraints` (KEP-895) with `DoNotSchedule`: domains may differ by `maxSkew` pods at most.
+//! `topologySpreadConstraints` (KEP-895): domains may differ by `maxSkew` pods (`DoNotSchedule`), or the emptier ones are
+//! liked more (`ScheduleAnyway`). Pods without any are spread over nodes and zones by default (KEP-1258).
 
 use super::node_affinity::wanted_by;
 use super::taint_toleration::TaintToleration;
 use crate::cache::NodeInfo;
-use crate::framework::{ClusterEvent, Plugin, Snapshot, Unfit, normalize_to_max};
+use crate::framework::{ClusterEvent, MAX_SCORE, Plugin, Snapshot, Unfit};
 use client::Selector;
 use k8s_openapi::api::core::v1::{Pod, TopologySpreadConstraint};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
 pub struct PodTopologySpread;
 
 const SKEWED: &str = "node(s) didn't match pod topology spread constraints";
 const NO_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Topologies that pods are spread over by default, with the skews that matter little (upstream's values).
+const DEFAULTS: [(&str, i32); 2] = [(HOSTNAME, 3), (ZONE, 5)];
 
 impl Plugin for PodTopologySpread {
     fn name(&self) -> &'static str {
@@ -30,10 +35,10 @@ impl Plugin for PodTopologySpread {
 
     fn filter(&self, pod: &Pod, node: &NodeInfo, snapshot: &Snapshot<'_>) -> Result<(), Unfit> {
         for constraint in constraints(pod, "DoNotSchedule") {
-            let Some(domain) = node.label(&constraint.topology_key) else {
+            let Some(domain) = node.label(constraint.key) else {
                 return Err(Unfit::for_good(NO_LABEL));
             };
-            let counts = counts(pod, constraint, snapshot);
+            let counts = counts(pod, &constraint, snapshot, |_| true);
             let here = counts.get(domain).copied().unwrap_or(0);
             let domains = i32::try_from(counts.len()).unwrap_or(i32::MAX);
             // With fewer domains than wanted the emptiest counts as empty.
@@ -41,7 +46,7 @@ impl Plugin for PodTopologySpread {
                 Some(wanted) if domains < wanted => 0,
                 _ => counts.values().copied().min().unwrap_or(0),
             };
-            let own = i64::from(selector(pod, constraint).matches(pod.metadata.labels.as_ref()));
+            let own = i64::from(constraint.selector.matches(pod.metadata.labels.as_ref()));
             if here + own - least > i64::from(constraint.max_skew) {
                 return Err(Unfit::because(SKEWED));
             }
@@ -49,17 +54,27 @@ impl Plugin for PodTopologySpread {
         Ok(())
     }
 
-    fn score(&self, pod: &Pod, node: &NodeInfo, snapshot: &Snapshot<'_>) -> i64 {
-        constraints(pod, "ScheduleAnyway")
-            .filter_map(|constraint| {
-                let domain = node.label(&constraint.topology_key)?;
-                counts(pod, constraint, snapshot).get(domain).copied()
-            })
-            .sum()
-    }
-
-    fn normalize(&self, scores: &mut [i64]) {
-        normalize_to_max(scores, true);
+    fn scores(&self, pod: &Pod, nodes: &[&NodeInfo], snapshot: &Snapshot<'_>) -> Vec<i64> {
+        let by_default = own(pod).is_empty();
+        let constraints: Vec<Constraint<'_>> =
+            if by_default { defaults(pod, snapshot) } else { constraints(pod, "ScheduleAnyway").collect() };
+        if constraints.is_empty() {
+            return vec![0; nodes.len()];
+        }
+        // Where nobody said that it matters, a node without a zone is as good as another.
+        let counts_in = |node: &NodeInfo| {
+            by_default || constraints.iter().all(|constraint| node.label(constraint.key).is_some())
+        };
+        let mut loads: Vec<Option<f64>> = nodes.iter().map(|node| counts_in(node).then_some(0.0)).collect();
+        for constraint in &constraints {
+            add_load(constraint, pod, nodes, &mut loads, snapshot, counts_in);
+        }
+        let loads: Vec<Option<i64>> =
+            loads.into_iter().map(|load| load.map(|load| load.round() as i64)).collect();
+        let least = loads.iter().copied().flatten().min().unwrap_or(0);
+        let most = loads.iter().copied().flatten().max().unwrap_or(0);
+        let score = |load: i64| (MAX_SCORE * (most + least - load)).checked_div(most).unwrap_or(MAX_SCORE);
+        loads.into_iter().map(|load| load.map_or(0, score)).collect()
     }
 
     fn weight(&self) -> i64 {
@@ -67,9 +82,46 @@ impl Plugin for PodTopologySpread {
     }
 }
 
-fn constraints<'a>(pod: &'a Pod, when: &'a str) -> impl Iterator<Item = &'a TopologySpreadConstraint> {
-    let all = pod.spec.as_ref().and_then(|s| s.topology_spread_constraints.as_ref());
-    all.into_iter().flatten().filter(move |c| c.when_unsatisfiable == when)
+/// A constraint, with its selector compiled.
+struct Constraint<'a> {
+    key: &'a str,
+    max_skew: i32,
+    min_domains: Option<i32>,
+    selector: Selector,
+    /// Whether nodes count that the pod does not want.
+    ignores_affinity: bool,
+    /// Whether nodes do not count whose taints the pod does not tolerate.
+    honors_taints: bool,
+}
+
+fn own(pod: &Pod) -> &[TopologySpreadConstraint] {
+    pod.spec.as_ref().and_then(|spec| spec.topology_spread_constraints.as_deref()).unwrap_or_default()
+}
+
+/// The pod's own constraints of one sort.
+fn constraints<'a>(pod: &'a Pod, when: &'a str) -> impl Iterator<Item = Constraint<'a>> {
+    own(pod).iter().filter(move |one| one.when_unsatisfiable == when).map(|one| Constraint {
+        key: &one.topology_key,
+        max_skew: one.max_skew,
+        min_domains: one.min_domains,
+        selector: selector(pod, one),
+        ignores_affinity: one.node_affinity_policy.as_deref() == Some("Ignore"),
+        honors_taints: one.node_taints_policy.as_deref() == Some("Honor"),
+    })
+}
+
+/// The constraints of a pod without own ones: none unless it belongs to a Service or a workload.
+fn defaults(pod: &Pod, snapshot: &Snapshot<'_>) -> Vec<Constraint<'static>> {
+    let Some(selector) = snapshot.workloads.selector(pod) else { return Vec::new() };
+    let constraint = |(key, max_skew)| Constraint {
+        key,
+        max_skew,
+        min_domains: None,
+        selector: selector.clone(),
+        ignores_affinity: false,
+        honors_taints: false,
+    };
+    DEFAULTS.map(constraint).into()
 }
 
 /// The constraint's selector with `matchLabelKeys` filled from the pod (KEP-3243).
@@ -85,67 +137,66 @@ fn selector(pod: &Pod, constraint: &TopologySpreadConstraint) -> Selector {
     Selector::new(selector.as_ref())
 }
 
-/// Matching pods by domain, over the nodes that count.
-fn counts(
+/// Adds to each node's load what its domain has: a pod weighs the more, the more domains there are, and small skews
+/// matter the less, the more skew is allowed. Nodes without a load are left out.
+fn add_load(
+    constraint: &Constraint<'_>,
     pod: &Pod,
-    constraint: &TopologySpreadConstraint,
+    nodes: &[&NodeInfo],
+    loads: &mut [Option<f64>],
     snapshot: &Snapshot<'_>,
-) -> BTreeMap<String, i64> {
-    let selector = selector(pod, constraint);
+    counts_in: impl Fn(&NodeInfo) -> bool,
+) {
+    let candidates = nodes.iter().zip(loads.iter()).filter(|(_, load)| load.is_some()).map(|(node, _)| node);
+    // A node is a domain of its own: nothing has to be added up.
+    let (counts, domains) = if constraint.key == HOSTNAME {
+        (None, candidates.count())
+    } else {
+        let domains: BTreeSet<_> = candidates.map(|node| node.label(constraint.key)).collect();
+        (Some(counts(pod, constraint, snapshot, counts_in)), domains.len())
+    };
+    let weight = ((domains + 2) as f64).ln();
+    for (node, load) in nodes.iter().zip(loads) {
+        let (Some(load), Some(domain)) = (load, node.label(constraint.key)) else { continue };
+        let count = match &counts {
+            Some(counts) => counts.get(domain).copied().unwrap_or(0),
+            None => matching(pod, constraint, node),
+        };
+        *load += count as f64 * weight + f64::from(constraint.max_skew - 1);
+    }
+}
+
+/// Matching pods by domain, over the nodes that count.
+fn counts<'a>(
+    pod: &Pod,
+    constraint: &Constraint<'_>,
+    snapshot: &Snapshot<'a>,
+    counts_in: impl Fn(&NodeInfo) -> bool,
+) -> BTreeMap<&'a str, i64> {
     let mut counts = BTreeMap::new();
     for node in snapshot.cache.nodes() {
-        let Some(domain) = node.label(&constraint.topology_key) else { continue };
-        if constraint.node_affinity_policy.as_deref() != Some("Ignore") && !wanted_by(pod, node) {
-            continue;
-        }
-        if constraint.node_taints_policy.as_deref() == Some("Honor")
-            && TaintToleration.filter(pod, node, snapshot).is_err()
+        let Some(domain) = node.label(constraint.key) else { continue };
+        if !counts_in(node)
+            || !constraint.ignores_affinity && !wanted_by(pod, node)
+            || constraint.honors_taints && TaintToleration.filter(pod, node, snapshot).is_err()
         {
             continue;
         }
-        let matching = node.pods.values().filter(|other| {
-            other.metadata.namespace == pod.metadata.namespace
-                && other.metadata.deletion_timestamp.is_none()
-                && selector.matches(other.metadata.labels.as_ref())
-        });
-        *counts.entry(domain.to_owned()).or_insert(0) += i64::try_from(matching.count()).unwrap_or(i64::MAX);
+        *counts.entry(domain).or_insert(0) += matching(pod, constraint, node);
     }
     counts
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::Cache;
-    use crate::schedule_one::tests::Nowhere;
-    use crate::testing::{named_pod, node};
-    use crate::volumes::Volumes;
-    use serde_json::json;
-    use std::sync::Arc;
-
-    #[test]
-    fn a_domain_that_is_too_full_is_refused() {
-        let spread = |name: &str| {
-            let mut pod = named_pod(
-                name,
-                json!({"containers": [], "topologySpreadConstraints": [{
-                "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
-                "labelSelector": {"matchLabels": {"app": "a"}}}]}),
-            );
-            pod.metadata.labels = Some(BTreeMap::from([("app".to_owned(), "a".to_owned())]));
-            pod
-        };
-        let mut cache = Cache::default();
-        for name in ["m", "n"] {
-            cache.apply_node(Arc::new(node(name, json!({}))));
-        }
-        cache.assume(Arc::new(spread("1")), "m");
-        let snapshot = Snapshot { cache: &cache, volumes: &Volumes::default(), namespaces: &Nowhere };
-        let fits = |name: &str| {
-            let info = cache.nodes().find(|n| n.name() == name).unwrap();
-            PodTopologySpread.filter(&spread("2"), info, &snapshot)
-        };
-        assert_eq!(fits("m"), Err(Unfit::because(SKEWED)));
-        assert_eq!(fits("n"), Ok(()));
-    }
+/// Matching pods on one node.
+fn matching(pod: &Pod, constraint: &Constraint<'_>, node: &NodeInfo) -> i64 {
+    let matching = node.pods.values().filter(|other| {
+        other.metadata.namespace == pod.metadata.namespace
+            && other.metadata.deletion_timestamp.is_none()
+            && constraint.selector.matches(other.metadata.labels.as_ref())
+    });
+    i64::try_from(matching.count()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "pod_topology_spread_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ fn wants() -> Pod {
 fn check(volumes: &Volumes) -> Result<Choice, Unfit> {
     let mut cache = Cache::default();
     cache.apply_node(Arc::new(node("n", json!({}))));
-    let snapshot = Snapshot { cache: &cache, volumes, namespaces: &Nowhere };
+    let snapshot = Snapshot { cache: &cache, volumes, namespaces: &Nowhere, workloads: &Nowhere };
     VolumeBinding.pre_filter(&wants(), &snapshot)?;
     choose(&wants(), cache.nodes().next().unwrap(), volumes)
 }

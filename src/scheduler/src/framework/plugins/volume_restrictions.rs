@@ -73,7 +73,7 @@ mod tests {
             cache.apply_node(Arc::new(node(name, json!({}))));
         }
         let fits = |cache: &Cache, pod: &Pod| {
-            let snapshot = Snapshot { cache, volumes: &volumes, namespaces: &Nowhere };
+            let snapshot = Snapshot { cache, volumes: &volumes, namespaces: &Nowhere, workloads: &Nowhere };
             VolumeRestrictions.filter(pod, cache.node("n").unwrap(), &snapshot)
         };
         assert_eq!(fits(&cache, &uses("a", "one")), Ok(()));
