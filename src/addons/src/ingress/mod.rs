@@ -15,6 +15,7 @@
 //! | `snapshot` | endpoints, certificates and users beside the table: pure |
 //! | `watch` | makes snapshots of what the cluster says, and tells Ingresses their addresses |
 //! | `passwords` | lines of htpasswd: pure |
+//! | `logins` | passwords verified beside the requests, and remembered |
 //! | `accept` | connections of TLS: for the proxy, or passed on by the name that they ask for |
 //! | `limits` | requests of one client in a time |
 //! | `upstream` | connections to endpoints |
@@ -27,6 +28,7 @@ mod accept;
 mod encryption;
 mod gateway;
 mod limits;
+mod logins;
 mod options;
 mod passwords;
 mod proxy;

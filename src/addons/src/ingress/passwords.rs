@@ -1,30 +1,69 @@
 //! Passwords of htpasswd files. Pure.
 
 use base64::Engine as _;
+use sha_crypt::{Sha256Params, Sha512Params, sha256_crypt_b64, sha512_crypt_b64};
 
-/// The longest password that is looked at: each costs a thousand digests of it.
-const LONGEST: usize = 255;
-/// What stands before a salt and a digest by Apache's algorithm, which `htpasswd` uses unless told otherwise.
+/// What stands before a salt and a digest by Apache's algorithm.
 const APACHE: &str = "$apr1$";
+/// The highest cost of bcrypt, and the most rounds of SHA-crypt, that are worked through: a second and more. Whoever writes
+/// a larger number would have the proxy do nothing else.
+const MOST_COST: u32 = 15;
+const MOST_ROUNDS: usize = 1_000_000;
+/// Rounds of SHA-crypt where a hash says nothing of them, and the longest salt (Drepper's specification).
+const USUAL_ROUNDS: usize = 5000;
+const LONGEST_SALT: usize = 16;
 
-/// Whether a user of a htpasswd file has this password. Understands `$apr1$` and `{SHA}` (`htpasswd -s`); a line of another
-/// form lets nobody in.
-pub fn authenticates(lines: &str, user: &str, password: &str) -> bool {
+/// The hashes of a user of a htpasswd file.
+pub fn hashes<'a>(lines: &'a str, user: &'a str) -> impl Iterator<Item = &'a str> {
     let hashes = lines.lines().filter_map(|line| line.trim().split_once(':'));
-    let mut of_user = hashes.filter(|(name, _)| *name == user).map(|(_, hash)| hash);
-    password.len() <= LONGEST && of_user.any(|hash| is(hash, password.as_bytes()))
+    hashes.filter(move |(name, _)| *name == user).map(|(_, hash)| hash)
 }
 
-fn is(hash: &str, password: &[u8]) -> bool {
+/// Whether it takes long by design to tell whether a password is one with this hash.
+pub fn is_slow(hash: &str) -> bool {
+    hash.starts_with('$')
+}
+
+/// Whether a password has a hash: bcrypt (`htpasswd -B`), `$apr1$` (its default), SHA-crypt (`$5$`, `$6$`) or `{SHA}`
+/// (`htpasswd -s`). No password has one of another form.
+///
+/// Blocks; see [`is_slow`].
+pub fn is(hash: &str, password: &[u8]) -> bool {
     if let Some(expected) = hash.strip_prefix("{SHA}") {
         let found = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, password);
         let found = base64::engine::general_purpose::STANDARD.encode(found);
         return same(found.as_bytes(), expected.as_bytes());
     }
-    let apache = hash.strip_prefix(APACHE).and_then(|rest| rest.split_once('$'));
-    apache.is_some_and(|(salt, expected)| {
-        salt.len() <= 8 && same(apr1(password, salt.as_bytes()).as_bytes(), expected.as_bytes())
-    })
+    let Some((scheme, rest)) = hash.strip_prefix('$').and_then(|rest| rest.split_once('$')) else {
+        return false;
+    };
+    match scheme {
+        "2a" | "2b" | "2y" => {
+            let cost = rest.split_once('$').and_then(|(cost, _)| cost.parse::<u32>().ok());
+            cost.is_some_and(|cost| cost <= MOST_COST) && bcrypt::verify(password, hash).unwrap_or(false)
+        }
+        "apr1" => rest.split_once('$').is_some_and(|(salt, expected)| {
+            salt.len() <= 8 && same(apr1(password, salt.as_bytes()).as_bytes(), expected.as_bytes())
+        }),
+        "5" | "6" => sha_crypt(scheme, rest, password).unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// SHA-crypt (`[rounds=N$]SALT$DIGEST`); none where that cannot be read.
+fn sha_crypt(scheme: &str, rest: &str, password: &[u8]) -> Option<bool> {
+    let (rounds, rest) = match rest.strip_prefix("rounds=") {
+        Some(rest) => rest.split_once('$').map(|(rounds, rest)| (rounds.parse().ok(), rest))?,
+        None => (Some(USUAL_ROUNDS), rest),
+    };
+    let rounds = rounds.filter(|rounds| *rounds <= MOST_ROUNDS)?;
+    let (salt, expected) = rest.split_once('$').filter(|(salt, _)| salt.len() <= LONGEST_SALT)?;
+    let salt = salt.as_bytes();
+    let found = match scheme {
+        "5" => sha256_crypt_b64(password, salt, &Sha256Params::new(rounds).ok()?).ok()?,
+        _ => sha512_crypt_b64(password, salt, &Sha512Params::new(rounds).ok()?).ok()?,
+    };
+    Some(same(found.as_bytes(), expected.as_bytes()))
 }
 
 /// Takes as long whatever differs.
@@ -131,6 +170,10 @@ mod tests {
         assert_eq!(hex(&"a".repeat(56)), "3b0c8ac703f828b04c6c197006d17218");
     }
 
+    fn authenticates(lines: &str, user: &str, password: &str) -> bool {
+        hashes(lines, user).any(|hash| is(hash, password.as_bytes()))
+    }
+
     #[test]
     fn passwords_are_compared_with_their_hashes() {
         // `htpasswd -nbs`, `openssl passwd -apr1 -salt ...`
@@ -143,6 +186,47 @@ mod tests {
         for (user, password) in [("plain", "plain"), ("short", ""), ("crypt", ""), ("nobody", ""), ("", "")] {
             assert!(!authenticates(lines, user, password), "{user}");
         }
-        assert!(!authenticates(lines, "apache", &"x".repeat(256)));
+    }
+
+    #[test]
+    fn slow_hashes_are_those_that_other_programs_make() {
+        // By crypt(3) of libxcrypt.
+        let lines = "b:$2b$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm\n\
+                     y:$2y$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm\n\
+                     a:$2a$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i\n\
+                     5:$5$saltsalt$gOjOtoMpVhru2uyjeJSEc/JaLQWOXMNmlOnj6T4AtC.\n\
+                     6:$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2/jctKu9YterLp8wwnSq.qc.eoxqOmSuNp2xS0ktL3nh/\n\
+                     r:$6$rounds=10000$saltsalt$ZqOTO2O04D/DgwZlm.rZTgWxvBaIf4LQsZKtXFEu9UHJ4CvgmdLAGxKUzJ0mPO98OevETdY6oK/Oac6j2Axxq/\n\
+                     u:$5$rounds=1000$s$5GV5Pi58fLV.j8XfXEd3IpMt288LgIj8DqFIhS8QD69\n";
+        for user in ["b", "y", "5", "6", "r"] {
+            assert!(authenticates(lines, user, "password"), "{user}");
+            assert!(!authenticates(lines, user, "passwore") && !authenticates(lines, user, ""), "{user}");
+        }
+        assert!(authenticates(lines, "u", "pässword") && !authenticates(lines, "u", "password"));
+        // Of a longer password bcrypt looks at 72 bytes.
+        assert!(authenticates(lines, "a", &"x".repeat(100)) && authenticates(lines, "a", &"x".repeat(72)));
+        assert!(!authenticates(lines, "a", &"x".repeat(71)));
+    }
+
+    #[test]
+    fn hashes_that_cannot_be_read_or_cost_too_much_let_nobody_in() {
+        for hash in [
+            "$2b$16$abcdefghijklmnopqrstuutdezBEXB.ShAK1sOvic74ub.wGUq5RO",
+            "$2b$31$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm",
+            "$2b$x4$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm",
+            "$2b$04$short",
+            "$2b$04",
+            "$2x$04$abcdefghijklmnopqrstuughE8Ev8uGFaUgY2cNEySvxngrb/Jzdm",
+            "$6$rounds=1000001$saltsalt$9sVQ3i9pOi.GnM/dYAVJO76JnQOqmivqf9vpR3d/WX9DDJua6K.PNuCqKGmkrXLaj/1p7Wdl1uzKh09Bo9Pc.0",
+            "$6$rounds=many$saltsalt$x",
+            "$6$saltsaltsaltsalts$x",
+            "$5$salt",
+            "$",
+            "$$",
+            "$apr1$",
+        ] {
+            assert!(is_slow(hash) && !is(hash, b"password"), "{hash}");
+        }
+        assert!(!is_slow("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="));
     }
 }

@@ -3,8 +3,8 @@
 use super::encryption::Encryption;
 use super::gateway::HeaderChange;
 use super::limits::Limits;
+use super::logins::{Logins, Verdict};
 use super::options::Options;
-use super::passwords::authenticates;
 use super::snapshot::{Snapshot, cookie_of};
 use super::table::{Asked, Backend, Path, Side, Target};
 use super::upstream::{Upstream, encrypted, upstream};
@@ -33,6 +33,7 @@ const ENCRYPTIONS: usize = 64;
 pub struct Shared {
     current: Arc<RwLock<Arc<Snapshot>>>,
     limits: Limits,
+    logins: Logins,
     http1: Upstream,
     http2: Upstream,
     /// Those that speak TLS, by HTTP/2 and how.
@@ -48,6 +49,7 @@ impl Shared {
         Self {
             current,
             limits: Limits::default(),
+            logins: Logins::default(),
             http1: upstream(false),
             http2: upstream(true),
             encrypted: Mutex::default(),
@@ -87,6 +89,16 @@ pub(super) struct Way<'a> {
 impl Question {
     fn header(&self, name: &str) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
+    }
+
+    /// User and password (RFC 7617).
+    fn credentials(&self) -> Option<(String, String)> {
+        let value = self.header("authorization")?;
+        let (_, encoded) =
+            value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))?;
+        let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+        let decoded = String::from_utf8(decoded).ok()?;
+        decoded.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
     }
 
     fn cookie(&self, name: &str) -> Option<String> {
@@ -146,7 +158,7 @@ impl Proxy {
             Target::Rule(rule) => self.by_rule(&snapshot, &route.pattern, rule, asked, body, change).await,
             Target::Path(path) => {
                 let (backend, options) = chosen(path, &asked);
-                if let Some(refused) = self.refusal(&snapshot, &asked, options) {
+                if let Some(refused) = self.refusal(&snapshot, &asked, options).await {
                     return refused;
                 }
                 let path = route.rewritten(&path.options, asked.uri.path());
@@ -157,7 +169,12 @@ impl Proxy {
     }
 
     /// The answer to a request that goes no further.
-    fn refusal(&self, snapshot: &Snapshot, asked: &Question, options: &Options) -> Option<Response<Body>> {
+    async fn refusal(
+        &self,
+        snapshot: &Snapshot,
+        asked: &Question,
+        options: &Options,
+    ) -> Option<Response<Body>> {
         let refuse =
             |status: StatusCode| Some(web::text(status, status.canonical_reason().unwrap_or_default()));
         if !options.allowed.is_empty() && !options.allowed.iter().any(|net| net.contains(&asked.client)) {
@@ -175,18 +192,29 @@ impl Proxy {
         if let Some(root) = options.app_root.as_deref().filter(|_| asked.uri.path() == "/") {
             return Some(redirect(302, root));
         }
-        if let Some((secret, realm)) = &options.basic_auth
-            && !is_user(snapshot.users.get(secret).map_or("", String::as_str), asked)
-        {
-            let mut response = web::text(StatusCode::UNAUTHORIZED, "401 Authorization Required");
-            let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
-            set(response.headers_mut(), header::WWW_AUTHENTICATE, &format!("Basic realm=\"{realm}\""));
-            return Some(response);
-        }
+        // Before passwords: this keeps a client from trying many.
         if let Some(rate) = options.rate
             && !self.shared.limits.allows(asked.client, &asked.host, rate, Instant::now())
         {
             return refuse(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        if let Some((secret, realm)) = &options.basic_auth {
+            let lines = snapshot.users.get(secret).map_or("", String::as_str);
+            let verdict = match asked.credentials() {
+                Some((user, password)) => self.shared.logins.judge(lines, &user, &password).await,
+                None => Verdict::Wrong,
+            };
+            match verdict {
+                Verdict::Right => {}
+                Verdict::Busy => return refuse(StatusCode::SERVICE_UNAVAILABLE),
+                Verdict::Wrong => {
+                    let mut response = web::text(StatusCode::UNAUTHORIZED, "401 Authorization Required");
+                    let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+                    let asks = format!("Basic realm=\"{realm}\"");
+                    set(response.headers_mut(), header::WWW_AUTHENTICATE, &asks);
+                    return Some(response);
+                }
+            }
         }
         let length =
             asked.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
@@ -388,16 +416,6 @@ fn chosen<'a>(path: &'a Path, asked: &Question) -> (&'a Backend, &'a Options) {
         }
     }
     (&path.backend, &path.options)
-}
-
-fn is_user(lines: &str, asked: &Question) -> bool {
-    let credentials = asked.header("authorization").and_then(|value| {
-        let (scheme, encoded) = value.split_once(' ')?;
-        let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
-        scheme.eq_ignore_ascii_case("basic").then(|| String::from_utf8(decoded).ok()).flatten()
-    });
-    let credentials = credentials.unwrap_or_default();
-    credentials.split_once(':').is_some_and(|(user, password)| authenticates(lines, user, password))
 }
 
 fn is_too_large(error: &hyper_util::client::legacy::Error) -> bool {

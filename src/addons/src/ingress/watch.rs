@@ -6,6 +6,7 @@ use super::gateway::{self, Inputs, Objects, Policies, Update, Watched};
 use super::snapshot::{self, Pool, Snapshot};
 use super::table::Table;
 use crate::http::Ready;
+use client::informer::HandlerGuard;
 use client::rest::Patch;
 use client::{Informer, ObjectKey, Rest, Scope, SharedInformers};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
@@ -13,8 +14,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -26,9 +27,11 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const BY_SERVICE: &str = "service";
 /// What comes within this time makes one snapshot: a rollout changes a slice many times a second.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often users and authorities are read again: their objects are not watched, since that would be watching all
-/// Secrets and ConfigMaps.
-const USERS: Duration = Duration::from_secs(30);
+/// How often authorities are read again: their objects are not watched, since that would be watching all Secrets and
+/// ConfigMaps.
+const AUTHORITIES: Duration = Duration::from_secs(30);
+/// How long the users of an Ingress that is new are waited for.
+const FIRST: Duration = Duration::from_secs(5);
 /// How often it is looked whether the Gateway API is there, while it is not, and statuses are tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -40,8 +43,47 @@ struct Cluster {
     secrets: Informer<Secret>,
     nodes: Informer<Node>,
     gateways: Option<Watched>,
+    /// Secrets with users by `NAMESPACE/NAME`: a password that is changed counts at once.
+    users: HashMap<String, Option<WatchedSecret>>,
+    changed: Arc<Notify>,
     rest: Rest,
     default_certificate: String,
+}
+
+/// One Secret as it is.
+struct WatchedSecret {
+    key: ObjectKey,
+    found: Informer<Secret>,
+    _guard: HandlerGuard,
+    /// Ends the watch with it.
+    _informers: SharedInformers,
+}
+
+impl WatchedSecret {
+    /// Begins to watch a Secret, `NAMESPACE/NAME`; none when there can be none of this name. Changes are told to `changed`.
+    async fn start(name: &str, client: &kube::Client, changed: &Arc<Notify>) -> Option<Self> {
+        let (namespace, secret) = name.split_once('/')?;
+        // A person has written it, and it becomes a part of a selector.
+        let possible = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        if secret.is_empty() || !secret.chars().all(possible) {
+            return None;
+        }
+        let scope =
+            Scope { field_selector: format!("metadata.name={secret}"), ..Scope::namespace(namespace) };
+        let informers = SharedInformers::new(client.clone());
+        let (found, changed) = (informers.scoped::<Secret>(&scope), changed.clone());
+        let guard = found.add_handler(move |_| changed.notify_one());
+        // What comes later comes as a change.
+        let _ = tokio::time::timeout(FIRST, found.synced()).await;
+        let key = ObjectKey::new(namespace, secret);
+        Some(Self { key, found, _guard: guard, _informers: informers })
+    }
+
+    /// Lines of htpasswd, if there are any.
+    fn lines(&self) -> Option<String> {
+        let secret = self.found.get(&self.key)?;
+        String::from_utf8(secret.data.as_ref()?.get("auth")?.0.clone()).ok()
+    }
 }
 
 /// Keeps `current` as the cluster is, for ever.
@@ -59,6 +101,8 @@ pub async fn watch(
         secrets: informers.scoped(&Scope::fields("type=kubernetes.io/tls")),
         nodes: informers.get(),
         gateways: None,
+        users: HashMap::new(),
+        changed: Arc::new(Notify::new()),
         rest: Rest::new(informers.client().clone()),
         default_certificate,
     };
@@ -67,7 +111,7 @@ pub async fn watch(
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
         service.map(|service| format!("{namespace}/{service}")).into_iter().collect()
     });
-    let changed = Arc::new(Notify::new());
+    let changed = cluster.changed.clone();
     let notify = || {
         let changed = changed.clone();
         move || changed.notify_one()
@@ -99,14 +143,14 @@ pub async fn watch(
             }
             told.clone_from(&snapshot.table.wrong);
         }
-        let reads_again = !snapshot.users.is_empty() || !snapshot.credentials.is_empty();
+        let reads_again = !snapshot.credentials.is_empty();
         *current.write() = Arc::new(snapshot);
         ready.set();
         cluster.tell_addresses().await;
         let told_all = cluster.tell(&updates).await;
         tokio::select! {
             () = changed.notified() => tokio::time::sleep(TOGETHER).await,
-            () = tokio::time::sleep(USERS), if reads_again => {}
+            () = tokio::time::sleep(AUTHORITIES), if reads_again => {}
             () = tokio::time::sleep(AGAIN), if cluster.gateways.is_none() || !told_all => {}
         }
     }
@@ -127,7 +171,7 @@ impl Cluster {
         all
     }
 
-    async fn snapshot(&self) -> (Snapshot, Vec<Update>) {
+    async fn snapshot(&mut self) -> (Snapshot, Vec<Update>) {
         let mut table = Table::compile(&self.mine());
         let objects = self.gateways.as_ref().map(Watched::objects).unwrap_or_default();
         let mut credentials = HashMap::new();
@@ -156,14 +200,7 @@ impl Cluster {
                 None => table.wrong.push(format!("there is no Secret {name} of type kubernetes.io/tls")),
             }
         }
-        let mut users = HashMap::new();
-        for name in table.user_secrets() {
-            let (namespace, secret) = name.split_once('/').unwrap_or_default();
-            let found = self.rest.get::<Secret>(&ObjectKey::new(namespace, secret)).await.ok().flatten();
-            let lines = found.and_then(|secret| String::from_utf8(secret.data?.remove("auth")?.0).ok());
-            // Without users nobody gets in.
-            users.insert(name, lines.unwrap_or_default());
-        }
+        let users = self.users(table.user_secrets()).await;
         for source in table.sources() {
             if let Entry::Vacant(place) = credentials.entry(source) {
                 let found = self.credentials(place.key()).await;
@@ -172,6 +209,22 @@ impl Cluster {
         }
         let default_certificate = certificates.get(&self.default_certificate).cloned();
         (Snapshot { table, pools, certificates, default_certificate, users, credentials }, updates)
+    }
+
+    /// Lines of htpasswd by Secret. Those that nobody names any more are not watched any more.
+    async fn users(&mut self, names: BTreeSet<String>) -> HashMap<String, String> {
+        self.users.retain(|name, _| names.contains(name));
+        let mut users = HashMap::new();
+        for name in names {
+            if !self.users.contains_key(&name) {
+                let watched = WatchedSecret::start(&name, self.rest.client(), &self.changed).await;
+                self.users.insert(name.clone(), watched);
+            }
+            let lines = self.users.get(&name).and_then(|watched| watched.as_ref()?.lines());
+            // Without users nobody gets in.
+            users.insert(name, lines.unwrap_or_default());
+        }
+        users
     }
 
     /// Certificates and keys as they are now; nothing of an object that is not there.

@@ -180,6 +180,39 @@ async fn each_host_shows_its_certificate() {
     assert!(!default.is_empty() && default != own.cert.der().to_vec());
 }
 
+#[tokio::test]
+async fn a_password_that_is_changed_counts_at_once() {
+    let world = World::start().await;
+    // Both passwords by bcrypt: `password` and a hundred times `x`.
+    let of = |hash: &str| json!({"stringData": {"auth": format!("me:$2y$04$abcdefghijklmnopqrstuu{hash}")}});
+    let mut secret = of("ghE8Ev8uGFaUgY2cNEySvxngrb/Jzdm");
+    let more = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users"}});
+    secret.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    assert_eq!(world.server.post("/api/v1/namespaces/default/secrets", &secret).await.code, 201);
+    world.ingress("i", "public", "a.example", &json!([])).await;
+    let annotations = json!({"metadata": {"annotations": {
+        "nginx.ingress.kubernetes.io/auth-type": "basic", "nginx.ingress.kubernetes.io/auth-secret": "users"}}});
+    assert_eq!(world.server.patch("merge", &format!("{INGRESSES}/i"), &annotations).await.code, 200);
+    let as_user = async |password: &str| {
+        let credentials = base64::engine::general_purpose::STANDARD.encode(format!("me:{password}"));
+        let value = format!("Basic {credentials}");
+        let headers = [("host", "a.example"), ("authorization", value.as_str())];
+        send(world.plain, "GET", "/", &headers, b"").await.code
+    };
+    // Whoever gets in finds no endpoints.
+    world.answers("a.example", 401).await;
+    let long = "x".repeat(100);
+    eventually("the user gets in", || async { (as_user("password").await == 503).then_some(()) }).await;
+    assert_eq!(as_user(&long).await, 401);
+    let changed = of("bzadhGtS2zEF.gu0yd0opP6cVzb.e0i");
+    let users = "/api/v1/namespaces/default/secrets/users";
+    assert_eq!(world.server.patch("merge", users, &changed).await.code, 200);
+    eventually("the new password counts", || async { (as_user(&long).await == 503).then_some(()) }).await;
+    assert_eq!(as_user("password").await, 401, "the old one was remembered");
+    assert_eq!(world.server.delete(users, &Value::Null).await.code, 200);
+    eventually("nobody gets in", || async { (as_user(&long).await == 401).then_some(()) }).await;
+}
+
 /// Applies the definitions of the Gateway API and the class, as enabling does.
 async fn with_gateway_api() -> TestServer {
     let server = TestServer::start().await;
