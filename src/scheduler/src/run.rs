@@ -14,7 +14,7 @@ use client::rest::{self, DeleteOptions, Patch};
 use client::{Event, EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::{CSIDriver, CSIStorageCapacity, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -118,6 +118,9 @@ async fn lead(config: &Config, cancel: CancellationToken) {
     let _drivers = drivers.add_handler(move |event| s.on_driver(event));
     let s = scheduler.clone();
     let _capacities = capacities.add_handler(move |event| s.on_capacity(event));
+    let csi_nodes = informers.get::<CSINode>();
+    let s = scheduler.clone();
+    let _csi_nodes = csi_nodes.add_handler(move |event| s.on_csi_node(event));
     let s = scheduler.clone();
     let _pods = pods.add_handler(move |event| s.on_pod(event));
     tokio::select! {
@@ -132,6 +135,7 @@ async fn lead(config: &Config, cancel: CancellationToken) {
             scheduler.workloads.synced().await;
             drivers.synced().await;
             capacities.synced().await;
+            csi_nodes.synced().await;
             pods.synced().await;
         } => {}
     }
@@ -256,6 +260,13 @@ impl Scheduler {
         self.on_volumes(|volumes| match event {
             Event::Applied(capacity, _) => volumes.apply_capacity(capacity.clone()),
             Event::Deleted(capacity) => volumes.remove_capacity(capacity),
+        });
+    }
+
+    fn on_csi_node(&self, event: &Event<CSINode>) {
+        self.on_volumes(|volumes| match event {
+            Event::Applied(node, _) => volumes.apply_csi_node(node.clone()),
+            Event::Deleted(node) => volumes.remove_csi_node(node),
         });
     }
 

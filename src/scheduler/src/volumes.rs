@@ -1,8 +1,8 @@
-//! Claims, volumes, storage classes and what drivers tell of their storage, with what was decided but is not written yet.
+//! Claims, volumes, storage classes and what drivers tell of their storage and of nodes, with what was decided but is not written yet.
 
 use crate::framework::plugins::Choice;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::{CSIDriver, CSIStorageCapacity, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ pub struct Volumes {
     classes: BTreeMap<String, Arc<StorageClass>>,
     drivers: BTreeMap<String, Arc<CSIDriver>>,
     capacities: BTreeMap<ClaimKey, Arc<CSIStorageCapacity>>,
+    csi_nodes: BTreeMap<String, Arc<CSINode>>,
     /// Volumes that are being bound, to which claim.
     assumed: HashMap<String, ClaimKey>,
 }
@@ -46,6 +47,15 @@ impl Volumes {
     /// What drivers tell of the storage that they have.
     pub fn capacities(&self) -> impl Iterator<Item = &CSIStorageCapacity> {
         self.capacities.values().map(Arc::as_ref)
+    }
+
+    /// Drivers that can attach only so many volumes to a node.
+    pub fn limits(&self, node: &str) -> impl Iterator<Item = (&str, usize)> {
+        let drivers = self.csi_nodes.get(node).into_iter().flat_map(|node| &node.spec.drivers);
+        drivers.filter_map(|driver| {
+            let count = driver.allocatable.as_ref()?.count?;
+            Some((driver.name.as_str(), usize::try_from(count).unwrap_or(0)))
+        })
     }
 
     /// The volumes that were not just given to other claims.
@@ -115,6 +125,16 @@ impl Volumes {
     /// Storage is gone.
     pub fn remove_capacity(&mut self, capacity: &CSIStorageCapacity) {
         self.capacities.remove(&key(&capacity.metadata));
+    }
+
+    /// What drivers tell of a node is new or changed.
+    pub fn apply_csi_node(&mut self, node: Arc<CSINode>) {
+        self.csi_nodes.insert(node.metadata.name.clone().unwrap_or_default(), node);
+    }
+
+    /// Drivers tell nothing of a node any more.
+    pub fn remove_csi_node(&mut self, node: &CSINode) {
+        self.csi_nodes.remove(node.metadata.name.as_deref().unwrap_or(""));
     }
 
     /// A class is gone.

@@ -8,6 +8,7 @@ mod node_ports;
 mod node_resources_balanced;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod taint_toleration;
 mod volume_binding;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Box<dyn Plugin>> {
         Box::new(node_resources_fit::NodeResourcesFit),
         Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
         Box::new(volume_restrictions::VolumeRestrictions),
+        Box::new(node_volume_limits::NodeVolumeLimits),
         Box::new(volume_binding::VolumeBinding),
         Box::new(pod_topology_spread::PodTopologySpread),
         Box::new(inter_pod_affinity::InterPodAffinity),
