@@ -120,7 +120,7 @@ fn entrance(current: Arc<RwLock<Arc<Snapshot>>>) -> Result<Entrance, Certificate
     Ok(Entrance::new(current, Arc::new(https), other))
 }
 
-/// Shows each host its certificate.
+/// Shows each host its certificate, of several the one that the client can verify.
 #[derive(Debug)]
 struct Resolver {
     current: Arc<RwLock<Arc<Snapshot>>>,
@@ -129,8 +129,9 @@ struct Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let found =
-            self.current.read().certificate(&hello.server_name().unwrap_or_default().to_ascii_lowercase());
+        let host = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+        let takes = |one: &CertifiedKey| one.key.choose_scheme(hello.signature_schemes()).is_some();
+        let found = self.current.read().certificate(&host, takes);
         Some(found.unwrap_or_else(|| self.own.clone()))
     }
 }

@@ -5,8 +5,10 @@ use super::table::{Backend, Port, Table};
 use crate::self_signed;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -80,11 +82,28 @@ pub fn cookie_of(endpoint: &SocketAddr) -> String {
 }
 
 impl Snapshot {
-    /// The certificate for a host.
-    pub fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
-        let own = self.table.shown(host).and_then(|secret| self.certificates.get(secret));
-        own.or(self.default_certificate.as_ref()).cloned()
+    /// The certificate for a host: of several the first that names it, of those whose key `takes` accepts.
+    pub fn certificate(
+        &self,
+        host: &str,
+        takes: impl Fn(&CertifiedKey) -> bool,
+    ) -> Option<Arc<CertifiedKey>> {
+        let shown = self.table.shown(host);
+        let found: Vec<_> = shown.into_iter().filter_map(|secret| self.certificates.get(secret)).collect();
+        let own = match found.as_slice() {
+            // One that does not fit says more than one of nobody's.
+            [] | [_] => found.first(),
+            several => several.iter().rev().max_by_key(|one| (takes(one), names(one, host))),
+        };
+        own.copied().or(self.default_certificate.as_ref()).cloned()
     }
+}
+
+/// Whether a certificate is for a host.
+fn names(certificate: &CertifiedKey, host: &str) -> bool {
+    let Ok(name) = ServerName::try_from(host) else { return false };
+    let parsed = certificate.end_entity_cert().ok().and_then(|cert| ParsedCertificate::try_from(cert).ok());
+    parsed.is_some_and(|parsed| verify_server_name(&parsed, &name).is_ok())
 }
 
 /// The ready endpoints of a backend.
@@ -149,6 +168,8 @@ fn certified(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingress::gateway::tests::World;
+    use rustls::SignatureScheme;
     use serde_json::json;
 
     #[test]
@@ -181,6 +202,42 @@ mod tests {
         assert_eq!(pool.sticky(&cookie).unwrap().to_string(), "10.0.0.2:1");
         assert_eq!(pool.sticky("nonsense"), None);
         assert_eq!(Pool::default().next(), None);
+    }
+
+    #[test]
+    fn of_several_certificates_the_one_that_names_the_host_is_shown() {
+        let made = |name: &str, algorithm| {
+            let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            let made = rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            certified(vec![made.der().clone()], key).unwrap()
+        };
+        let (ecdsa, eddsa) = (&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519);
+        let certificates: HashMap<_, _> = [
+            ("n/a", made("a.example", ecdsa)),
+            ("n/wild", made("*.b.example", ecdsa)),
+            ("n/other", made("a.example", eddsa)),
+        ]
+        .map(|(secret, certificate)| (secret.to_owned(), certificate))
+        .into();
+        let references = json!([{"name": "wild"}, {"name": "a"}, {"name": "other"}, {"name": "none"}]);
+        let listener = json!({"name": "l", "port": 443, "protocol": "HTTPS",
+            "tls": {"mode": "Terminate", "certificateRefs": references}});
+        let world = World::new().gateway("g", json!([listener]));
+        let table = ["n/a", "n/wild", "n/other"].into_iter().fold(world, World::secret).table();
+        let snapshot = Snapshot { table, certificates, ..Snapshot::default() };
+        let shown = |host: &str, scheme| {
+            let takes = |one: &CertifiedKey| one.key.choose_scheme(&[scheme]).is_some();
+            let shown = snapshot.certificate(host, takes).unwrap();
+            let is_it = |(_, one): &(&String, &Arc<CertifiedKey>)| Arc::ptr_eq(one, &shown);
+            snapshot.certificates.iter().find(is_it).unwrap().0.clone()
+        };
+        let (p256, ed25519) = (SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519);
+        assert_eq!(shown("a.example", p256), "n/a");
+        assert_eq!(shown("a.example", ed25519), "n/other", "what the client can verify");
+        assert_eq!(shown("x.b.example", p256), "n/wild");
+        assert_eq!(shown("c.example", p256), "n/wild", "none names it: the first");
+        assert_eq!(shown("", ed25519), "n/other");
     }
 
     #[test]

@@ -370,18 +370,22 @@ impl Table {
         found.map(String::as_str)
     }
 
-    /// The Secret with the certificate that clients are shown who ask for a host.
-    pub fn shown(&self, host: &str) -> Option<&str> {
-        let fit = |(pattern, secret)| fits(pattern, host).map(|fit| (fit, secret));
-        let all = self.listener_certificates.iter().filter_map(|(pattern, secret)| fit((pattern, secret)));
-        let best = all.reduce(|best, other| if other.0 > best.0 { other } else { best });
+    /// The Secrets with certificates of which clients are shown one who ask for a host, in order.
+    pub fn shown(&self, host: &str) -> Vec<&str> {
+        let all = || {
+            let listed = self.listener_certificates.iter();
+            listed.filter_map(|(pattern, secret)| Some((fits(pattern, host)?, secret)))
+        };
+        let best = all().map(|(fit, _)| fit).max();
         match (self.certificate(host), best) {
             // As specific as one of a listener, or the only one.
-            (Some(secret), Some((fit, _))) if fit < usize::MAX || self.certificates.contains_key(host) => {
-                Some(secret)
+            (Some(secret), Some(fit)) if fit < usize::MAX || self.certificates.contains_key(host) => {
+                vec![secret]
             }
-            (_, Some((_, secret))) => Some(secret),
-            (found, None) => found,
+            (_, Some(best)) => {
+                all().filter(|(fit, _)| *fit == best).map(|(_, secret)| secret.as_str()).collect()
+            }
+            (found, None) => found.into_iter().collect(),
         }
     }
 

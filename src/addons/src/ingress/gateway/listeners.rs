@@ -37,8 +37,8 @@ pub struct Found {
     pub hostname: String,
     /// What it speaks.
     pub protocol: Protocol,
-    /// `NAMESPACE/NAME` of the Secret with its certificate.
-    pub certificate: Option<String>,
+    /// `NAMESPACE/NAME` of the Secrets with its certificates, in order.
+    pub certificates: Vec<String>,
     /// Kinds of routes that may attach.
     pub kinds: Vec<Kind>,
     /// Whose.
@@ -98,12 +98,9 @@ impl Found {
             Protocol::Tls(_) if port != HTTPS_PORT => Some(unavailable("TLS", HTTPS_PORT)),
             _ => None,
         };
-        let (certificate, unresolved) = match protocol {
-            Protocol::Https | Protocol::Tls(true) => match certificate(listener, namespace, inputs) {
-                Ok(secret) => (Some(secret), None),
-                Err(problem) => (None, Some(problem)),
-            },
-            _ => (None, None),
+        let (certificates, unresolved) = match protocol {
+            Protocol::Https | Protocol::Tls(true) => certificates(listener, namespace, inputs),
+            _ => (Vec::new(), None),
         };
         let unresolved = unresolved.or_else(|| {
             let kind = stranger?.kind.as_deref().unwrap_or_default();
@@ -114,7 +111,7 @@ impl Found {
             port,
             hostname: listener.hostname.to_ascii_lowercase(),
             protocol,
-            certificate,
+            certificates,
             kinds,
             from,
             refused,
@@ -132,7 +129,7 @@ impl Found {
     /// Whether it takes part in serving.
     pub fn serves(&self) -> bool {
         let encrypted = matches!(self.protocol, Protocol::Https | Protocol::Tls(true));
-        self.is_accepted() && (!encrypted || self.certificate.is_some()) && !self.kinds.is_empty()
+        self.is_accepted() && (!encrypted || !self.certificates.is_empty()) && !self.kinds.is_empty()
     }
 
     /// Whether it says nothing that cannot be.
@@ -232,34 +229,35 @@ fn is_kind(reference: &Reference, kind: Kind) -> bool {
         && reference.kind.as_deref() == Some(kind.name())
 }
 
-/// The first Secret of a listener that can be used.
-fn certificate(listener: &Listener, namespace: &str, inputs: &Inputs<'_>) -> Result<String, Problem> {
-    let references = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
-    let mut why = Problem::new("InvalidCertificateRef", "no Secret with a certificate is named");
-    for reference in references {
-        let kind = reference.kind.as_deref().unwrap_or("Secret");
-        if kind != "Secret" || reference.group.as_deref().is_some_and(|group| !group.is_empty()) {
-            why = Problem::new(
-                "InvalidCertificateRef",
-                format!("certificates of kind {kind} are not supported"),
-            );
-            continue;
-        }
-        let there = reference.namespace.as_deref().unwrap_or(namespace);
-        let secret = format!("{there}/{}", reference.name);
-        if !inputs.permits(("Gateway", namespace), ("Secret", there, &reference.name)) {
-            why = Problem::new(
-                "RefNotPermitted",
-                format!("no ReferenceGrant permits to refer to Secret {secret}"),
-            );
-            continue;
-        }
-        match (inputs.certificate)(there, &reference.name) {
-            Ok(()) => return Ok(secret),
-            Err(message) => why = Problem::new("InvalidCertificateRef", message),
+/// The Secrets of a listener that can be used, and what is wrong with the first that cannot.
+fn certificates(listener: &Listener, namespace: &str, inputs: &Inputs<'_>) -> (Vec<String>, Option<Problem>) {
+    let (mut usable, mut wrong) = (Vec::new(), None);
+    for reference in listener.tls.iter().flat_map(|tls| &tls.certificate_refs) {
+        match certificate(reference, namespace, inputs) {
+            Ok(secret) => usable.push(secret),
+            Err(problem) => wrong = wrong.or(Some(problem)),
         }
     }
-    Err(why)
+    if usable.is_empty() && wrong.is_none() {
+        wrong = Some(Problem::new("InvalidCertificateRef", "no Secret with a certificate is named"));
+    }
+    (usable, wrong)
+}
+
+/// The Secret that a reference means.
+fn certificate(reference: &Reference, namespace: &str, inputs: &Inputs<'_>) -> Result<String, Problem> {
+    let invalid = |message| Problem::new("InvalidCertificateRef", message);
+    let kind = reference.kind.as_deref().unwrap_or("Secret");
+    if kind != "Secret" || reference.group.as_deref().is_some_and(|group| !group.is_empty()) {
+        return Err(invalid(format!("certificates of kind {kind} are not supported")));
+    }
+    let there = reference.namespace.as_deref().unwrap_or(namespace);
+    let secret = format!("{there}/{}", reference.name);
+    if !inputs.permits(("Gateway", namespace), ("Secret", there, &reference.name)) {
+        let message = format!("no ReferenceGrant permits to refer to Secret {secret}");
+        return Err(Problem::new("RefNotPermitted", message));
+    }
+    (inputs.certificate)(there, &reference.name).map(|()| secret).map_err(invalid)
 }
 
 /// Kinds of routes as a status names them.

@@ -313,9 +313,8 @@ pub fn compile(objects: &Objects, inputs: &Inputs<'_>) -> Output {
             if !matches!(found.protocol, listeners::Protocol::Tls(_)) {
                 output.heard.push(Heard { gateway: at, listener: gateway.first + number, side, hostname });
             }
-            output
-                .certificates
-                .extend(found.certificate.clone().map(|secret| (found.hostname.clone(), secret)));
+            let certificates = found.certificates.iter().cloned();
+            output.certificates.extend(certificates.map(|secret| (found.hostname.clone(), secret)));
         }
     }
     for (kind, object) in by_age(objects.routes.iter().collect(), |one| &one.1) {

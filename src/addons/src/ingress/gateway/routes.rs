@@ -172,7 +172,7 @@ fn publish(
     for host in hosts {
         for (matches, rule) in rules.iter().filter_map(|rule| rule.as_ref().ok()) {
             if kind == Kind::Tls {
-                let terminate = found.certificate.is_some();
+                let terminate = !found.certificates.is_empty();
                 output.streams.push((host.clone(), Stream { terminate, rule: rule.clone() }));
                 continue;
             }

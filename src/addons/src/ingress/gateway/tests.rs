@@ -469,12 +469,41 @@ fn certificates_are_those_of_listeners_that_may_have_them() {
             "ResolvedRefs False RefNotPermitted"
         ]
     );
-    let shown = |world: &World, host: &str| world.table().shown(host).map(str::to_owned);
-    assert_eq!(shown(&world, "a.example").as_deref(), Some("n/tls"));
-    assert_eq!(shown(&world, "x.c.example"), None);
+    let shown = |world: &World, host: &str| world.table().shown(host).join(" ");
+    assert_eq!(shown(&world, "a.example"), "n/tls");
+    assert_eq!(shown(&world, "x.c.example"), "");
     let from = json!({"group": GROUP, "kind": "Gateway", "namespace": "n"});
     let world = world.grant("other", from, json!({"group": "", "kind": "Secret"}));
-    assert_eq!(shown(&world, "y.x.c.example").as_deref(), Some("other/tls"));
+    assert_eq!(shown(&world, "y.x.c.example"), "other/tls");
+}
+
+#[test]
+fn a_listener_has_several_certificates_and_serves_with_those_that_there_are() {
+    let https = |name: &str, host: &str, secrets: &[&str]| {
+        let references: Vec<Value> = secrets.iter().map(|name| json!({"name": name})).collect();
+        json!({"name": name, "port": 443, "protocol": "HTTPS", "hostname": host,
+            "tls": {"mode": "Terminate", "certificateRefs": references}})
+    };
+    let listeners = json!([
+        https("all", "*.example", &["one", "two"]),
+        https("some", "a.example", &["none", "two"]),
+        https("none", "b.example", &["none"])
+    ]);
+    let world = World::new().secret("n/one").secret("n/two").gateway("g", listeners);
+    let shown = |host: &str| world.table().shown(host).join(" ");
+    assert_eq!((shown("x.example"), shown("a.example")), ("n/one n/two".to_owned(), "n/two".to_owned()));
+    assert_eq!(
+        listeners_told(&world, "ResolvedRefs")[..3],
+        [
+            "ResolvedRefs True ResolvedRefs",
+            "ResolvedRefs False InvalidCertificateRef",
+            "ResolvedRefs False InvalidCertificateRef"
+        ]
+    );
+    assert_eq!(
+        listeners_told(&world, "Programmed")[..3],
+        ["Programmed True Programmed", "Programmed True Programmed", "Programmed False Invalid"]
+    );
 }
 
 #[test]
