@@ -67,9 +67,9 @@ pub struct Proxy {
 
 /// A request without its body.
 pub(super) struct Question {
-    method: Method,
+    pub(super) method: Method,
     pub(super) uri: Uri,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) host: String,
     client: IpAddr,
 }

@@ -117,6 +117,38 @@ async fn clients_are_sent_elsewhere() {
 }
 
 #[tokio::test]
+async fn pages_of_other_origins_are_told_what_they_may_do() {
+    let echo = listening(Arc::new(Echo("a"))).await;
+    let cors = |cors: Value| json!([{"type": "CORS", "cors": cors}]);
+    let proxy = routed(
+        json!([
+            {"matches": path("/some"), "backendRefs": to("a"),
+                "filters": cors(json!({"allowOrigins": ["https://p.example"], "allowMethods": ["PUT"]}))},
+            {"matches": path("/lost"), "backendRefs": to("none"), "filters": cors(json!({"allowOrigins": ["*"]}))},
+        ]),
+        &[("a", echo)],
+    )
+    .await;
+    let asked = async |method: &str, path: &str, more: &[(&str, &str)]| {
+        let mut headers = vec![("host", "h.example"), ("origin", "https://p.example")];
+        headers.extend_from_slice(more);
+        send(proxy, method, path, &headers, b"").await
+    };
+    let beforehand = [("access-control-request-method", "PUT")];
+    let answer = asked("OPTIONS", "/some/x", &beforehand).await;
+    let told = (answer.header("access-control-allow-origin"), answer.header("access-control-allow-methods"));
+    assert_eq!((answer.code, told), (204, ("https://p.example", "PUT")));
+    assert!(answer.body.is_empty());
+    let answer = asked("GET", "/some/x", &[]).await;
+    assert_eq!((answer.code, answer.header("access-control-allow-origin")), (200, "https://p.example"));
+    assert_eq!((answer.json()["who"].as_str(), answer.header("vary")), (Some("a"), "origin"));
+    // Another use of the method is the endpoint's affair, and so is an error the page's.
+    assert_eq!(asked("OPTIONS", "/some/x", &[]).await.json()["who"], "a");
+    let answer = asked("GET", "/lost", &[]).await;
+    assert_eq!((answer.code, answer.header("access-control-allow-origin")), (500, "*"));
+}
+
+#[tokio::test]
 async fn requests_fail_as_the_api_documents_it() {
     let (echo, dead) = (listening(Arc::new(Echo("a"))).await, nobody().await);
     let weighted = |weight: u32, name: &str| json!({"name": name, "port": 80, "weight": weight});

@@ -315,6 +315,10 @@ async fn what_routes_cannot_say_is_refused() {
     assert!(
         refused("httproutes", "HTTPRoute", json!({"rules": filter})).await.contains("belongs to filters")
     );
+    let cors = |cors: Value| json!({"rules": [{"filters": [{"type": "CORS", "cors": cors}]}]});
+    let origins = cors(json!({"allowOrigins": ["*", "https://a.example"]}));
+    assert!(refused("httproutes", "HTTPRoute", origins).await.contains("alongside other origins"));
+    refused("httproutes", "HTTPRoute", cors(json!({"allowOrigins": ["a.example"]}))).await;
     let path = json!([{"matches": [{"path": {"value": "/a//b"}}]}]);
     assert!(refused("httproutes", "HTTPRoute", json!({"rules": path})).await.contains("must not contain"));
     refused("tlsroutes", "TLSRoute", json!({"rules": []})).await;

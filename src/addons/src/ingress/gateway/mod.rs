@@ -14,11 +14,13 @@
 //! | `listeners` | what a Gateway listens on, and who may attach |
 //! | `routes` | which routes attach where |
 //! | `rules`, `matching`, `rule` | rules made ready, and as requests meet them |
+//! | `cors` | what pages of other origins may do |
 //! | `policies` | endpoints that speak TLS |
 //! | `status` | conditions |
 //! | `serve` | one request by a rule |
 //! | `watch` | the objects as the cluster has them |
 
+mod cors;
 mod hostnames;
 mod listeners;
 mod matching;
@@ -73,6 +75,7 @@ const FEATURES: &[&str] = &[
     "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",

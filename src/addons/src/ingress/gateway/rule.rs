@@ -1,5 +1,6 @@
 //! A rule of a route as requests meet it: what is changed, and who gets how much. Pure.
 
+use super::cors::Cors;
 use crate::ingress::options::Options;
 use crate::ingress::table::{Backend, Side};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -71,6 +72,8 @@ pub struct Filters {
     pub host: Option<String>,
     /// Who gets copies.
     pub mirrors: Vec<Mirror>,
+    /// What pages of other origins may do.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// A change of headers.

@@ -1,6 +1,7 @@
 //! Rules of routes made ready for requests. Pure.
 
 use super::Inputs;
+use super::cors::Cors;
 use super::matching::{Matcher, Needs, expression};
 use super::rule::{Choice, Filters, HeaderChange, Mirror, PathChange, Redirect, Rule};
 use super::status::Problem;
@@ -166,6 +167,7 @@ impl Compiler<'_> {
                         Err(problem) => self.unresolved.push(problem),
                     }
                 }
+                "CORS" if self.kind == Kind::Http => all.cors = Some(Arc::new(Cors::read(&filter.cors)?)),
                 other => return Err(format!("filters of type {other} are not supported")),
             }
         }

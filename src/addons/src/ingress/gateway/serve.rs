@@ -8,6 +8,7 @@ use crate::ingress::table::Pattern;
 use crate::relay::Change;
 use bytes::Bytes;
 use futures::stream;
+use http::header::ORIGIN;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Frame, SizeHint};
@@ -38,6 +39,14 @@ impl Proxy {
             Pattern::Prefix(prefix) => prefix.as_str(),
             _ => "",
         };
+        if let Some(cors) = &filters.cors
+            && let Some(headers) = cors.preflight(&asked.method, &asked.headers)
+        {
+            let mut response = web::text(StatusCode::NO_CONTENT, "");
+            *response.headers_mut() = headers;
+            return response;
+        }
+        let origin = asked.headers.get(ORIGIN).cloned();
         let (path, query) = (asked.uri.path(), asked.uri.query());
         let mut response = if let Some(to) = &filters.redirect {
             redirect(to.status, &to.location(self.side, &asked.host, path, query, matched))
@@ -58,6 +67,9 @@ impl Proxy {
         } else {
             failed()
         };
+        if let Some(cors) = &filters.cors {
+            cors.apply(origin.as_ref(), response.headers_mut());
+        }
         for change in &filters.response {
             change.apply(response.headers_mut());
         }

@@ -179,6 +179,26 @@ pub struct Filter {
     pub request_redirect: Rewrite,
     /// Changes host and path.
     pub url_rewrite: Rewrite,
+    /// What pages of other origins may do.
+    pub cors: CorsPolicy,
+}
+
+/// What pages of other origins may do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CorsPolicy {
+    /// Their origins; `*` for all.
+    pub allow_origins: Vec<String>,
+    /// Whether they may send cookies and passwords along.
+    pub allow_credentials: bool,
+    /// Methods that they may use; `*` for all.
+    pub allow_methods: Vec<String>,
+    /// Headers that they may send; `*` for all.
+    pub allow_headers: Vec<String>,
+    /// Headers of answers that they may read; `*` for all.
+    pub expose_headers: Vec<String>,
+    /// How long that may be remembered, in seconds.
+    pub max_age: Option<u32>,
 }
 
 /// Changes of headers.
