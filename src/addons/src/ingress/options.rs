@@ -35,6 +35,8 @@ pub struct Options {
     pub read_timeout: Duration,
     /// How many endpoints are tried when they cannot be reached.
     pub tries: usize,
+    /// What is tried again besides.
+    pub retry: Option<Retry>,
     /// The largest body of a request in bytes; any when none.
     pub body_size: Option<u64>,
     /// Requests a second of one client, on average.
@@ -49,6 +51,17 @@ pub struct Options {
     pub upstream_host: Option<String>,
     /// This Ingress is an alternative to another one.
     pub canary: Option<Canary>,
+}
+
+/// What is tried again: whoever cannot be reached or does not answer, and some answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retry {
+    /// Statuses of these answers.
+    pub codes: Vec<u16>,
+    /// How often.
+    pub attempts: u32,
+    /// After what time.
+    pub backoff: Duration,
 }
 
 /// Who gets the alternative.
@@ -156,6 +169,7 @@ impl Options {
             http2: matches!(protocol.as_str(), "GRPC" | "GRPCS"),
             encryption,
             read_timeout: read_timeout.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(READ),
+            retry: None,
             tries: tries.map_or(TRIES, |tries| (tries as usize).max(1)),
             body_size: body_size.map(|size| size as u64),
             rate: rate.filter(|rate| *rate > 0.0),

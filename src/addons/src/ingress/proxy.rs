@@ -245,6 +245,7 @@ impl Proxy {
         let repeatable = body.is_end_stream();
         let mut body = Some(body);
         let mut tries = options.tries.min(pool.len());
+        let mut again = options.retry.as_ref().filter(|_| repeatable).map_or(0, |retry| retry.attempts);
         loop {
             let Some(to) = endpoint else {
                 return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
@@ -262,7 +263,20 @@ impl Proxy {
             let Some(client) = self.client(snapshot, options) else {
                 return web::text(StatusCode::BAD_GATEWAY, "502 Bad Gateway");
             };
-            let answer = match tokio::time::timeout(options.read_timeout, client.request(request)).await {
+            let outcome = tokio::time::timeout(options.read_timeout, client.request(request)).await;
+            if let Some(retry) = options.retry.as_ref().filter(|_| again > 0) {
+                let failed = match &outcome {
+                    Ok(Ok(answer)) => retry.codes.contains(&answer.status().as_u16()),
+                    Ok(Err(_)) | Err(_) => true,
+                };
+                if failed {
+                    again -= 1;
+                    tokio::time::sleep(retry.backoff).await;
+                    endpoint = pool.next();
+                    continue;
+                }
+            }
+            let answer = match outcome {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) if repeatable && error.is_connect() && tries > 1 => {
                     tries -= 1;

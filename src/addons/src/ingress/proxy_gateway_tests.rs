@@ -10,15 +10,16 @@ use super::table::{Side, Table};
 use crate::http::{self as web, Body, Handler};
 use crate::self_signed::self_signed;
 use crate::wire::{Answer, send};
-use ::http::{Request, Response};
+use ::http::{Request, Response, StatusCode};
 use async_trait::async_trait;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use parking_lot::RwLock;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -146,6 +147,52 @@ async fn pages_of_other_origins_are_told_what_they_may_do() {
     assert_eq!(asked("OPTIONS", "/some/x", &[]).await.json()["who"], "a");
     let answer = asked("GET", "/lost", &[]).await;
     assert_eq!((answer.code, answer.header("access-control-allow-origin")), (500, "*"));
+}
+
+/// Answers 503, then 200, and so on; nothing instead of 503 for `/slow`, and 503 for whatever has a body.
+struct Fickle(AtomicUsize);
+
+#[async_trait]
+impl Handler for Fickle {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, _client: SocketAddr) -> Response<Body> {
+        let is_odd = self.0.fetch_add(1, Ordering::SeqCst) % 2 == 1;
+        if !is_odd && request.uri().path() == "/slow" {
+            std::future::pending::<()>().await;
+        }
+        let well = is_odd && request.into_body().is_end_stream();
+        let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        web::text(status, "")
+    }
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_where_a_route_says_so() {
+    let fickle = Arc::new(Fickle(AtomicUsize::new(0)));
+    let endpoint = listening(fickle.clone()).await;
+    let retry = |retry: Value| json!({"attempts": 1, "backoff": "1ms", "codes": retry});
+    let proxy = routed(
+        json!([
+            {"matches": path("/again"), "backendRefs": to("a"), "retry": retry(json!([502, 503]))},
+            {"matches": path("/other"), "backendRefs": to("a"), "retry": retry(json!([500]))},
+            {"matches": path("/once"), "backendRefs": to("a")},
+            {"matches": path("/slow"), "backendRefs": to("a"), "retry": {"backoff": "0s"},
+                "timeouts": {"backendRequest": "500ms"}},
+            {"matches": path("/dead"), "backendRefs": to("b"), "retry": {}},
+        ]),
+        &[("a", endpoint), ("b", nobody().await)],
+    )
+    .await;
+    let asked = async |path: &str, body: &[u8]| {
+        fickle.0.store(0, Ordering::SeqCst);
+        let code = send(proxy, "PUT", path, &[("host", "h.example")], body).await.code;
+        (code, fickle.0.load(Ordering::SeqCst))
+    };
+    assert_eq!(asked("/again", b"").await, (200, 2));
+    assert_eq!(asked("/other", b"").await, (503, 1));
+    assert_eq!(asked("/once", b"").await, (503, 1));
+    assert_eq!(asked("/again", b"body").await, (503, 1), "what has a body is sent once");
+    assert_eq!(asked("/slow", b"").await, (200, 2));
+    assert_eq!(asked("/dead", b"").await, (502, 0), "in the end it is given up");
 }
 
 #[tokio::test]

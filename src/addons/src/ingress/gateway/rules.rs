@@ -5,11 +5,12 @@ use super::cors::Cors;
 use super::matching::{Matcher, Needs, expression};
 use super::rule::{Choice, Filters, HeaderChange, Mirror, PathChange, Redirect, Rule};
 use super::status::Problem;
+use super::types;
 use super::types::{
     Filter, HeaderModifier, PathModifier, Reference, Rewrite, RouteMatch, RouteRule, ValueMatch,
 };
 use crate::ingress::encryption::Encryption;
-use crate::ingress::options::Options;
+use crate::ingress::options::{Options, Retry};
 use crate::ingress::table::{Backend, Pattern, Port};
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
@@ -76,6 +77,7 @@ impl Compiler<'_> {
         }
         let timeout = duration(rule.timeouts.request.as_deref()).map_err(unsupported)?;
         let each = duration(rule.timeouts.backend_request.as_deref()).map_err(unsupported)?;
+        let retry = rule.retry.as_ref().map(retry).transpose().map_err(unsupported)?;
         let filters = self.filters(&rule.filters, Filters::default()).map_err(unsupported)?;
         let mut choices = Vec::new();
         for reference in &rule.backend_refs {
@@ -84,6 +86,7 @@ impl Compiler<'_> {
             let mut options = Options {
                 upstream_host: filters.host.clone(),
                 http2: self.kind == Kind::Grpc,
+                retry: retry.clone(),
                 ..Options::default()
             };
             if let Some(patience) = each.or(timeout) {
@@ -283,6 +286,24 @@ fn redirect(given: &Rewrite) -> Result<Redirect, String> {
         path: path(given.path.as_ref())?,
         port: given.port,
         status,
+    })
+}
+
+/// How often something is tried again unless that is said, and after what time.
+const ATTEMPTS: u32 = 1;
+const BACKOFF: Duration = Duration::from_millis(25);
+/// A request is not kept longer with trying.
+const MOST_ATTEMPTS: u32 = 100;
+
+fn retry(given: &types::Retry) -> Result<Retry, String> {
+    Ok(Retry {
+        codes: given.codes.clone(),
+        attempts: given.attempts.unwrap_or(ATTEMPTS).min(MOST_ATTEMPTS),
+        backoff: match given.backoff.as_deref() {
+            // Zero is no time here.
+            Some(text) => duration(Some(text))?.filter(|time| *time < Duration::MAX).unwrap_or_default(),
+            None => BACKOFF,
+        },
     })
 }
 

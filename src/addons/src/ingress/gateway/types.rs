@@ -123,6 +123,20 @@ pub struct RouteRule {
     pub backend_refs: Vec<Reference>,
     /// How long that may take.
     pub timeouts: Timeouts,
+    /// What is tried again (GEP-1731).
+    pub retry: Option<Retry>,
+}
+
+/// What is tried again.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Retry {
+    /// Statuses of answers; what cannot be reached or does not answer is in any case.
+    pub codes: Vec<u16>,
+    /// How often.
+    pub attempts: Option<u32>,
+    /// After what time, in the format of GEP-2257.
+    pub backoff: Option<String>,
 }
 
 /// How long requests may take, in the format of GEP-2257.
