@@ -99,13 +99,14 @@ fn nodes_with_ipv6_addresses_only_join_and_their_pods_reach_each_other() -> Resu
     })
     .with_context(|| cluster.logs())?;
     ensure!(first.kubectl("logs sh")?.contains("here"), "the kubelet's log over IPv6");
-    wait::until("a pod to reach another by the name of a Service", PATIENCE, || {
-        first.kubectl("exec sh -- wget -qO- -T 3 http://web.default").map(drop)
+    let service = first.get("service web")?;
+    let address = service["spec"]["clusterIP"].as_str().context("an address")?.to_owned();
+    wait::until("a pod to reach another", PATIENCE, || {
+        let script = format!("nslookup web.default.svc.cluster.local && wget -qO- -T 3 http://{address}");
+        first.kubectl_args(&["exec", "sh", "--", "sh", "-ec", &script]).map(drop)
     })
     .with_context(|| cluster.logs())?;
     // The node itself, without any other address of IPv4.
-    let service = first.get("service web")?;
-    let address = service["spec"]["clusterIP"].as_str().context("an address")?.to_owned();
     for node in cluster.nodes.iter().take(2) {
         node.machine.shell(&format!("curl -sf --max-time 5 http://{address} > /dev/null"))?;
     }
