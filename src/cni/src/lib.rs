@@ -4,7 +4,7 @@
 //! ```text
 //!   pod namespace                        host
 //!   eth0 10.1.0.7/32  ── veth ──  knarrXXXXXXXX   route 10.1.0.7/32 dev knarrXXXXXXXX
-//!   default via 169.254.1.1 (a permanent neighbour: the host end's MAC)
+//!   default via 169.254.1.1 (a permanent neighbour: the host end, whose MAC is always the same)
 //! ```
 //!
 //! There is no bridge: every packet of a pod passes the host's prerouting, so Services work for pods of one

@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, setns};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::NeighbourState;
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -16,6 +16,9 @@ use std::path::Path;
 const PREFIX: &str = "knarr";
 /// What pods use as their gateway: link-local, so it can be no pod's or node's address (RFC 3927).
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// MAC of all host ends: each has one pod behind it, which knows no other. One that the kernel chose would be replaced by
+/// systemd-udevd (`MACAddressPolicy=persistent`, systemd.link(5)) some moments after the pod was told of it.
+const HOST_MAC: [u8; 6] = [0x02, 0x4b, 169, 254, 1, 1];
 
 /// The host's end of a sandbox's link: a name of at most 15 bytes that is the same each time.
 pub fn host_name(sandbox: &str) -> String {
@@ -48,32 +51,24 @@ pub fn make(
 ) -> io::Result<Made> {
     let host_end = host_name(sandbox);
     let pod = File::open(namespace)?;
-    let host_mac = in_host(|handle| {
-        let (host_end, interface) = (host_end.clone(), interface.to_owned());
-        let descriptor = pod.as_raw_fd();
+    in_host(|handle| {
+        let (host_end, descriptor) = (host_end.clone(), pod.as_raw_fd());
         async move {
             delete(&handle, &host_end).await?;
-            // Made under a name of its own: the host may have an eth0.
-            let temporary = format!("{}p", host_end.get(..14).unwrap_or(&host_end));
-            let mut veth = LinkVeth::new(&host_end, &temporary);
+            // Each end is made where it belongs: the host may have an eth0, and its udev would look at the pod's.
+            let mut peer = LinkUnspec::new_with_name(interface).setns_by_fd(descriptor);
+            let mut veth = LinkVeth::new(&host_end, interface).address(HOST_MAC.to_vec());
             if let Some(mtu) = mtu {
-                veth = veth.mtu(mtu);
+                (peer, veth) = (peer.mtu(mtu), veth.mtu(mtu));
             }
+            let veth = veth.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
             handle.link().add(veth.build()).execute().await.map_err(io::Error::other)?;
-            let peer = find(&handle, &temporary).await?;
-            let mut moved =
-                LinkUnspec::new_with_index(peer.header.index).name(interface).setns_by_fd(descriptor);
-            if let Some(mtu) = mtu {
-                moved = moved.mtu(mtu);
-            }
-            handle.link().set(moved.build()).execute().await.map_err(io::Error::other)?;
-            set_up(&handle, &host_end).await?;
-            mac(&find(&handle, &host_end).await?).ok_or_else(|| io::Error::other("the link has no MAC"))
+            set_up(&handle, &host_end).await.map(drop)
         }
     })?;
     let pod_mac = in_namespace(pod, |handle| {
         let (interface, addresses) = (interface.to_owned(), addresses.to_owned());
-        async move { set_up_pod(&handle, &interface, &addresses, host_mac).await }
+        async move { set_up_pod(&handle, &interface, &addresses).await }
     })?;
     in_host(|handle| {
         let (host_end, addresses) = (host_end.clone(), addresses.to_owned());
@@ -138,12 +133,7 @@ async fn set_up(handle: &Handle, name: &str) -> io::Result<u32> {
     Ok(index)
 }
 
-async fn set_up_pod(
-    handle: &Handle,
-    interface: &str,
-    addresses: &[IpAddr],
-    host_mac: [u8; 6],
-) -> io::Result<[u8; 6]> {
+async fn set_up_pod(handle: &Handle, interface: &str, addresses: &[IpAddr]) -> io::Result<[u8; 6]> {
     set_up(handle, "lo").await?;
     let link = find(handle, interface).await?;
     let index = link.header.index;
@@ -167,7 +157,7 @@ async fn set_up_pod(
     handle
         .neighbours()
         .add(index, IpAddr::V4(GATEWAY))
-        .link_layer_address(&host_mac)
+        .link_layer_address(&HOST_MAC)
         .state(NeighbourState::Permanent)
         .replace()
         .execute()

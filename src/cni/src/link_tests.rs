@@ -64,6 +64,17 @@ fn pod_and_host_reach_each_other_and_removal_leaves_nothing() {
             remove("other").unwrap();
             let made = make(&namespace, "sandbox", "eth0", &[pod_address], Some(1400)).unwrap();
             check(&namespace, "sandbox", "eth0", &[pod_address]).unwrap();
+            let name = made.host_name.clone();
+            let host_end = in_host(|handle| async move { find(&handle, &name).await }).unwrap();
+            // Nobody else's: the pod goes by it, whatever udev thinks of addresses that the kernel chose.
+            assert_eq!((mac(&host_end), mtu(&host_end)), (Some(HOST_MAC), Some(1400)));
+            let pod_end =
+                in_namespace(
+                    File::open(&namespace).unwrap(),
+                    |handle| async move { find(&handle, "eth0").await },
+                );
+            let pod_end = pod_end.unwrap();
+            assert_eq!((mac(&pod_end), mtu(&pod_end)), (Some(made.pod_mac), Some(1400)));
             assert!(check(&namespace, "sandbox", "eth0", &["10.1.0.3".parse().unwrap()]).is_err());
             let listener = UdpSocket::bind("10.77.0.1:0").unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
