@@ -84,23 +84,32 @@ pub fn container_resources(
         None if limit > 0 => milli_cpu_to_shares(limit),
         None => MIN_SHARES,
     };
-    let mut unified = HashMap::new();
-    if kernel.cgroup_v2 && memory_limit > 0 {
-        // One process of the container hitting the limit kills the whole container, not a random part of it.
-        unified.insert("memory.oom.group".to_owned(), "1".to_owned());
-    }
     LinuxContainerResources {
         cpu_period: QUOTA_PERIOD_MICROSECONDS,
         cpu_quota: milli_cpu_to_quota(limit),
         cpu_shares: shares,
         memory_limit_in_bytes: memory_limit,
         oom_score_adj: super::oom_score_adj(pod, container, memory_capacity),
-        unified,
+        unified: unified(kernel),
         // Swap is not given to pods: equal to the memory limit means none (KEP-2400, NoSwap).
-        memory_swap_limit_in_bytes: if kernel.swap { memory_limit } else { 0 },
+        memory_swap_limit_in_bytes: if kernel.swap && !kernel.cgroup_v2 { memory_limit } else { 0 },
         hugepage_limits: hugepages(container),
         ..LinuxContainerResources::default()
     }
+}
+
+/// Files of cgroup v2 that CRI has no fields for.
+fn unified(kernel: KernelFeatures) -> HashMap<String, String> {
+    let mut files = HashMap::new();
+    if kernel.cgroup_v2 {
+        // Memory that runs out, the container's or its pod's, ends the whole container, not a random part of it.
+        files.insert("memory.oom.group".to_owned(), "1".to_owned());
+        if kernel.swap {
+            // Unlike v1, this also holds for a container whose memory has no limit.
+            files.insert("memory.swap.max".to_owned(), "0".to_owned());
+        }
+    }
+    files
 }
 
 fn hugepages(container: &Container) -> Vec<k8s_cri::v1::HugepageLimit> {
@@ -131,6 +140,28 @@ mod tests {
         assert_eq!(milli_cpu_to_quota(0), 0);
         assert_eq!(milli_cpu_to_quota(5), 1000);
         assert_eq!(milli_cpu_to_quota(500), 50_000);
+    }
+
+    #[test]
+    fn containers_end_as_a_whole_and_do_not_swap() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [
+            {"name": "open"}, {"name": "closed", "resources": {"limits": {"memory": "1Mi"}}}]}}))
+        .unwrap();
+        let of = |index: usize, cgroup_v2, swap| {
+            let container = &crate::pod::containers(&pod)[index];
+            let resources = container_resources(&pod, container, 1 << 30, KernelFeatures { cgroup_v2, swap });
+            let mut files: Vec<_> = resources.unified.into_iter().collect();
+            files.sort();
+            (files, resources.memory_swap_limit_in_bytes)
+        };
+        let file = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let whole = file("memory.oom.group", "1");
+        for container in [0, 1] {
+            assert_eq!(of(container, true, true), (vec![whole.clone(), file("memory.swap.max", "0")], 0));
+            assert_eq!(of(container, true, false), (vec![whole.clone()], 0));
+        }
+        assert_eq!(of(0, false, true), (vec![], 0));
+        assert_eq!(of(1, false, true), (vec![], 1 << 20));
     }
 
     #[test]
