@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long it is tried: a container that was being started or removed a moment ago is refused.
+/// How long it is tried after the first attempt, in which containers may have taken all their time: what was being started
+/// or removed a moment ago is refused.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -34,13 +35,14 @@ pub async fn stop_all_pods(
     data_dir: &Path,
     options: StopOptions,
 ) -> Result<(), KubeletError> {
-    let begin = Instant::now();
+    let mut until = None;
     let result = loop {
         let pods = observed_pods(runtime).await?;
         let stopped = join_all(pods.values().map(|pod| stop_pod(runtime, pod, options))).await;
         let result: Result<(), CriError> = stopped.into_iter().collect();
+        let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
         match &result {
-            Err(error) if begin.elapsed() < PATIENCE => tracing::info!(%error, "stopping the pods again"),
+            Err(error) if Instant::now() < until => tracing::info!(%error, "stopping the pods again"),
             _ => break result,
         }
         tokio::time::sleep(PAUSE).await;
@@ -73,4 +75,54 @@ async fn stop_pod(runtime: &dyn Runtime, pod: &ObservedPod, options: StopOptions
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Behaviour, FakeRuntime};
+    use cri::v1;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_takes_its_time_does_not_use_up_the_patience_for_others() {
+        let runtime = FakeRuntime::default();
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let uid = label(labels::POD_UID, "u");
+        let config = v1::PodSandboxConfig {
+            metadata: Some(v1::PodSandboxMetadata {
+                name: "p".into(),
+                uid: "u".into(),
+                ..Default::default()
+            }),
+            labels: [uid.clone()].into(),
+            ..Default::default()
+        };
+        let sandbox = runtime.run_pod_sandbox(config.clone(), "").await.unwrap();
+        let container = v1::ContainerConfig {
+            metadata: Some(v1::ContainerMetadata { name: "a".into(), attempt: 0 }),
+            labels: [uid, label(labels::CONTAINER_NAME, "a")].into(),
+            ..Default::default()
+        };
+        let container = runtime.create_container(&sandbox, container, config).await.unwrap();
+        runtime.start_container(&container).await.unwrap();
+        runtime.behave("a", Behaviour::Stubborn);
+        runtime.refuse_to_stop("p", 1);
+        let directory = tempfile::tempdir().unwrap();
+        let options = StopOptions { grace: PATIENCE, remove: true };
+        stop_all_pods(&runtime, directory.path(), options).await.unwrap();
+        assert!(runtime.is_empty());
+        // One that is never stopped is told of.
+        let config = v1::PodSandboxConfig {
+            metadata: Some(v1::PodSandboxMetadata {
+                name: "q".into(),
+                uid: "v".into(),
+                ..Default::default()
+            }),
+            labels: [label(labels::POD_UID, "v")].into(),
+            ..Default::default()
+        };
+        runtime.run_pod_sandbox(config, "").await.unwrap();
+        runtime.refuse_to_stop("q", u32::MAX);
+        assert!(stop_all_pods(&runtime, directory.path(), options).await.is_err());
+    }
 }

@@ -40,6 +40,14 @@ pub enum CgroupError {
         #[source]
         source: io::Error,
     },
+    /// A limit would be below what is used.
+    #[error("attempting to set pod memory limit ({limit}) below current usage ({used})")]
+    MemoryInUse {
+        /// Bytes.
+        limit: i64,
+        /// Bytes, page cache included.
+        used: i64,
+    },
 }
 
 /// Access to the cgroup tree under one root.
@@ -123,11 +131,13 @@ impl Cgroups {
     /// Makes the pod's group and writes its limits. Idempotent: also how a resize reaches the pod.
     ///
     /// # Errors
-    /// When the kernel refuses the directory or a limit.
+    /// When the kernel refuses the directory or a limit. [`CgroupError::MemoryInUse`] before anything has changed.
     pub fn apply_pod(&self, pod: &Pod, pids: Option<i64>) -> Result<(), CgroupError> {
         let path = self.pod_path(pod);
+        let limits = pod_limits(pod);
         self.make(&path)?;
-        self.limit(&path, &pod_limits(pod))?;
+        self.keep_in_use(&path, limits.memory)?;
+        self.limit(&path, &limits)?;
         if let Some(pids) = pids {
             self.write("pids", &path, "pids.max", pids.to_string())?;
         }
@@ -221,6 +231,27 @@ impl Cgroups {
         }
     }
 
+    /// Refuses to lower a limit of memory below what is used: v1's kernel answers EBUSY, v2's begins to kill.
+    fn keep_in_use(&self, path: &str, limit: Option<i64>) -> Result<(), CgroupError> {
+        let files = if self.version2 {
+            ["memory.max", "memory.current"]
+        } else {
+            ["memory.limit_in_bytes", "memory.usage_in_bytes"]
+        };
+        let [now, used] = files.map(|file| {
+            let text = std::fs::read_to_string(self.file("memory", path, file)).ok()?;
+            text.trim().parse::<i64>().ok()
+        });
+        // `max` is no number.
+        let now = now.unwrap_or(i64::MAX);
+        match (limit, used) {
+            (Some(limit), Some(used)) if limit < now && limit < used => {
+                Err(CgroupError::MemoryInUse { limit, used })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn limit(&self, path: &str, limits: &CpuLimits) -> Result<(), CgroupError> {
         if self.version2 {
             self.write("cpu", path, "cpu.weight", shares_to_weight(limits.shares).to_string())?;
@@ -244,9 +275,13 @@ impl Cgroups {
         Ok(())
     }
 
-    fn write(&self, controller: &str, path: &str, file: &str, value: String) -> Result<(), CgroupError> {
+    fn file(&self, controller: &str, path: &str, file: &str) -> PathBuf {
         let base = if self.version2 { self.mount.clone() } else { self.mount.join(controller) };
-        let path = under(&base, path).join(file);
+        under(&base, path).join(file)
+    }
+
+    fn write(&self, controller: &str, path: &str, file: &str, value: String) -> Result<(), CgroupError> {
+        let path = self.file(controller, path, file);
         if !path.exists() {
             // The kernel was built without this controller: nothing can be limited by it.
             tracing::debug!(path = %path.display(), "no such cgroup file");
@@ -335,6 +370,39 @@ mod tests {
         assert_eq!(read("memory", "memory.limit_in_bytes"), "1048576");
         assert_eq!(read("pids", "pids.max"), "100");
         assert!(cgroups.pods().contains("u1"));
+    }
+
+    #[test]
+    fn version_two_limits_land_in_one_directory_and_never_below_what_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let group = directory.path().join("kubepods/burstable/podu1");
+        std::fs::create_dir_all(&group).unwrap();
+        let write = |file: &str, text: &str| std::fs::write(group.join(file), text).unwrap();
+        for file in ["cpu.weight", "cpu.max", "memory.max", "memory.current", "pids.max"] {
+            write(file, "");
+        }
+        std::fs::write(directory.path().join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+        let cgroups = Cgroups::at(directory.path(), "kubepods");
+        let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap();
+        cgroups.apply_pod(&burstable(), Some(100)).unwrap();
+        assert_eq!([read("cpu.weight"), read("cpu.max")], ["20", "max 100000"]);
+        assert_eq!([read("memory.max"), read("pids.max")], ["1048576", "100"]);
+
+        for (now, used, refused) in [
+            ("max\n", "2097152\n", true),
+            ("4194304\n", "2097152\n", true),
+            ("4194304\n", "1048576\n", false),
+            // The kernel lets a group be a little above its limit.
+            ("1048576\n", "1052672\n", false),
+        ] {
+            write("memory.max", now);
+            write("memory.current", used);
+            write("cpu.weight", "1");
+            let applied = cgroups.apply_pod(&burstable(), None);
+            assert_eq!(matches!(applied, Err(CgroupError::MemoryInUse { .. })), refused, "{now}{used}");
+            assert_eq!(read("memory.max") == "1048576", !refused, "{now}{used}");
+            assert_eq!(read("cpu.weight") == "1", refused, "{now}{used}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::state::AfterSync;
 use crate::admission::{self, NodeView};
-use crate::cm::Cgroups;
+use crate::cm::{CgroupError, Cgroups};
 use crate::events::Events;
 use crate::fields::FieldContext;
 use crate::images::Keyring;
@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 const RUNTIME_RETRY: Duration = Duration::from_secs(1);
 /// While the network is not ready: only a net, the news of its being ready comes at once.
 const NETWORK_RETRY: Duration = Duration::from_secs(10);
+/// While a pod uses more memory than it is to have: it gives back when it pleases.
+const RESIZE_RETRY: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a volume could not be set up (upstream's values).
 const FIRST_VOLUME_RETRY: Duration = Duration::from_millis(500);
 const LAST_VOLUME_RETRY: Duration = Duration::from_secs(122);
@@ -187,10 +189,17 @@ impl PodSyncer {
             // Whoever notices that it is ready wakes all pods.
             return SyncOutcome::alive(Some(NETWORK_RETRY));
         }
-        if let Err(error) = self.limit(pod) {
-            let message = format!("unable to ensure pod container exists: {error}");
-            parts.events.pod(pod, true, "FailedCreatePodContainer", &message);
-            return SyncOutcome::alive(Some(RUNTIME_RETRY));
+        let resize_error = match self.limit(pod) {
+            Ok(()) => None,
+            Err(error @ CgroupError::MemoryInUse { .. }) => Some(error.to_string()),
+            Err(error) => {
+                let message = format!("unable to ensure pod container exists: {error}");
+                parts.events.pod(pod, true, "FailedCreatePodContainer", &message);
+                return SyncOutcome::alive(Some(RUNTIME_RETRY));
+            }
+        };
+        if let Some(error) = &resize_error {
+            parts.events.pod(pod, true, "ResizeError", error);
         }
         let volumes = match self.set_up_volumes(pod, now).await {
             Ok(volumes) => volumes,
@@ -211,6 +220,7 @@ impl PodSyncer {
             volumes: &volumes,
             keyring: &keyring,
             known_restarts: &restarts.unwrap_or_default(),
+            may_resize: resize_error.is_none(),
             cancel,
         };
         let mut result = parts.runtime.sync_pod(&inputs).await;
@@ -236,10 +246,8 @@ impl PodSyncer {
         }
         let renew =
             volumes.renew_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(RUNTIME_RETRY));
-        let retry_after = match (result.retry_after, renew) {
-            (Some(retry), Some(renew)) => Some(retry.min(renew)),
-            (retry, renew) => retry.or(renew),
-        };
+        let resize = (resize_error.is_some() || result.resize_failed).then_some(RESIZE_RETRY);
+        let retry_after = [result.retry_after, renew, resize].into_iter().flatten().min();
         SyncOutcome { after: AfterSync::Alive, again: result.acted, retry_after }
     }
 
@@ -327,7 +335,7 @@ impl PodSyncer {
         }
     }
 
-    fn limit(&self, pod: &Pod) -> Result<(), crate::cm::CgroupError> {
+    fn limit(&self, pod: &Pod) -> Result<(), CgroupError> {
         let generation = pod.metadata.generation.unwrap_or(0);
         let known = self.memory.lock().get(pod::uid(pod)).and_then(|memory| memory.cgroup_generation);
         if known == Some(generation) {

@@ -109,6 +109,8 @@ pub struct SyncInputs<'a> {
     pub keyring: &'a Keyring,
     /// How often containers were started as far as the pod's status knows, by name.
     pub known_restarts: &'a BTreeMap<String, u32>,
+    /// Whether the pod has room for the limits that its containers ask for.
+    pub may_resize: bool,
     /// Gives up long waits: the pod is to be stopped.
     pub cancel: &'a CancellationToken,
 }
@@ -120,6 +122,8 @@ pub struct SyncResult {
     pub waiting: BTreeMap<String, WaitingReason>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// Whether a container does not have the limits that it is to have.
+    pub resize_failed: bool,
     /// Whether something was done, so that more may have become possible.
     pub acted: bool,
     /// Whether the runtime has something new although what was wanted failed.
@@ -205,7 +209,7 @@ impl RuntimeManager {
                 return result.without_sandbox();
             }
         }
-        self.resize(pod, observed).await;
+        result.resize_failed = inputs.may_resize && !self.resize(pod, observed).await;
         for kill in &actions.kill {
             self.kill_for(inputs, kill, &mut result).await;
         }
@@ -341,8 +345,10 @@ impl RuntimeManager {
         }
     }
 
-    /// Changes the limits of running containers whose spec asks for others (in-place resize, KEP-1287).
-    async fn resize(&self, pod: &Pod, observed: &ObservedPod) {
+    /// Changes the limits of running containers whose spec asks for others (in-place resize, KEP-1287); answers
+    /// whether they have them now.
+    async fn resize(&self, pod: &Pod, observed: &ObservedPod) -> bool {
+        let mut all = true;
         for container in observed.containers.iter().filter(|container| container.state == State::Running) {
             let Some(spec) = pod::container(pod, &container.name) else { continue };
             let wanted = cm::container_resources(pod, &spec, self.settings.memory_capacity, self.kernel);
@@ -353,18 +359,38 @@ impl RuntimeManager {
                 self.applied.lock().insert(container.id.clone(), wanted);
                 continue;
             }
-            let updated =
-                self.runtime.update_container_resources(&container.id, wanted.clone(), HashMap::new()).await;
-            match updated {
+            match self.update(&container.id, &current, &wanted).await {
                 Ok(()) => {
                     self.applied.lock().insert(container.id.clone(), wanted);
                 }
                 Err(error) => {
                     let message = format!("Failed to resize container {}: {error}", container.name);
                     self.events.container(pod, &container.name, true, "ResizeError", &message);
+                    all = false;
                 }
             }
         }
+        all
+    }
+
+    /// Changes a container's limits. One of memory below what it uses would be its end.
+    async fn update(
+        &self,
+        id: &str,
+        current: &v1::LinuxContainerResources,
+        wanted: &v1::LinuxContainerResources,
+    ) -> Result<(), String> {
+        let limit = wanted.memory_limit_in_bytes;
+        let lowered =
+            limit > 0 && (current.memory_limit_in_bytes <= 0 || limit < current.memory_limit_in_bytes);
+        if lowered && let Ok(stats) = self.runtime.container_stats(id).await {
+            let used = stats.memory.and_then(|memory| memory.usage_bytes).map_or(0, |usage| usage.value);
+            if i64::try_from(used).is_ok_and(|used| limit < used) {
+                return Err(format!("its memory limit ({limit}) would be below current usage ({used})"));
+            }
+        }
+        let updated = self.runtime.update_container_resources(id, wanted.clone(), HashMap::new()).await;
+        updated.map_err(|error| error.to_string())
     }
 }
 

@@ -6,5 +6,5 @@ mod scenario;
 mod world;
 
 pub use api::FakeApi;
-pub use runtime::FakeRuntime;
+pub use runtime::{Behaviour, FakeRuntime};
 pub use world::World;

@@ -24,7 +24,9 @@ struct Inner {
     images: BTreeMap<String, bool>,
     behaviours: HashMap<String, Behaviour>,
     exec: HashMap<String, i32>,
+    memory: HashMap<String, u64>,
     refused: BTreeSet<String>,
+    unstoppable: HashMap<String, u32>,
     calls: Vec<String>,
     next: u32,
     streaming: Option<String>,
@@ -56,6 +58,11 @@ impl FakeRuntime {
         self.inner.lock().exec.insert(container.to_owned(), code);
     }
 
+    /// How much memory containers of a name use from now on, in bytes.
+    pub fn uses_memory(&self, container: &str, bytes: u64) {
+        self.inner.lock().memory.insert(container.to_owned(), bytes);
+    }
+
     /// Whether an image can be pulled (true) or not.
     pub fn image(&self, image: &str, exists: bool) {
         self.inner.lock().images.insert(image.to_owned(), exists);
@@ -64,6 +71,11 @@ impl FakeRuntime {
     /// Makes no sandboxes for pods of a name.
     pub fn refuse(&self, pod: &str) {
         self.inner.lock().refused.insert(pod.to_owned());
+    }
+
+    /// Fails so many times to stop sandboxes of pods of a name.
+    pub fn refuse_to_stop(&self, pod: &str, times: u32) {
+        self.inner.lock().unstoppable.insert(pod.to_owned(), times);
     }
 
     /// Where the streaming server is; without one there is nothing to exec or attach to.
@@ -177,6 +189,14 @@ impl Runtime for FakeRuntime {
 
     async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
         let mut inner = self.inner.lock();
+        let name =
+            inner.sandboxes.get(id).and_then(|(config, _)| Some(config.metadata.as_ref()?.name.clone()));
+        if let Some(times) =
+            name.and_then(|name| inner.unstoppable.get_mut(&name)).filter(|times| **times > 0)
+        {
+            *times -= 1;
+            return Err(CriError::Unavailable { message: "shim is gone".to_owned() });
+        }
         if let Some((config, ready)) = inner.sandboxes.get_mut(id)
             && std::mem::replace(ready, false)
         {
@@ -357,7 +377,8 @@ impl Runtime for FakeRuntime {
     ) -> Result<()> {
         let mut inner = self.inner.lock();
         let name = inner.container(id)?.name().to_owned();
-        inner.call(&format!("resize(shares={})", linux.cpu_shares), &name);
+        let (shares, memory) = (linux.cpu_shares, linux.memory_limit_in_bytes);
+        inner.call(&format!("resize(shares={shares},memory={memory})"), &name);
         Ok(())
     }
 
@@ -386,7 +407,11 @@ impl Runtime for FakeRuntime {
     }
 
     async fn container_stats(&self, id: &str) -> Result<v1::ContainerStats> {
-        Err(not_found(id))
+        let mut inner = self.inner.lock();
+        let name = inner.container(id)?.name().to_owned();
+        let usage_bytes = inner.memory.get(&name).map(|bytes| v1::UInt64Value { value: *bytes });
+        let memory = v1::MemoryUsage { usage_bytes, ..Default::default() };
+        Ok(v1::ContainerStats { memory: Some(memory), ..Default::default() })
     }
 
     async fn list_container_stats(

@@ -375,8 +375,37 @@ async fn limits_are_changed_in_place() {
         pod["metadata"]["generation"] = json!(2);
     });
     world.status("p", "observed", |status| status["observedGeneration"] == 2).await;
-    while !world.runtime.calls().iter().any(|call| call == "resize(shares=204) a") {
+    while !world.runtime.calls().iter().any(|call| call == "resize(shares=204,memory=0) a") {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.runtime.calls().iter().filter(|call| *call == "start a").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_in_use_is_not_taken_away() {
+    let world = World::new();
+    let limited = |megabytes: u32| json!({"limits": {"memory": format!("{megabytes}Mi")}});
+    world.create("p", json!({"containers": [{"name": "a", "image": "x", "resources": limited(64)}]}));
+    world.status("p", "ready", is_ready).await;
+    world.runtime.uses_memory("a", 40 << 20);
+    let resize = |megabytes: u32, generation: i64| {
+        world.api.edit("pods", "ns", "p", |pod| {
+            pod["spec"]["containers"][0]["resources"] = limited(megabytes);
+            pod["metadata"]["generation"] = json!(generation);
+        });
+    };
+    resize(20, 2);
+    world.event("ResizeError").await;
+    resize(48, 3);
+    let resized = |memory: u32| format!("resize(shares=2,memory={}) a", memory << 20);
+    while !world.runtime.calls().contains(&resized(48)) {
+        tokio::task::yield_now().await;
+    }
+    assert!(!world.runtime.calls().contains(&resized(20)));
+    // It is tried again without another change.
+    resize(20, 4);
+    world.runtime.uses_memory("a", 10 << 20);
+    while !world.runtime.calls().contains(&resized(20)) {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
 }
