@@ -88,12 +88,12 @@ cut() {
   rm -f "$folder/pid" "$folder/ssh"
 }
 
-# holds WHAT SCRIPT: runs a script on the machine until it succeeds, for two minutes or so, and prints whether it did.
+# holds WHAT SCRIPT: runs a script on the machine until it succeeds, for two minutes, and prints whether it did.
 failed=0
 holds() {
   local told
   if told=$(guest 'cat >/root/check; export KUBECONFIG=/root/.kube/config
-      for _ in $(seq 60); do bash -ec ". /root/functions; . /root/check" >/root/told 2>&1 && exit; sleep 2; done
+      while [ $SECONDS -lt 120 ]; do bash -ec ". /root/functions; . /root/check" >/root/told 2>&1 && exit; sleep 2; done
       tail -n 5 /root/told; exit 1' <<<"$2"); then
     echo "ok    $1"
   else
