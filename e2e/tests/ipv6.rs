@@ -102,8 +102,7 @@ fn nodes_with_ipv6_addresses_only_join_and_their_pods_reach_each_other() -> Resu
     let service = first.get("service web")?;
     let address = service["spec"]["clusterIP"].as_str().context("an address")?.to_owned();
     wait::until("a pod to reach another", PATIENCE, || {
-        let script = format!("nslookup web.default.svc.cluster.local && wget -qO- -T 3 http://{address}");
-        first.kubectl_args(&["exec", "sh", "--", "sh", "-ec", &script]).map(drop)
+        first.kubectl("exec sh -- curl -sf --max-time 3 http://web.default.svc.cluster.local/").map(drop)
     })
     .with_context(|| cluster.logs())?;
     // The node itself, without any other address of IPv4.

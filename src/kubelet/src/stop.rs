@@ -123,6 +123,7 @@ mod tests {
         };
         runtime.run_pod_sandbox(config, "").await.unwrap();
         runtime.refuse_to_stop("q", u32::MAX);
+        let options = StopOptions { remove: false, ..options };
         assert!(stop_all_pods(&runtime, directory.path(), options).await.is_err());
     }
 }
