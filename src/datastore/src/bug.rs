@@ -17,6 +17,8 @@ pub enum Bug {
     HalfSnapshot,
     /// A leader that starts again leads on, without an election.
     ResumedLead,
+    /// Followers hear of a commit before it is on the leader's disk.
+    EarlyCommit,
     /// After a sync has failed, the next one counts as if nothing had happened.
     TrustedSync,
 }

@@ -61,12 +61,12 @@ const USAGE: &str =
   --measure   instead: kills the leader of a cluster of four so many times, and stops it as often, without faults;
               tells for how long it did not serve
   --bug       puts a known bug back in: forgotten-vote, early-acknowledgement, stale-read, repeated-proposal,
-              half-snapshot, trusted-sync, resumed-lead
+              half-snapshot, trusted-sync, resumed-lead, early-commit
   --spares    only clusters in which some nodes are spares
   --trace     prints every event
   --log       prints what the datastore logs";
 
-const BUGS: [(&str, Bug); 7] = [
+const BUGS: [(&str, Bug); 8] = [
     ("forgotten-vote", Bug::ForgottenVote),
     ("early-acknowledgement", Bug::EarlyAcknowledgement),
     ("stale-read", Bug::StaleRead),
@@ -74,6 +74,7 @@ const BUGS: [(&str, Bug); 7] = [
     ("half-snapshot", Bug::HalfSnapshot),
     ("trusted-sync", Bug::TrustedSync),
     ("resumed-lead", Bug::ResumedLead),
+    ("early-commit", Bug::EarlyCommit),
 ];
 
 #[derive(Clone, Debug)]

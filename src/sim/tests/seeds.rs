@@ -60,6 +60,11 @@ fn an_early_acknowledgement_is_noticed() {
 }
 
 #[test]
+fn an_early_commit_is_noticed() {
+    catches("early-commit", "123", "state machine safety");
+}
+
+#[test]
 fn a_forgotten_vote_is_noticed() {
     // openraft asserts that votes do not go back.
     catches("forgotten-vote", "1", "there was a panic");
