@@ -15,7 +15,8 @@
 //! | `definition` | a definition as serving needs it |
 //! | `names` | names, conflicts, conditions |
 //! | `controller` | follows definitions, swaps the table |
-//! | `version` | one version as a `Kind`; reading and writing its objects |
+//! | `version` | one version; reading and writing its objects |
+//! | `kind` | the same as a `Kind` |
 //! | `versions` | managers of fields in other versions |
 //! | `convert` | conversion between versions |
 //! | `columns` | table columns |
@@ -31,6 +32,7 @@ mod columns;
 mod controller;
 mod convert;
 mod definition;
+mod kind;
 mod names;
 mod openapi;
 mod structure;

@@ -1,5 +1,4 @@
-//! One version of a custom resource: its behaviour as a [`Kind`], and how its objects are read from the store and
-//! written to it.
+//! One version of a custom resource: how its objects are read from the store and written to it.
 
 use super::columns::Columns;
 use super::convert::Converter;
@@ -7,15 +6,12 @@ use super::definition::{Definition, Version};
 use super::names;
 use crate::outbound::Outbound;
 use crate::registry::{Served, Source};
-use api::{Kind, KindRef, LazySchema, NameRule, Resource, ScalePaths, Subresource};
+use api::{Kind, KindRef, LazySchema, Resource, ScalePaths, Subresource};
 use apiextensions::{CustomResourceValidator, ObjectMeta, StructuralSchema};
-use apimachinery::field::{ErrorList, FieldError, Path};
 use apimachinery::gvk::{Gvk, Gvr, api_version};
 use apimachinery::jsonpath::JsonPath;
-use apimachinery::schema::{self, SchemaRef};
+use apimachinery::schema::SchemaRef;
 use apimachinery::status::Status;
-use apimachinery::table::Column;
-use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock, OnceLock};
 use storage::{Attrs, Encoded, Object};
@@ -27,7 +23,7 @@ const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list"
 const SUBRESOURCE_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// `ObjectMeta`, as structural schemas are told of it.
-static OBJECT_META: LazyLock<ObjectMeta> = LazyLock::new(api::meta::object_meta);
+pub(super) static OBJECT_META: LazyLock<ObjectMeta> = LazyLock::new(api::meta::object_meta);
 
 /// All versions of a custom resource, as one state of its definition tells them.
 pub(crate) struct CustomResource {
@@ -122,15 +118,15 @@ impl CustomResource {
 
 /// One version.
 pub(crate) struct CustomVersion {
-    all: Arc<CustomResource>,
+    pub(super) all: Arc<CustomResource>,
     index: usize,
     version: String,
     api_version: String,
     storage_api_version: String,
     /// How stored objects of this version begin: keys are sorted, so that few others come before `apiVersion`.
     beginning: Vec<u8>,
-    columns: Columns,
-    scale: Option<ScalePaths>,
+    pub(super) columns: Columns,
+    pub(super) scale: Option<ScalePaths>,
     status: bool,
     selectable: Vec<(String, JsonPath)>,
 }
@@ -228,7 +224,7 @@ impl CustomVersion {
         }))
     }
 
-    fn rules(&self) -> Option<&Arc<CustomResourceValidator>> {
+    pub(super) fn rules(&self) -> Option<&Arc<CustomResourceValidator>> {
         self.all.rules(self.index)
     }
 
@@ -427,92 +423,6 @@ impl CustomVersion {
             apiextensions::prune(rules.schema(), object, true);
         }
     }
-
-    fn scale_errors(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let Some(scale) = &self.scale else { return errors };
-        for path in [&scale.spec_replicas, &scale.status_replicas] {
-            let Some(number) = at(object, path).and_then(Value::as_i64) else { continue };
-            let detail = if number < 0 {
-                "should be a non-negative integer"
-            } else if number > i64::from(i32::MAX) {
-                "should be less than or equal to 2147483647"
-            } else {
-                continue;
-            };
-            errors.push(FieldError::invalid(&Path::new(path), number, detail));
-        }
-        errors
-    }
-}
-
-impl Kind for CustomVersion {
-    fn group_kind(&self) -> (&str, &str) {
-        (&self.all.definition.group, &self.all.definition.accepted.kind)
-    }
-
-    fn name_rule(&self) -> NameRule {
-        NameRule::Dns1123Subdomain
-    }
-
-    fn conform(&self, object: &mut Value) -> Option<Result<Vec<String>, String>> {
-        let mut unknown = match conform_metadata(object) {
-            Ok(unknown) => unknown,
-            Err(e) => return Some(Err(e)),
-        };
-        let Some(rules) = self.rules() else { return Some(Ok(unknown)) };
-        Some(rules.decode(object).map_err(|e| e.to_string()).map(|more| {
-            unknown.extend(more);
-            unknown
-        }))
-    }
-
-    fn default(&self, object: &mut Value) {
-        if let Some(rules) = self.rules() {
-            apiextensions::default(rules.schema(), object);
-        }
-    }
-
-    fn validate(&self, object: &Value) -> ErrorList {
-        let mut errors = self.rules().map(|rules| rules.validate_create(object)).unwrap_or_default();
-        errors.extend(self.scale_errors(object));
-        errors
-    }
-
-    fn validate_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.rules().map(|rules| rules.validate_update(object, old)).unwrap_or_default();
-        errors.extend(self.scale_errors(object));
-        errors
-    }
-
-    fn validate_status_update(&self, object: &Value, old: &Value) -> ErrorList {
-        let rules = self.rules();
-        let mut errors = rules.map(|rules| rules.validate_status_update(object, old)).unwrap_or_default();
-        errors.extend(self.scale_errors(object));
-        errors
-    }
-
-    fn columns(&self) -> Vec<Column> {
-        self.columns.columns()
-    }
-
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        self.columns.row(object, now)
-    }
-
-    fn scale(&self) -> Option<ScalePaths> {
-        self.scale.clone()
-    }
-}
-
-/// Metadata has its own form, whatever the schema says. Answers the paths of unknown fields.
-fn conform_metadata(object: &mut Value) -> Result<Vec<String>, String> {
-    let Some(metadata) = object.get_mut("metadata") else { return Ok(Vec::new()) };
-    if metadata.is_null() {
-        *metadata = Value::Object(serde_json::Map::new());
-    }
-    let unknown = schema::prune(&OBJECT_META.schema, metadata).map_err(|e| e.to_string())?;
-    Ok(unknown.into_iter().map(|path| format!("metadata.{path}")).collect())
 }
 
 /// Who writes the status leaves the metadata alone, but for who manages what.
@@ -538,10 +448,6 @@ fn as_object(stored: &Object, tree: &Value) -> Result<Arc<Object>, Status> {
     }
     let attrs = stored.attrs.fields().fold(attrs, |attrs, (path, value)| attrs.field(path, value)).build();
     Ok(Arc::new(Object { value, splice_at: encoded.splice_at(), attrs, ..stored.clone() }))
-}
-
-fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    JsonPath::parse(path).ok()?.first(object)
 }
 
 /// The form of objects whose schema cannot be read.
