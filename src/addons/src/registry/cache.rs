@@ -228,7 +228,7 @@ impl Cache {
         let subject = manifest.subject();
         let kept = self.kept.files("", move |store| {
             match store.put_manifest(&of, &by, &content, &kind, subject.as_ref()) {
-                Err(StoreError::Full(_)) => Ok(false),
+                Err(StoreError::Full(_) | StoreError::NoRoom(_)) => Ok(false),
                 put => put.map(|()| true),
             }
         });
@@ -304,7 +304,7 @@ impl Cache {
                 let bytes = piece.clone();
                 let appended = self.kept.files("", move |store| match store.append(&mut open, &bytes) {
                     Ok(()) => Ok(Some(open)),
-                    Err(StoreError::Full(_)) => Ok(None),
+                    Err(StoreError::Full(_) | StoreError::NoRoom(_)) => Ok(None),
                     Err(error) => Err(error),
                 });
                 file = appended.await.ok().flatten();

@@ -65,7 +65,9 @@ impl Failure {
                     range: Some(size),
                     ..Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message)
                 },
-                StoreError::Full(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "DENIED", message),
+                StoreError::Full(_) | StoreError::NoRoom(_) => {
+                    Self::new(StatusCode::INSUFFICIENT_STORAGE, "DENIED", message)
+                }
                 StoreError::Io(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", message),
             }
         }

@@ -39,6 +39,9 @@ pub enum StoreError {
     /// The registry is as large as it may become.
     #[error("the registry is full: {0} bytes are allowed")]
     Full(u64),
+    /// There is no more room on the disk, or in the volume: files take whole blocks there, and the registry counts bytes.
+    #[error("the registry's disk is full: {0}")]
+    NoRoom(#[source] io::Error),
     /// The disk.
     #[error(transparent)]
     Io(io::Error),
@@ -46,7 +49,11 @@ pub enum StoreError {
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == ErrorKind::NotFound { Self::NotFound } else { Self::Io(error) }
+        match error.kind() {
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoRoom(error),
+            _ => Self::Io(error),
+        }
     }
 }
 
@@ -146,12 +153,17 @@ impl Store {
 
     /// Writes a piece of an upload.
     pub fn append(&self, file: &mut File, piece: &[u8]) -> Result<()> {
-        let size = piece.len() as u64;
+        let (size, begin) = (piece.len() as u64, file.stream_position()?);
         if self.used.fetch_add(size, Ordering::Relaxed).saturating_add(size) > self.limit {
             self.used.fetch_sub(size, Ordering::Relaxed);
             return Err(StoreError::Full(self.limit));
         }
-        Ok(file.write_all(piece)?)
+        file.write_all(piece).map_err(|error| {
+            // What has got there goes with the upload.
+            let written = file.stream_position().map_or(0, |end| end.saturating_sub(begin));
+            self.used.fetch_sub(size.saturating_sub(written), Ordering::Relaxed);
+            error.into()
+        })
     }
 
     /// Ends an upload that nobody wants.

@@ -56,6 +56,15 @@ fn a_registry_grows_to_its_limit() {
 }
 
 #[test]
+fn a_full_disk_is_told_and_what_is_not_there_does_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), 1000).unwrap();
+    let mut full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    assert!(matches!(store.append(&mut full, b"abc"), Err(StoreError::NoRoom(_))));
+    assert_eq!(store.used(), 0);
+}
+
+#[test]
 fn what_nothing_names_goes_once_it_is_old() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), 1000).unwrap();
