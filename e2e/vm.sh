@@ -135,6 +135,8 @@ pod() {
  "containers": [{"name": "a", "image": "busybox", "imagePullPolicy": "Never", "command": ["sh", "-c", "$3"], "resources": $2}]}}
 POD
 }
+# MIB that the pod `writer` is to write into its volume.
+write() { kubectl exec writer -- dd if=/dev/zero of=/data/x bs=1M count="$1" 2>&1 || true; }
 resize() {
   kubectl patch pod "$1" --subresource resize -p \
     "{\"spec\": {\"containers\": [{\"name\": \"a\", \"resources\": {\"limits\": {\"memory\": \"$2\"}}}]}}"
@@ -164,6 +166,30 @@ END
   holds 'pods use what they may' 'sleep 6; kubectl get --raw "/api/v1/nodes/$(hostname)/proxy/stats/summary" |
     jq -e ".pods[] | select(.podRef.name == \"busy\") | .cpu.usageNanoCores > 7e7 and .cpu.usageNanoCores < 13e7"'
   holds 'exec and logs work' 'kubectl exec open -- true; kubectl logs limited | grep hello'
+  guest 'kubectl create -f -' >/dev/null <<'END'
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 16Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: writer}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: a, image: busybox, imagePullPolicy: Never, command: [sleep, "100000"], volumeMounts: [{name: data, mountPath: /data}]}
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+END
+  holds 'a volume is as large as its claim' 'ready writer; kubectl exec writer -- df -P /data | grep " 16384 "
+    repquota -Pn / | grep "^#18[0-9]\{8\} .* 16384 "'
+  # ext4 says EDQUOT where XFS says ENOSPC. The directory counts, too.
+  holds 'a volume takes no more than its size' 'write 40 | grep "Disk quota exceeded"
+    test "$(kubectl exec writer -- stat -c %s /data/x)" = $((16 * 1048576 - 4096))'
+  holds 'a volume grows with its claim' 'kubectl patch pvc data -p "{\"spec\": {\"resources\": {\"requests\": {\"storage\": \"32Mi\"}}}}"
+    kubectl exec writer -- df -P /data | grep " 32768 "; write 24 | grep "24.0MB"; write 40 | grep "Disk quota exceeded"'
+  holds 'nothing is left of a volume' 'kubectl delete --ignore-not-found pod/writer pvc/data; test -z "$(kubectl get pv -o name)"
+    test "$(repquota -Pn / | grep "^#" | cut -d" " -f1)" = "#0"; test -z "$(ls /var/lib/knarr/storage)"'
   # udev, which only a machine of its own has, looks at every new link.
   holds 'pods know the MAC of their way out' 'for space in /run/netns/*; do
       index=$(ip -n ${space##*/} -o link show eth0 | sed "s/.*@if\([0-9]*\):.*/\1/")

@@ -2,11 +2,15 @@
 //!
 //! A claim's class waits for the first pod; the scheduler writes the pod's node into the claim; the provisioner of that
 //! node makes a directory and a PersistentVolume of type `hostPath` that names the node. When the claim is gone, the
-//! same one deletes both, if the reclaim policy says so. Sizes are written down, not enforced.
+//! same one deletes both, if the reclaim policy says so. Where the file system has project quotas, a directory belongs
+//! to a project of its own that holds no more than the volume's size; elsewhere sizes are written down, not enforced.
 //!
 //! Upstream counterpart: sig-storage-lib-external-provisioner with the hostpath example.
 
+mod limits;
 mod plan;
+mod projects;
+pub mod quota;
 
 use crate::http::Ready;
 use client::rest::{self, DeleteOptions, Patch};
@@ -14,9 +18,11 @@ use client::{EventRecorder, EventType, Informer, ObjectKey, Rest, SharedInformer
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use plan::{ClaimPlan, FINALIZER, VolumePlan};
+use quota::ProjectQuotas;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use volume_binding::claim_class;
 
@@ -31,6 +37,8 @@ pub struct Config {
     pub node_name: String,
     /// Where volumes are; the same path in the pod and on the node.
     pub directory: PathBuf,
+    /// What enforces sizes there, if it can.
+    pub quotas: Arc<dyn ProjectQuotas>,
     /// Informers over the cluster.
     pub informers: SharedInformers,
     /// Set when all claims and volumes have been seen.
@@ -46,6 +54,9 @@ enum ProvisionError {
     /// A directory cannot be made or removed.
     #[error("cannot {verb} {}: {source}", path.display())]
     Directory { verb: &'static str, path: PathBuf, source: std::io::Error },
+    /// The file system enforces sizes, and not that of this directory.
+    #[error("cannot {verb} the quota of {}: {source}", path.display())]
+    Quota { verb: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +68,8 @@ enum Key {
 struct Provisioner {
     node: String,
     root: PathBuf,
+    /// None where sizes are not enforced.
+    quotas: Option<Arc<dyn ProjectQuotas>>,
     rest: Rest,
     recorder: EventRecorder,
     claims: Informer<PersistentVolumeClaim>,
@@ -70,6 +83,7 @@ pub async fn run(config: Config, stop: CancellationToken) {
     let client = informers.client().clone();
     let provisioner = Provisioner {
         recorder: EventRecorder::new(client.clone(), NAME, &config.node_name),
+        quotas: limits::enforcing(config.quotas, &config.directory).await,
         node: config.node_name,
         root: config.directory,
         rest: Rest::new(client),
@@ -136,8 +150,8 @@ impl Provisioner {
                 Ok(())
             }
             ClaimPlan::Provision(volume) => {
-                let made = self.provision(&volume).await;
-                let name = volume.metadata.name.as_deref().unwrap_or_default();
+                let name = volume.metadata.name.clone().unwrap_or_default();
+                let made = self.provision(*volume).await;
                 match &made {
                     Ok(true) => self.recorder.about(
                         &*claim,
@@ -157,21 +171,22 @@ impl Provisioner {
                 }
                 made.map(drop)
             }
-            ClaimPlan::Expand(size) => self.expand(key, named, &size).await,
+            ClaimPlan::Expand(size) => self.expand(key, volume.as_deref(), &size).await,
         }
     }
 
     /// Answers false when the volume is there already.
-    async fn provision(&self, volume: &PersistentVolume) -> Result<bool, ProvisionError> {
+    async fn provision(&self, mut volume: PersistentVolume) -> Result<bool, ProvisionError> {
         let name = volume.metadata.name.as_deref().unwrap_or_default();
         let key = ObjectKey::cluster(name);
         if self.volumes.get(&key).is_some() || self.rest.get::<PersistentVolume>(&key).await?.is_some() {
             return Ok(false);
         }
-        let Some(path) = plan::directory(volume, &self.root) else { return Ok(false) };
+        let Some(path) = plan::directory(&volume, &self.root) else { return Ok(false) };
         let wrong = |source| ProvisionError::Directory { verb: "make", path: path.clone(), source };
         blocking(path.clone(), make_directory).await.map_err(wrong)?;
-        match self.rest.create(volume).await {
+        self.take_project(&mut volume, &path).await?;
+        match self.rest.create(&volume).await {
             Ok(_) => Ok(true),
             // Of a class that does not wait, the provisioner of another node was faster.
             Err(error) if rest::is_already_exists(&error) => {
@@ -180,8 +195,8 @@ impl Provisioner {
                     t.spec.and_then(|s| s.node_affinity)
                         == volume.spec.as_ref().and_then(|s| s.node_affinity.clone())
                 });
-                if !same {
-                    let _ = blocking(path, |path| std::fs::remove_dir(path)).await;
+                if !same && blocking(path, |path| std::fs::remove_dir(path)).await.is_ok() {
+                    self.forget_project(&volume).await?;
                 }
                 Ok(false)
             }
@@ -189,9 +204,19 @@ impl Provisioner {
         }
     }
 
-    async fn expand(&self, claim: &ObjectKey, volume: &str, size: &str) -> Result<(), ProvisionError> {
+    async fn expand(
+        &self,
+        claim: &ObjectKey,
+        volume: Option<&PersistentVolume>,
+        size: &str,
+    ) -> Result<(), ProvisionError> {
+        let Some(volume) = volume else { return Ok(()) };
+        // First what there is, then what is said of it.
+        if let Some(bytes) = plan::bytes(size) {
+            self.hold(volume, bytes).await?;
+        }
         let patch = Patch::Merge(json!({"spec": {"capacity": {"storage": size}}}));
-        self.rest.patch::<PersistentVolume>(&ObjectKey::cluster(volume), "", &patch).await?;
+        self.rest.patch::<PersistentVolume>(&ObjectKey::of(volume), "", &patch).await?;
         let patch = Patch::Merge(json!({"status": {"capacity": {"storage": size}, "conditions": null}}));
         self.rest.patch::<PersistentVolumeClaim>(claim, "status", &patch).await?;
         Ok(())
@@ -201,7 +226,10 @@ impl Provisioner {
         let key = ObjectKey::cluster(name);
         let Some(seen) = self.volumes.get(&key) else { return Ok(()) };
         if plan::volume(&seen, &self.node) == VolumePlan::Leave {
-            return Ok(());
+            return match plan::size_bytes(&seen) {
+                Some(bytes) => self.hold(&seen, bytes).await,
+                None => Ok(()),
+            };
         }
         // What is deleted does not come back: nothing is decided by a cache alone.
         let Some(volume) = self.rest.get::<PersistentVolume>(&key).await? else { return Ok(()) };
@@ -214,6 +242,7 @@ impl Provisioner {
                 self.recorder.about(&volume, EventType::Warning, "VolumeFailedDelete", error.to_string());
                 return Err(error);
             }
+            self.forget_project(&volume).await?;
         }
         match decided {
             VolumePlan::Leave => {}
@@ -253,10 +282,10 @@ fn remove_directory(path: &Path) -> std::io::Result<()> {
 }
 
 /// A tree can take long to remove: not on the thread that answers probes.
-async fn blocking(
+async fn blocking<T: Send + 'static>(
     path: PathBuf,
-    work: impl FnOnce(&Path) -> std::io::Result<()> + Send + 'static,
-) -> std::io::Result<()> {
+    work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
     tokio::task::spawn_blocking(move || work(&path))
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))

@@ -8,14 +8,22 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as QuantityText;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-use volume_binding::{PROVISIONED_BY, PROVISIONER, SELECTED_NODE, annotation, claim_class, is_delayed};
+use volume_binding::{
+    PROVISIONED_BY, PROVISIONER, SELECTED_NODE, annotation, claim_class, is_delayed, set_annotation,
+};
 
 /// The provisioner's name, as StorageClasses say it.
 pub const NAME: &str = "knarr.io/hostpath";
 /// Keeps a volume until its directory is gone, also when somebody deletes the volume first.
 pub const FINALIZER: &str = "knarr.io/hostpath";
+/// Annotation of a volume whose size is enforced: the project that its directory belongs to.
+pub const PROJECT: &str = "knarr.io/project-id";
+/// The projects of volumes: far above those that people choose for themselves, and those that container engines and
+/// kubelets count up from 1 or from 1048577.
+pub const PROJECTS: Range<u32> = 1_800_000_000..1_900_000_000;
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// What is to be done about a claim.
@@ -112,6 +120,42 @@ pub fn directory(volume: &PersistentVolume, root: &Path) -> Option<PathBuf> {
     }
 }
 
+/// The project of the directory of a volume of this node, if it was given one. Never one of somebody else's.
+pub fn project(volume: &PersistentVolume, node: &str) -> Option<u32> {
+    let written = annotation(&volume.metadata, PROJECT).filter(|_| is_ours(volume, node))?;
+    written.parse().ok().filter(|project| PROJECTS.contains(project))
+}
+
+/// Writes down the project of a volume's directory.
+pub fn set_project(volume: &mut PersistentVolume, project: u32) {
+    set_annotation(&mut volume.metadata, PROJECT, &project.to_string());
+}
+
+/// The projects for a volume of this name, the preferred one first (by FNV-1a, so that one volume has one preference).
+pub fn projects(name: &str) -> impl Iterator<Item = u32> + use<> {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let count = PROJECTS.end - PROJECTS.start;
+    let first = u32::try_from(hash % u64::from(count)).unwrap_or(0);
+    (0..count).map(move |step| PROJECTS.start + (first + step) % count)
+}
+
+/// The projects that volumes of this node have.
+pub fn taken<'a>(volumes: impl IntoIterator<Item = &'a PersistentVolume>, node: &str) -> BTreeSet<u32> {
+    volumes.into_iter().filter_map(|volume| project(volume, node)).collect()
+}
+
+/// What a volume is said to hold.
+pub fn size_bytes(volume: &PersistentVolume) -> Option<u64> {
+    bytes(&volume.spec.as_ref()?.capacity.as_ref()?.get("storage")?.0)
+}
+
+/// A size as a number; none when it is not one.
+pub fn bytes(size: &str) -> Option<u64> {
+    u64::try_from(size.parse::<Quantity>().ok()?.value()).ok()
+}
+
 fn make(
     claim: &PersistentVolumeClaim,
     class: &StorageClass,
@@ -171,10 +215,9 @@ fn is_ours(volume: &PersistentVolume, node: &str) -> bool {
     here && annotation(&volume.metadata, PROVISIONED_BY) == Some(NAME)
 }
 
-/// A directory grows by itself: only what is said of it changes.
+/// A directory grows by itself: what is said of it changes, and what it is held to.
 fn expand(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Option<ClaimPlan> {
     let wanted = requested(claim)?;
-    let bytes = |text: &str| text.parse::<Quantity>().ok().map(|q| q.value());
     let status = claim.status.as_ref().filter(|status| status.phase.as_deref() == Some("Bound"))?;
     let said = |capacity: Option<&BTreeMap<String, QuantityText>>| bytes(&capacity?.get("storage")?.0);
     let less = |capacity| said(capacity).is_some_and(|said| bytes(wanted).is_some_and(|w| said < w));
@@ -241,6 +284,37 @@ mod tests {
         assert_eq!(spec.claim_ref.as_ref().unwrap().uid.as_deref(), Some("u"));
         assert!(is_ours(&volume, "node-1") && !is_ours(&volume, "node-2"));
         assert_eq!(directory(&volume, Path::new(ROOT)), Some(PathBuf::from("/data/storage/n-data-0-pvc-u")));
+    }
+
+    #[test]
+    fn a_volumes_project_is_written_down_and_counts_on_its_node_only() {
+        let mut volume = made();
+        assert_eq!(project(&volume, "node-1"), None);
+        set_project(&mut volume, 1_800_000_007);
+        assert_eq!(project(&volume, "node-1"), Some(1_800_000_007));
+        assert_eq!(project(&volume, "node-2"), None);
+        assert_eq!(taken([&made(), &volume], "node-1"), BTreeSet::from([1_800_000_007]));
+        // Limits of these are not this provisioner's business.
+        for other in ["0", "5", "-1", "1799999999", "1900000000", "4294967296", "x", ""] {
+            set_annotation(&mut volume.metadata, PROJECT, other);
+            assert_eq!(project(&volume, "node-1"), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_volume_prefers_the_same_projects_each_time() {
+        let of = |name: &str| projects(name).take(3).collect::<Vec<_>>();
+        let preferred = of("pvc-u");
+        assert_eq!(preferred, of("pvc-u"));
+        assert_ne!(preferred, of("pvc-v"));
+        assert!(preferred.iter().all(|project| PROJECTS.contains(project)), "{preferred:?}");
+        assert_eq!(preferred.iter().collect::<BTreeSet<_>>().len(), 3);
+    }
+
+    #[test]
+    fn sizes_are_bytes() {
+        assert_eq!(size_bytes(&made()), Some(1 << 30));
+        assert_eq!(["16Mi", "1k", "-1", "many"].map(bytes), [Some(16 << 20), Some(1000), None, None]);
     }
 
     #[test]

@@ -1,18 +1,62 @@
 //! A node's provisioner: volumes and their directories come and go with claims.
 
 use crate::{gone, object};
+use addons::hostpath::quota::{CheckError, ProjectQuotas, Usage};
 use addons::hostpath::{self, Config, NAME};
 use addons::http::Ready;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Result;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use testkit::{TestServer, eventually};
 use tokio_util::sync::CancellationToken;
 
 const CLAIM: &str = "/api/v1/namespaces/default/persistentvolumeclaims/data";
 const VOLUMES: &str = "/api/v1/persistentvolumes";
 
+const PROJECT: &str = "knarr.io/project-id";
+const GI: u64 = 1 << 30;
+
+/// A file system's quotas, if it has any.
+#[derive(Default)]
+struct Disk {
+    enforces: AtomicBool,
+    projects: Mutex<BTreeMap<PathBuf, u32>>,
+    limits: Mutex<BTreeMap<u32, u64>>,
+}
+
+impl ProjectQuotas for Disk {
+    fn check(&self, _: &Path) -> std::result::Result<(), CheckError> {
+        if self.enforces.load(Ordering::Relaxed) { Ok(()) } else { Err(CheckError::OnlyCounted) }
+    }
+
+    fn project(&self, directory: &Path) -> Result<Option<u32>> {
+        directory.metadata()?;
+        Ok(self.projects.lock().get(directory).copied())
+    }
+
+    fn set_project(&self, directory: &Path, project: u32) -> Result<()> {
+        self.projects.lock().insert(directory.to_owned(), project);
+        Ok(())
+    }
+
+    fn usage(&self, _: &Path, project: u32) -> Result<Usage> {
+        let limit_bytes = self.limits.lock().get(&project).copied().unwrap_or(0);
+        Ok(Usage { limit_bytes, ..Default::default() })
+    }
+
+    fn set_limit(&self, _: &Path, project: u32, bytes: u64) -> Result<()> {
+        self.limits.lock().insert(project, bytes);
+        Ok(())
+    }
+}
+
 struct World {
     server: TestServer,
+    disk: Arc<Disk>,
     root: tempfile::TempDir,
     stop: CancellationToken,
 }
@@ -25,22 +69,54 @@ impl Drop for World {
 
 impl World {
     async fn start() -> Self {
+        Self::on(Disk::default()).await
+    }
+
+    async fn on(disk: Disk) -> Self {
         let world = Self {
             server: TestServer::start().await,
+            disk: Arc::new(disk),
             root: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
         };
         let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "c"},
             "provisioner": NAME, "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true});
         assert_eq!(world.server.post("/apis/storage.k8s.io/v1/storageclasses", &class).await.code, 201);
+        world.provisioner(&world.stop);
+        world
+    }
+
+    fn provisioner(&self, stop: &CancellationToken) {
         let config = Config {
             node_name: "node-1".to_owned(),
-            directory: world.root.path().to_owned(),
-            informers: world.server.informers(),
+            directory: self.root.path().to_owned(),
+            quotas: self.disk.clone(),
+            informers: self.server.informers(),
             ready: Ready::default(),
         };
-        tokio::spawn(hostpath::run(config, world.stop.clone()));
-        world
+        tokio::spawn(hostpath::run(config, stop.clone()));
+    }
+
+    /// The limit of a project becomes this.
+    async fn limited(&self, project: u32, bytes: u64) {
+        eventually("the limit is set", || async {
+            (self.disk.limits.lock().get(&project) == Some(&bytes)).then_some(())
+        })
+        .await;
+    }
+
+    /// Binds the claim `data` to its volume, and asks for more.
+    async fn grow(&self, volume: &str, size: &str) {
+        let name = volume.rsplit('/').next().unwrap();
+        let bound = json!({"spec": {"volumeName": name}});
+        assert_eq!(self.server.patch("merge", CLAIM, &bound).await.code, 200);
+        let status = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}});
+        assert_eq!(self.server.patch("merge", &format!("{CLAIM}/status"), &status).await.code, 200);
+        let more = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+        let grown = self.server.patch("merge", CLAIM, &more).await;
+        assert_eq!(grown.code, 200, "{}", grown.json());
+        object(&self.server, CLAIM, "grown", |c| c["status"]["capacity"]["storage"] == size).await;
+        assert_eq!(self.server.get(volume).await.json()["spec"]["capacity"]["storage"], size);
     }
 
     /// A claim whose pod was scheduled, as the binder and the scheduler leave it.
@@ -124,17 +200,63 @@ async fn a_released_volume_is_deleted_unless_it_is_to_be_retained() {
 async fn a_bound_claim_grows() {
     let world = World::start().await;
     let claim = world.claim("node-1").await;
-    let (path, ..) = world.volume_of(&claim).await;
-    let name = path.rsplit('/').next().unwrap();
-    let bound = json!({"spec": {"volumeName": name}});
-    assert_eq!(world.server.patch("merge", CLAIM, &bound).await.code, 200);
-    let status = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}});
-    assert_eq!(world.server.patch("merge", &format!("{CLAIM}/status"), &status).await.code, 200);
-    let more = json!({"spec": {"resources": {"requests": {"storage": "3Gi"}}}});
-    let grown = world.server.patch("merge", CLAIM, &more).await;
-    assert_eq!(grown.code, 200, "{}", grown.json());
-    object(&world.server, CLAIM, "grown", |c| c["status"]["capacity"]["storage"] == "3Gi").await;
-    assert_eq!(world.server.get(&path).await.json()["spec"]["capacity"]["storage"], "3Gi");
+    let (path, volume, _) = world.volume_of(&claim).await;
+    assert_eq!(volume["metadata"]["annotations"][PROJECT], Value::Null);
+    world.grow(&path, "3Gi").await;
+    assert!(world.disk.projects.lock().is_empty() && world.disk.limits.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_volumes_limit_comes_grows_and_goes_with_it() {
+    let world = World::on(Disk { enforces: true.into(), ..Default::default() }).await;
+    let claim = world.claim("node-1").await;
+    let (path, volume, directory) = world.volume_of(&claim).await;
+    let project: u32 = volume["metadata"]["annotations"][PROJECT].as_str().unwrap().parse().unwrap();
+    assert_eq!(*world.disk.projects.lock(), BTreeMap::from([(directory.clone(), project)]));
+    assert_eq!(*world.disk.limits.lock(), BTreeMap::from([(project, GI)]));
+    world.grow(&path, "3Gi").await;
+    assert_eq!(*world.disk.limits.lock(), BTreeMap::from([(project, 3 * GI)]));
+    world.server.delete(CLAIM, &Value::Null).await;
+    world.phase(&path, "Released").await;
+    removed(&directory).await;
+    world.let_go(&path).await;
+    world.limited(project, 0).await;
+}
+
+#[tokio::test]
+async fn limits_that_were_lost_come_back_when_the_provisioner_starts() {
+    let world = World::on(Disk { enforces: true.into(), ..Default::default() }).await;
+    let claim = world.claim("node-1").await;
+    let (_, volume, directory) = world.volume_of(&claim).await;
+    let project: u32 = volume["metadata"]["annotations"][PROJECT].as_str().unwrap().parse().unwrap();
+    world.stop.cancel();
+    world.disk.projects.lock().clear();
+    world.disk.limits.lock().clear();
+    let stop = CancellationToken::new();
+    world.provisioner(&stop);
+    world.limited(project, GI).await;
+    assert_eq!(*world.disk.projects.lock(), BTreeMap::from([(directory, project)]));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_volume_of_before_is_limited_once_somebody_has_given_it_a_project() {
+    let world = World::start().await;
+    let claim = world.claim("node-1").await;
+    let (path, _, directory) = world.volume_of(&claim).await;
+    std::fs::write(directory.join("file"), "data").unwrap();
+    world.stop.cancel();
+    world.disk.enforces.store(true, Ordering::Relaxed);
+    let stop = CancellationToken::new();
+    world.provisioner(&stop);
+    // Its size changes and its directory does not.
+    world.grow(&path, "3Gi").await;
+    assert!(world.disk.projects.lock().is_empty() && world.disk.limits.lock().is_empty());
+    world.disk.projects.lock().insert(directory, 1_800_000_001);
+    let annotated = json!({"metadata": {"annotations": {PROJECT: "1800000001"}}});
+    assert_eq!(world.server.patch("merge", &path, &annotated).await.code, 200);
+    world.limited(1_800_000_001, 3 * GI).await;
+    stop.cancel();
 }
 
 #[tokio::test]

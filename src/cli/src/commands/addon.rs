@@ -77,6 +77,7 @@ async fn serve_storage(options: AddonStorage, cancel: CancellationToken) -> Resu
     let config = hostpath::Config {
         node_name: options.node_name,
         directory: options.directory,
+        quotas: Arc::new(hostpath::quota::Kernel),
         informers: informers("knarr-storage")?,
         ready,
     };
