@@ -22,7 +22,12 @@ fn passes(seed: &str, more: &[&str]) -> String {
 
 /// Runs a seed with a bug put back in, which has to be noticed as what it is.
 fn catches(bug: &str, seed: &str, why: &str) {
-    let output = sim(seed, &["--bug", bug]);
+    catches_within("4000", bug, seed, why);
+}
+
+/// The same, with faults for so many simulated milliseconds.
+fn catches_within(duration: &str, bug: &str, seed: &str, why: &str) {
+    let output = sim(seed, &["--bug", bug, "--duration", duration]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success(), "{bug} is not noticed: {text}");
     assert!(text.contains(why), "{bug} is noticed as something else: {text}");
@@ -61,7 +66,7 @@ fn an_early_acknowledgement_is_noticed() {
 
 #[test]
 fn an_early_commit_is_noticed() {
-    catches("early-commit", "123", "state machine safety");
+    catches_within("8000", "early-commit", "123", "state machine safety");
 }
 
 #[test]
