@@ -19,10 +19,17 @@ pub struct FakeApi {
     state: Arc<State>,
 }
 
+/// Plural, namespace and name.
+type Key = (String, String, String);
+
+/// One lock for both, and for telling watches: a list has what its revision says, and a watch from there all that follows.
+struct Contents {
+    objects: BTreeMap<Key, Value>,
+    revision: u64,
+}
+
 struct State {
-    /// By (plural, namespace, name).
-    objects: Mutex<BTreeMap<(String, String, String), Value>>,
-    revision: Mutex<u64>,
+    contents: Mutex<Contents>,
     events: broadcast::Sender<(&'static str, String, Value)>,
     changed: watch::Sender<u64>,
     /// Plurals whose lists and watches are not answered.
@@ -45,8 +52,7 @@ impl FakeApi {
         let (events, _) = broadcast::channel(1024);
         let (changed, _) = watch::channel(0);
         let state = State {
-            objects: Mutex::default(),
-            revision: Mutex::new(1),
+            contents: Mutex::new(Contents { objects: BTreeMap::new(), revision: 1 }),
             events,
             changed,
             mute: Mutex::default(),
@@ -70,7 +76,7 @@ impl FakeApi {
             object["metadata"]["uid"] = json!(format!("uid-{}", text(&object, "name")));
         }
         let key = (plural.to_owned(), text(&object, "namespace"), text(&object, "name"));
-        self.store(&key, object);
+        self.store(&mut self.state.contents.lock(), &key, object);
     }
 
     /// Answers no lists and watches of a kind from now on.
@@ -81,25 +87,26 @@ impl FakeApi {
 
     pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
-        self.state.objects.lock().get(&key).cloned()
+        self.state.contents.lock().objects.get(&key).cloned()
     }
 
     pub fn list(&self, plural: &str) -> Vec<Value> {
-        let objects = self.state.objects.lock();
-        objects.iter().filter(|(key, _)| key.0 == plural).map(|(_, object)| object.clone()).collect()
+        self.state.contents.lock().list(plural)
     }
 
     /// Changes an object as somebody else would.
     pub fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
-        let mut object = self.state.objects.lock().get(&key).cloned().unwrap();
+        let mut contents = self.state.contents.lock();
+        let mut object = contents.objects.get(&key).cloned().unwrap();
         edit(&mut object);
-        self.store(&key, object);
+        self.store(&mut contents, &key, object);
     }
 
     #[allow(dead_code)]
     pub fn remove(&self, plural: &str, namespace: &str, name: &str) {
-        self.delete(&(plural.to_owned(), namespace.to_owned(), name.to_owned()));
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.delete(&mut self.state.contents.lock(), &key);
     }
 
     /// Waits until `condition` holds for the stored objects.
@@ -116,36 +123,31 @@ impl FakeApi {
         match tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await {
             Ok(found) => found,
             Err(_) => {
-                let objects = self.state.objects.lock();
-                let all: Vec<String> = objects.values().map(|object| format!("{object:#}")).collect();
+                let contents = self.state.contents.lock();
+                let all: Vec<String> =
+                    contents.objects.values().map(|object| format!("{object:#}")).collect();
                 panic!("waited in vain for {what}; the API server has\n{}", all.join("\n"));
             }
         }
     }
 
-    fn store(&self, key: &(String, String, String), mut object: Value) -> Value {
-        let revision = self.next_revision();
-        object["metadata"]["resourceVersion"] = json!(revision.to_string());
-        let old = self.state.objects.lock().insert(key.clone(), object.clone());
-        let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
-        let _ = self.state.events.send((kind, key.0.clone(), object.clone()));
-        self.state.changed.send_replace(revision);
+    fn store(&self, contents: &mut Contents, key: &Key, mut object: Value) -> Value {
+        contents.revise(&mut object);
+        let old = contents.objects.insert(key.clone(), object.clone());
+        self.tell(if old.is_some() { "MODIFIED" } else { "ADDED" }, key, &object, contents.revision);
         object
     }
 
-    fn delete(&self, key: &(String, String, String)) -> Option<Value> {
-        let mut object = self.state.objects.lock().remove(key)?;
-        let revision = self.next_revision();
-        object["metadata"]["resourceVersion"] = json!(revision.to_string());
-        let _ = self.state.events.send(("DELETED", key.0.clone(), object.clone()));
-        self.state.changed.send_replace(revision);
+    fn delete(&self, contents: &mut Contents, key: &Key) -> Option<Value> {
+        let mut object = contents.objects.remove(key)?;
+        contents.revise(&mut object);
+        self.tell("DELETED", key, &object, contents.revision);
         Some(object)
     }
 
-    fn next_revision(&self) -> u64 {
-        let mut revision = self.state.revision.lock();
-        *revision += 1;
-        *revision
+    fn tell(&self, kind: &'static str, key: &Key, object: &Value, revision: u64) {
+        let _ = self.state.events.send((kind, key.0.clone(), object.clone()));
+        self.state.changed.send_replace(revision);
     }
 
     async fn answer(&self, request: Request<client::connect::RequestBody>) -> Response<Body> {
@@ -162,9 +164,10 @@ impl FakeApi {
         match method {
             Method::GET if target.query.contains_key("watch") => self.watch(target),
             Method::GET if target.name.is_empty() => {
-                let items: Vec<Value> =
-                    self.list(&target.plural).into_iter().filter(|object| target.selects(object)).collect();
-                let revision = self.state.revision.lock().to_string();
+                let contents = self.state.contents.lock();
+                let revision = contents.revision.to_string();
+                let items = contents.list(&target.plural);
+                let items: Vec<Value> = items.into_iter().filter(|object| target.selects(object)).collect();
                 respond(
                     200,
                     &json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": revision}, "items": items}),
@@ -187,16 +190,18 @@ impl FakeApi {
                 let mut object = body;
                 let name = object["metadata"]["name"].as_str().unwrap_or("").to_owned();
                 let key = (key.0, key.1, name);
-                if self.state.objects.lock().contains_key(&key) {
+                let mut contents = self.state.contents.lock();
+                if contents.objects.contains_key(&key) {
                     return failure(409, "AlreadyExists", &target);
                 }
                 if object["metadata"]["uid"].is_null() {
                     object["metadata"]["uid"] = json!(format!("uid-{}", key.2));
                 }
-                respond(201, &self.store(&key, object))
+                respond(201, &self.store(&mut contents, &key, object))
             }
             Method::PATCH => {
-                let Some(mut object) = self.get(&key.0, &key.1, &key.2) else {
+                let mut contents = self.state.contents.lock();
+                let Some(mut object) = contents.objects.get(&key).cloned() else {
                     return failure(404, "NotFound", &target);
                 };
                 let wanted = body["metadata"]["uid"].as_str();
@@ -210,30 +215,31 @@ impl FakeApi {
                 } else {
                     apimachinery::patch::merge::apply(&mut object, &body);
                 }
-                respond(200, &self.store(&key, object))
+                respond(200, &self.store(&mut contents, &key, object))
             }
             Method::DELETE => {
-                let Some(object) = self.get(&key.0, &key.1, &key.2) else {
+                let mut contents = self.state.contents.lock();
+                let Some(object) = contents.objects.get(&key) else {
                     return failure(404, "NotFound", &target);
                 };
                 let wanted = body["preconditions"]["uid"].as_str();
                 if wanted.is_some_and(|uid| object["metadata"]["uid"] != uid) {
                     return failure(409, "Conflict", &target);
                 }
-                respond(200, &self.delete(&key).unwrap_or(Value::Null))
+                respond(200, &self.delete(&mut contents, &key).unwrap_or(Value::Null))
             }
             _ => failure(405, "MethodNotAllowed", &target),
         }
     }
 
     fn watch(&self, target: Target) -> Response<Body> {
-        // Subscribed before the backlog is read: what comes between is in both, which a watch may do.
+        let contents = self.state.contents.lock();
         let events = self.state.events.subscribe();
         let from: u64 = target.query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
         let newer = |object: &Value| {
             object["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok()).unwrap_or(0) > from
         };
-        let backlog: Vec<(&'static str, Value)> = self
+        let backlog: Vec<(&'static str, Value)> = contents
             .list(&target.plural)
             .into_iter()
             .filter(|object| newer(object) && target.selects(object))
@@ -252,6 +258,18 @@ impl FakeApi {
             Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(line)))
         });
         Response::new(StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+impl Contents {
+    fn list(&self, plural: &str) -> Vec<Value> {
+        let all = self.objects.iter().filter(|(key, _)| key.0 == plural);
+        all.map(|(_, object)| object.clone()).collect()
+    }
+
+    fn revise(&mut self, object: &mut Value) {
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
     }
 }
 
