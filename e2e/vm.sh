@@ -187,7 +187,7 @@ END
   holds 'a volume takes no more than its size' 'write 40 | grep "Disk quota exceeded"
     test "$(kubectl exec writer -- stat -c %s /data/x)" = $((16 * 1048576 - 4096))'
   holds 'a volume grows with its claim' 'kubectl patch pvc data -p "{\"spec\": {\"resources\": {\"requests\": {\"storage\": \"32Mi\"}}}}"
-    kubectl exec writer -- df -P /data | grep " 32768 "; write 24 | grep "24.0MB"; write 40 | grep "Disk quota exceeded"'
+    kubectl exec writer -- df -P /data | grep " 32768 "; write 24 | grep "24+0 records out"; write 40 | grep "Disk quota exceeded"'
   holds 'nothing is left of a volume' 'kubectl delete --ignore-not-found pod/writer pvc/data; test -z "$(kubectl get pv -o name)"
     test "$(repquota -Pn / | grep "^#" | cut -d" " -f1)" = "#0"; test -z "$(ls /var/lib/knarr/storage)"'
   # udev, which only a machine of its own has, looks at every new link.

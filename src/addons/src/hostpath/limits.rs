@@ -58,8 +58,9 @@ impl Provisioner {
         if blocking(path.clone(), work).await.map_err(wrong)? == Held::Filled {
             let path = path.display();
             tracing::warn!(
-                "{path} is not in its volume's project, and its size not enforced: `chattr -R -p {project} +P {path}` \
-                 on the node, then a restart of this pod, puts it there with what it holds"
+                "{path} is not in its volume's project, and its size not enforced: on the node, `find {path} -type d \
+                 -exec chattr -p {project} +P {{}} + -o -type f -exec chattr -p {project} {{}} +` puts it there with \
+                 what it holds; then restart this pod"
             );
         }
         Ok(())
