@@ -2,7 +2,6 @@
 
 use crate::http::{BoxError, Io};
 use bytes::Bytes;
-use hickory_resolver::{ResolverBuilder, TokioResolver};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
@@ -12,10 +11,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -247,27 +244,12 @@ impl Upstream {
     }
 }
 
-/// Connects to the first address that answers, without the C library's resolver.
+/// Connects to the first address that answers.
 async fn connect(host: &str, port: u16, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Io>, BoxError> {
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) => {
-            let resolver = TokioResolver::builder_tokio().and_then(ResolverBuilder::build)?;
-            resolver.lookup_ip(host).await?.iter().collect()
-        }
-    };
-    let mut last: BoxError = format!("{host} has no address").into();
-    for address in addresses {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => {
-                let Some(tls) = tls else { return Ok(Box::new(stream)) };
-                let name = ServerName::try_from(host.to_owned())?;
-                return Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?));
-            }
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
+    let stream = client::dial::host(host, port).await?;
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(host.to_owned())?;
+    Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
 }
 
 /// Where a registry wants its tokens to come from.
