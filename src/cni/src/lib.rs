@@ -37,6 +37,7 @@ mod plugin;
 pub mod protocol;
 
 pub use host::cleanup;
+pub use mtu::uplink;
 pub use plugin::{is_plugin_call, main};
 
 /// Name that the plugin is called by, and of its network.

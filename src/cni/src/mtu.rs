@@ -9,8 +9,8 @@ pub fn of_uplink() -> Option<u32> {
     std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?.trim().parse().ok()
 }
 
-/// The interface of the default route with the lowest metric.
-fn uplink(routes: &str) -> Option<&str> {
+/// The interface of the default route with the lowest metric, in the text of `/proc/net/route`.
+pub fn uplink(routes: &str) -> Option<&str> {
     routes
         .lines()
         .skip(1)
@@ -56,6 +56,11 @@ mod tests {
             eth0 0001A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n";
         assert_eq!(uplink(routes), Some("eth0"));
         assert_eq!(uplink("Iface\n"), None);
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+            wlan0\t00000000\t0100000A\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+            eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert_eq!(uplink(table), Some("eth0"));
         let any = "0".repeat(32);
         let line = |destination: &str, length: &str, metric: &str, interface: &str| {
             format!(

@@ -3,7 +3,7 @@
 use futures::Stream;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How often addresses are looked at: a change shows within seconds, at the cost of one system call.
@@ -19,7 +19,8 @@ pub fn primary() -> Option<IpAddr> {
 }
 
 fn primary_v4() -> Option<IpAddr> {
-    let interface = default_interface(&std::fs::read_to_string("/proc/net/route").ok()?)?;
+    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
+    let interface = cni::uplink(&routes)?;
     interfaces()
         .into_iter()
         .find(|(name, address)| *name == interface && address.is_ipv4())
@@ -95,37 +96,4 @@ fn interfaces() -> Vec<(String, IpAddr)> {
             (!local).then_some((i.interface_name, address))
         })
         .collect()
-}
-
-/// The interface of the default route with the lowest metric, out of `/proc/net/route`.
-fn default_interface(table: &str) -> Option<String> {
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let [interface, destination, _, _, _, _, metric, mask, ..] = fields.as_slice() else {
-                return None;
-            };
-            let zero =
-                |text: &str| u32::from_str_radix(text, 16).is_ok_and(|n| Ipv4Addr::from(n).is_unspecified());
-            (zero(destination) && zero(mask)).then(|| (metric.parse::<u32>().unwrap_or(u32::MAX), *interface))
-        })
-        .min()
-        .map(|(_, interface)| interface.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_route_with_the_lowest_metric_counts() {
-        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
-            wlan0\t00000000\t0100000A\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
-            eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
-            eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
-        assert_eq!(default_interface(table).as_deref(), Some("eth0"));
-        assert_eq!(default_interface("Iface\n"), None);
-    }
 }
