@@ -1,4 +1,5 @@
-//! Claims, volumes, storage classes and what drivers tell of their storage and of nodes, with what was decided but is not written yet.
+//! Claims, volumes, storage classes and what drivers tell of their storage and of nodes, with what was decided but is not
+//! written yet.
 
 use crate::framework::plugins::Choice;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
