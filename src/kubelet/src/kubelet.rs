@@ -19,6 +19,7 @@ use crate::pod_workers::{PodSyncer, PodWorkers, SyncerParts, WeakPodWorkers};
 use crate::prober::{ProbeManager, Results};
 use crate::runtime_manager::{RuntimeManager, RuntimeParts, RuntimeSettings};
 use crate::runtime_state::RuntimeState;
+use crate::seen_through::SeenThrough;
 use crate::server::stats::Collector;
 use crate::status::StatusManager;
 use crate::volume_manager::VolumeManager;
@@ -33,9 +34,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How often the runtime is asked for orphans at start, until it answers.
 const FIRST_SWEEP_RETRY: Duration = Duration::from_millis(500);
+/// How long the runtime gets at the end for what it is doing: a sandbox takes it about a second, many at a time some more.
+/// Others end after the kubelet, and a person waits for them.
+const LAST_CALLS: Duration = Duration::from_secs(10);
 
 /// A node's kubelet. Cloning shares it.
 #[derive(Clone)]
@@ -55,6 +60,8 @@ pub(crate) struct Parts {
     pleg: Arc<Pleg>,
     collector: Collector,
     pub(crate) image_gc: ImageGc,
+    /// The workers of pods, and what the runtime is changing for them and others.
+    under_way: TaskTracker,
 }
 
 impl Kubelet {
@@ -74,6 +81,8 @@ impl Kubelet {
             std::fs::create_dir_all(directory)
                 .map_err(|source| KubeletError::Directory { path: directory.clone(), source })?;
         }
+        let under_way = TaskTracker::new();
+        let runtime: Arc<dyn Runtime> = Arc::new(SeenThrough::new(runtime, under_way.clone()));
         let rest = Rest::new(config.client.clone());
         let recorder = EventRecorder::new(config.client.clone(), "kubelet", &config.node_name);
         let events = Events::new(recorder, &config.node_name);
@@ -158,7 +167,7 @@ impl Kubelet {
                 pods.into_iter().filter(|(_, active)| *active).map(|(pod, _)| pod).collect()
             }),
         });
-        let workers = PodWorkers::new(syncer, cancel.clone());
+        let workers = PodWorkers::new(syncer, cancel.clone(), under_way.clone());
         let _ = link.set(workers.downgrade());
         let pleg = Arc::new(Pleg::new(runtime.clone()));
         let node_status = Arc::new(NodeStatusManager::new(NodeStatusParts {
@@ -197,11 +206,13 @@ impl Kubelet {
             pleg,
             collector,
             image_gc,
+            under_way,
         };
         Ok(Self { parts: Arc::new(parts) })
     }
 
-    /// Runs until cancelled. Pods go on running.
+    /// Runs until cancelled, and until the runtime has ended what it was changing by then (for some seconds at most): it may
+    /// be ended afterwards. Pods go on running.
     pub async fn run(&self, cancel: CancellationToken) {
         self.parts.events.node(false, "Starting", "Starting kubelet.");
         let mut tasks = JoinSet::new();
@@ -224,6 +235,19 @@ impl Kubelet {
             {
                 tracing::error!(%error, "a part of the kubelet failed");
             }
+        }
+        self.last_calls().await;
+    }
+
+    /// Waits for what the runtime is changing. A worker is waited for as well: until it has ended it may begin a change.
+    async fn last_calls(&self) {
+        let under_way = &self.parts.under_way;
+        under_way.close();
+        if tokio::time::timeout(LAST_CALLS, under_way.wait()).await.is_err() {
+            tracing::warn!(
+                calls = under_way.len(),
+                "the container runtime did not end within {LAST_CALLS:?} what it was doing; a network namespace may be left"
+            );
         }
     }
 

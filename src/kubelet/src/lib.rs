@@ -30,6 +30,7 @@
 //! | `pod_workers` | a pod's life on its node |
 //! | `prober` | liveness, readiness, startup |
 //! | `runtime_manager` | sandboxes and containers |
+//! | `seen_through` | changes by the runtime that outlive who asked for them |
 //! | [`server`] | the HTTPS server on port 10250 |
 //! | `status` | pod statuses |
 //! | `volume_manager` | volumes |
@@ -62,6 +63,7 @@ mod prober;
 mod resources;
 mod runtime_manager;
 mod runtime_state;
+mod seen_through;
 pub mod server;
 mod source;
 mod status;

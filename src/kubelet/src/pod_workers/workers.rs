@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How often a pod is looked at although nothing happened: a net under lost events.
 const RESYNC: Duration = Duration::from_secs(120);
@@ -29,6 +30,7 @@ struct Shared {
     workers: Mutex<HashMap<String, Arc<Worker>>>,
     /// Ends all workers, leaving their pods running.
     cancel: CancellationToken,
+    tasks: TaskTracker,
 }
 
 struct Worker {
@@ -40,9 +42,9 @@ struct Worker {
 }
 
 impl PodWorkers {
-    /// No pods yet. When `cancel` is cancelled all work ends where it is.
-    pub fn new(syncer: PodSyncer, cancel: CancellationToken) -> Self {
-        Self { shared: Arc::new(Shared { syncer, workers: Mutex::default(), cancel }) }
+    /// No pods yet. When `cancel` is cancelled all work ends where it is; workers are among `tasks` until then.
+    pub fn new(syncer: PodSyncer, cancel: CancellationToken, tasks: TaskTracker) -> Self {
+        Self { shared: Arc::new(Shared { syncer, workers: Mutex::default(), cancel, tasks }) }
     }
 
     /// The API server has this version of a pod.
@@ -125,7 +127,7 @@ impl PodWorkers {
             interrupt: Mutex::default(),
         });
         self.shared.workers.lock().insert(uid.to_owned(), worker.clone());
-        tokio::spawn(self.shared.clone().run(worker));
+        self.shared.tasks.spawn(self.shared.clone().run(worker));
     }
 }
 

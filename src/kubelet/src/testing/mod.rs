@@ -1,6 +1,7 @@
 //! What tests run the kubelet against: an API server of a few lines and a runtime without processes.
 
 mod api;
+mod ending;
 mod runtime;
 mod scenario;
 mod world;

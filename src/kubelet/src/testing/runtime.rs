@@ -26,6 +26,7 @@ struct Inner {
     exec: HashMap<String, i32>,
     memory: HashMap<String, u64>,
     refused: BTreeSet<String>,
+    making: Duration,
     unstoppable: HashMap<String, u32>,
     calls: Vec<String>,
     next: u32,
@@ -66,6 +67,11 @@ impl FakeRuntime {
     /// Whether an image can be pulled (true) or not.
     pub fn image(&self, image: &str, exists: bool) {
         self.inner.lock().images.insert(image.to_owned(), exists);
+    }
+
+    /// How long it takes to make a sandbox from now on.
+    pub fn makes_sandboxes_in(&self, time: Duration) {
+        self.inner.lock().making = time;
     }
 
     /// Makes no sandboxes for pods of a name.
@@ -176,9 +182,15 @@ impl Runtime for FakeRuntime {
     }
 
     async fn run_pod_sandbox(&self, config: v1::PodSandboxConfig, _handler: &str) -> Result<String> {
-        let mut inner = self.inner.lock();
         let name = config.metadata.as_ref().map_or(String::new(), |metadata| metadata.name.clone());
-        inner.call("run-sandbox", &name);
+        let making = {
+            let mut inner = self.inner.lock();
+            inner.call("run-sandbox", &name);
+            inner.making
+        };
+        // A call that is dropped meanwhile makes none, as containerd does.
+        tokio::time::sleep(making).await;
+        let mut inner = self.inner.lock();
         if inner.refused.contains(&name) {
             return Err(CriError::Unavailable { message: "no room".to_owned() });
         }

@@ -5,6 +5,8 @@ use crate::{Config, Kubelet};
 use client::SharedInformers;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Drop it to end the kubelet.
@@ -14,6 +16,7 @@ pub struct World {
     pub directory: tempfile::TempDir,
     cancel: CancellationToken,
     cgroup_root: String,
+    running: Option<JoinHandle<()>>,
 }
 
 impl World {
@@ -27,6 +30,7 @@ impl World {
             directory,
             cancel: CancellationToken::new(),
             cgroup_root: format!("knarr-test-{name}"),
+            running: None,
         };
         world.start()
     }
@@ -38,7 +42,15 @@ impl World {
         self.start()
     }
 
-    fn start(self) -> Self {
+    /// Ends the kubelet as the node's agent does: when this returns the runtime may be ended.
+    pub async fn stop(&mut self) {
+        self.cancel.cancel();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+    }
+
+    fn start(mut self) -> Self {
         let client = self.api.client();
         let informers = SharedInformers::new(client.clone());
         let socket = self.directory.path().join("no.sock");
@@ -48,8 +60,15 @@ impl World {
         let runtime = Arc::new(self.runtime.clone());
         let kubelet = Kubelet::new(config, runtime.clone(), runtime, &self.cancel).unwrap();
         let cancel = self.cancel.clone();
-        tokio::spawn(async move { kubelet.run(cancel).await });
+        self.running = Some(tokio::spawn(async move { kubelet.run(cancel).await }));
         self
+    }
+
+    /// Waits until the runtime was asked for this.
+    pub async fn called(&self, call: &str) {
+        while !self.runtime.calls().iter().any(|known| known == call) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Binds a pod to the node.

@@ -67,6 +67,7 @@ async fn all(config: Config, folder: std::path::PathBuf, cgroup: String) {
     finished(&node).await;
     image_trouble(&node).await;
     restart(&mut node).await;
+    end_midway(&mut node).await;
     deletion(&node).await;
     stop_all(&node).await;
     node.stop().await;
@@ -267,6 +268,36 @@ async fn restart(node: &mut Node) {
     node.status("all", "restarted", |status| status["containerStatuses"][0]["restartCount"] == 1).await;
     eprintln!("a killed container is replaced after {:?}", begun.elapsed());
     node.ready("all").await;
+}
+
+/// A sandbox that is being made when the kubelet ends is there then, and is used by the next.
+async fn end_midway(node: &mut Node) {
+    node.create(
+        "midway",
+        json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "a", "image": BUSYBOX, "command": ["sleep", "1000"]}]}),
+    );
+    // Made just before the runtime is asked for the sandbox.
+    let logs = node.folder.join("logs/pods/ns_midway_uid-midway");
+    while !logs.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let begun = Instant::now();
+    node.stop().await;
+    eprintln!("a kubelet that is making a sandbox ends after {:?}", begun.elapsed());
+    let client = node.client.clone();
+    let sandboxes = async || {
+        let all = client.list_pod_sandbox(None).await.expect("sandboxes");
+        let of_pod = |sandbox: &cri::v1::PodSandbox| sandbox.labels.values().any(|uid| uid == "uid-midway");
+        all.into_iter().filter(of_pod).map(|sandbox| sandbox.id).collect::<Vec<_>>()
+    };
+    let made = sandboxes().await;
+    assert_eq!(made.len(), 1, "{made:?}");
+    node.start();
+    node.ready("midway").await;
+    assert_eq!(sandboxes().await, made);
+    node.delete("midway", 1);
+    node.gone("midway").await;
 }
 
 /// Nothing of a deleted pod stays.
