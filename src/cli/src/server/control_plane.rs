@@ -166,13 +166,14 @@ impl ControlPlane {
         client::in_process(self.api.in_process(user), component)
     }
 
-    /// Waits until everything has ended: first those who use the API, then the API, then the datastore.
-    pub async fn end(mut self) {
+    /// Waits until everything has ended: first those who use the API, with `agent`, then the API, then the datastore.
+    pub async fn end(mut self, agent: impl Future<Output = ()>) {
         // Others go on writing at once, whatever takes its time here.
         if *self.nodes.clustered().borrow() {
             self.nodes.withdraw().await;
         }
         self.nodes.hand_over().await;
+        agent.await;
         while self.tasks.join_next().await.is_some() {}
         self.informers.shutdown();
         self.stop_serving.cancel();

@@ -157,12 +157,12 @@ async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
     commands.abort();
     // Connections of the address that has gone never end.
     let patience = if matches!(outcome, Ok(End::Moved)) { MOVED_DRAIN } else { DRAIN };
-    let drained = tokio::time::timeout(patience, async {
+    let agent = async {
         if settings.agent && !agent_ended.is_finished() {
             let _ = agent_ended.await;
         }
-        control_plane.end().await;
-    });
+    };
+    let drained = tokio::time::timeout(patience, control_plane.end(agent));
     if drained.await.is_err() {
         tracing::warn!("some parts did not end within {patience:?}");
     }
