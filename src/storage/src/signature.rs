@@ -31,7 +31,14 @@ impl Signature {
 
     /// Whether everything that `wanted` has may be here.
     pub fn covers(self, wanted: Self) -> bool {
-        self.labels & wanted.labels == wanted.labels && self.fields & wanted.fields == wanted.fields
+        // Without a branch between the two: this is asked of each object that a list passes.
+        (wanted.labels & !self.labels) | (wanted.fields & !self.fields) == 0
+    }
+
+    /// Which of the first 64 cover what is wanted: a bit each, the first one lowest.
+    pub(crate) fn covering(signatures: &[Self], wanted: Self) -> u64 {
+        let bits = signatures.iter().take(64).rev();
+        bits.fold(0, |found, signature| found << 1 | u64::from(signature.covers(wanted)))
     }
 }
 
@@ -63,5 +70,17 @@ mod tests {
             (0..1000).filter(|n| object.covers(Signature::default().with_label("c", &n.to_string())));
         assert!(others.count() < 20);
         assert!(!object.covers(Signature::default().with_field("a", "1")));
+    }
+
+    #[test]
+    fn bits_tell_which_of_many_cover_what_is_wanted() {
+        let wanted = Signature::default().with_label("a", "1");
+        let mut many = vec![Signature::default(); 70];
+        for at in [0, 3, 63, 64] {
+            many[at] = wanted;
+        }
+        assert_eq!(Signature::covering(&many, wanted), 1 | 1 << 3 | 1 << 63);
+        assert_eq!(Signature::covering(&many[60..], wanted), 1 << 3 | 1 << 4);
+        assert_eq!(Signature::covering(&[], wanted), 0);
     }
 }

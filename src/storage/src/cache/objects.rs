@@ -59,8 +59,14 @@ impl Chunk {
     fn covering(&self, from: usize, to: usize, wanted: Signature) -> impl Iterator<Item = &Arc<Object>> {
         let (slots, signatures) =
             (self.slots.get(from..to).unwrap_or_default(), self.signatures.get(from..to).unwrap_or_default());
-        let covers = move |(_, signature): &(&Slot, &Signature)| signature.covers(wanted);
-        slots.iter().zip(signatures).filter(covers).map(|(slot, _)| &slot.object)
+        slots.chunks(64).zip(signatures.chunks(64)).flat_map(move |(slots, signatures)| {
+            let mut found = Signature::covering(signatures, wanted);
+            std::iter::from_fn(move || {
+                let slot = slots.get(found.trailing_zeros() as usize)?;
+                found &= found - 1;
+                Some(&slot.object)
+            })
+        })
     }
 }
 
