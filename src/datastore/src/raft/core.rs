@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::StorageError;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -262,6 +262,8 @@ pub(crate) struct Core {
     pub(crate) recent: Mutex<Recent>,
     /// Who waits until a proposal is in this node's log, to be told its index or why it is not.
     pub(crate) appended: Mutex<HashMap<Origin, oneshot::Sender<Reply>>>,
+    /// The last entry that openraft has given this node's log, set while those who wait for their places are told.
+    pub(crate) placed: AtomicU64,
     /// The writers of this node's proposals that are not applied yet.
     pub(crate) pending: Mutex<BTreeMap<Origin, Vec<Waiting>>>,
     /// The index after the last entry that was applied and can be read.
@@ -286,6 +288,7 @@ impl Core {
             threads: of.threads.clone(),
             recent: Mutex::default(),
             appended: Mutex::default(),
+            placed: AtomicU64::default(),
             pending: Mutex::default(),
             applied: watch::Sender::default(),
             synced: watch::Sender::default(),

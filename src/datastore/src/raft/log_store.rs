@@ -248,6 +248,7 @@ impl RaftLogStorage<Types> for LogStore {
             // Their order is settled: the proposers may send what comes next.
             let mut waiting = self.core.appended.lock();
             for entry in &entries {
+                self.core.placed.store(entry.log_id.index, Ordering::Release);
                 for proposed in groups(entry) {
                     if let Some(told) = waiting.remove(&proposed.origin) {
                         // Nobody waits any more: fine.

@@ -306,19 +306,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Leader: how many entries a node lacks; None when it has none, or this node does not lead.
-    pub(crate) fn lag(&self, id: u64) -> Option<u64> {
+    /// Leader: the last entry that another node has told of; None when it has told of none, or this node does not lead.
+    pub(crate) fn matching(&self, id: u64) -> Option<u64> {
         let metrics = self.raft().metrics();
-        let metrics = metrics.borrow();
-        if id == self.id() {
-            return Some(0);
-        }
-        let matching = (*metrics.replication.as_ref()?.get(&id)?)?;
-        Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matching.index))
+        let matching = metrics.borrow().replication.as_ref()?.get(&id)?.map(|matching| matching.index);
+        matching
     }
 
     /// Leader: whether a node is nearly up to date.
     pub(crate) fn is_caught_up(&self, id: u64) -> bool {
-        self.lag(id).is_some_and(|lag| lag <= CAUGHT_UP)
+        let last = self.raft().metrics().borrow().last_log_index.unwrap_or(0);
+        id == self.id()
+            || self.matching(id).is_some_and(|matching| last.saturating_sub(matching) <= CAUGHT_UP)
     }
 }

@@ -71,12 +71,15 @@ pub(crate) async fn run(cluster: Weak<Cluster>, mut offered: mpsc::UnboundedRece
 impl Cluster {
     /// Leader: brings a proposal into the log, together with others.
     pub(crate) async fn append(&self, proposed: Proposed) -> Reply {
-        if self.paused.load(Ordering::Acquire) {
-            return Reply::NotLeader(None);
-        }
         let (origin, core) = (proposed.origin, &self.network.core);
         let (tell, told) = oneshot::channel();
-        core.appended.lock().insert(origin, tell);
+        {
+            let mut appended = core.appended.lock();
+            if self.paused.load(Ordering::Acquire) {
+                return Reply::NotLeader(None);
+            }
+            appended.insert(origin, tell);
+        }
         let why = if self.merging.send(proposed).is_ok() {
             match tokio::time::timeout(self.timing.call_timeout(), told).await {
                 Ok(Ok(reply)) => return reply,

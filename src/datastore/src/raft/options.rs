@@ -43,6 +43,11 @@ impl Timing {
         (self.election * 4).min(self.patience)
     }
 
+    /// How long a vote is protected from other candidates (openraft's `leader_lease`).
+    pub(crate) fn protection(&self) -> Duration {
+        self.election * 2
+    }
+
     /// openraft's form of it.
     pub(crate) fn config(&self, cluster: &str) -> openraft::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -50,7 +55,7 @@ impl Timing {
             cluster_name: cluster.to_owned(),
             heartbeat_interval: millis(self.heartbeat),
             election_timeout_min: millis(self.election),
-            election_timeout_max: millis(self.election * 2),
+            election_timeout_max: millis(self.protection()),
             // See `retention`.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,

@@ -2,7 +2,7 @@
 
 use crate::fixture::{PODS, manual, next, object, parse, pod};
 use datastore::raft::{
-    Change, ChangeError, Cluster, ClusterOptions, Goal, Member, Role, Switchboard, Ticket, Timing,
+    Change, ChangeError, Cluster, ClusterOptions, Goal, Member, Role, Status, Switchboard, Ticket, Timing,
 };
 use datastore::{Datastore, Limits, Options};
 use std::collections::BTreeMap;
@@ -258,6 +258,44 @@ async fn a_clean_stop_hands_the_leadership_over_at_once() {
     let terms: Vec<_> = report.members.iter().filter_map(|m| Some(m.report.as_ref()?.term)).collect();
     assert!(terms.iter().all(|now| *now == term + 1), "{terms:?} after {term}");
     assert!(report.quorum && !report.survives_a_loss, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_hands_over_at_the_first_attempt_whoever_writes() {
+    // An attempt that does not succeed is noticed by the terms, and nobody else stands for election.
+    let timing = Timing { election: Duration::from_millis(1500), ..timing() };
+    let mut nodes = Nodes::new(3, timing).await;
+    nodes.voters(3).await;
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writers: Vec<_> = (0..12)
+        .map(|writer| {
+            let (store, done) = (Arc::clone(&nodes.nodes[writer % 3].store), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut written = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    store.create(&pod(&format!("p{writer}-{written}")), object("p", 1)).await.unwrap();
+                    written += 1;
+                }
+                written
+            })
+        })
+        .collect();
+    let term = |report: &Status| report.members.iter().filter_map(|m| Some(m.report.as_ref()?.term)).max();
+    let before = term(&nodes.nodes[0].cluster().status().await);
+    // The second and the third lead for a moment only when they are asked.
+    for handed in 1..=3 {
+        let leader = nodes.leader().await;
+        assert!(nodes.nodes[leader].cluster().hand_over().await);
+        let now = term(&nodes.nodes[leader].cluster().status().await);
+        assert_eq!(now, before.map(|term| term + handed));
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    for writer in writers {
+        assert!(writer.await.unwrap() > 0);
+    }
+    for node in nodes.nodes.drain(..) {
+        node.store.shutdown().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
