@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kubelet::Kubelet;
-use kubelet::server::{PodSource, Server, ServerConfig, health};
+use kubelet::server::{ImageArchives, PodSource, Server, ServerConfig, health};
 use pki::{Component, ServingCertResolver, ServingCertificate};
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
@@ -317,6 +317,10 @@ impl Agent {
             node_name: settings.node_name.clone(),
             runtime,
             source: Arc::new(kubelet.clone()),
+            images: ImageArchives::new(
+                settings.data_dir.join("imports"),
+                Arc::new(cri::image::Store::new(socket)?),
+            ),
         };
         let server = Server::new(server, self.stop.clone())?;
         tasks.spawn(async move {

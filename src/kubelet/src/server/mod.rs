@@ -17,9 +17,11 @@
 //! | [`stats`] | usage of node, pods and containers: collection, Summary API and resource metrics |
 //! | [`logs`] | container logs out of CRI log files |
 //! | `remote` | exec, attach and port-forward |
+//! | [`image_archives`] | archives of images that other nodes send |
 
 mod auth;
 pub mod health;
+pub mod image_archives;
 pub mod logs;
 pub mod pod_source;
 pub mod remote;
@@ -30,5 +32,6 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 
+pub use image_archives::{ImageArchives, ImageImporter};
 pub use pod_source::{ContainerHandle, ContainerInstance, PodHandle, PodSource};
 pub use serve::{Server, ServerConfig, ServerError};

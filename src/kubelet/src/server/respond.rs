@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use apimachinery::status::Status;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -23,6 +24,12 @@ pub(super) fn error(status: StatusCode, message: impl std::fmt::Display) -> Resp
 /// Answers an object.
 pub(super) fn json(value: &Value) -> Response<Body> {
     with_type(StatusCode::OK, "application/json", Bytes::from(value.to_string()))
+}
+
+/// Answers a failure as the API does.
+pub(super) fn failure(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_type(code, "application/json", Bytes::from(serde_json::to_vec(status).unwrap_or_default()))
 }
 
 /// Answers metrics in the Prometheus text format.

@@ -12,7 +12,7 @@ use super::pod_source::PodSource;
 use super::respond::{self, Body};
 use super::serve::State;
 use super::stats::{cadvisor, resource_metrics, summary};
-use super::{logs, remote};
+use super::{image_archives, logs, remote};
 
 /// Answers a request.
 pub(super) async fn handle(
@@ -40,10 +40,11 @@ pub(super) async fn handle(
 
 async fn dispatch(state: &Arc<State>, request: Request<Incoming>, words: &[&str]) -> Response<Body> {
     let streaming = matches!(words.first(), Some(&("exec" | "attach" | "portForward" | "run")));
+    let images = words == ["knarr", "images"];
     let allowed = match *request.method() {
         // WebSockets begin with a GET.
-        Method::GET => words.first() != Some(&"run"),
-        Method::POST => streaming,
+        Method::GET => words.first() != Some(&"run") && !images,
+        Method::POST => streaming || images,
         _ => false,
     };
     if !allowed {
@@ -92,6 +93,7 @@ async fn dispatch(state: &Arc<State>, request: Request<Incoming>, words: &[&str]
         ["run", namespace, pod, uid, container] => {
             remote::run(state, request, Target { namespace, pod, uid: Some(uid), container }).await
         }
+        ["knarr", "images"] => image_archives::import(state, request).await,
         _ => respond::error(StatusCode::NOT_FOUND, "404 page not found"),
     }
 }

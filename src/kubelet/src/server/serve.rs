@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Auth;
+use super::image_archives::ImageArchives;
 use super::pod_source::PodSource;
 use super::route;
 
@@ -43,6 +44,8 @@ pub struct ServerConfig {
     pub runtime: Arc<dyn Runtime>,
     /// The pod side of the kubelet.
     pub source: Arc<dyn PodSource>,
+    /// Where archives of images go that other nodes send.
+    pub images: ImageArchives,
 }
 
 /// The server could not be set up.
@@ -64,6 +67,7 @@ pub(super) struct State {
     pub auth: Auth,
     pub runtime: Arc<dyn Runtime>,
     pub source: Arc<dyn PodSource>,
+    pub images: ImageArchives,
     pub shutdown: CancellationToken,
     pub tasks: TaskTracker,
 }
@@ -81,6 +85,7 @@ impl Server {
             auth,
             runtime: config.runtime,
             source: config.source,
+            images: config.images,
             shutdown,
             tasks: TaskTracker::new(),
         };

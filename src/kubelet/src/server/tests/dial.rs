@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tower::BoxError;
 
 use super::world::{Identity, World};
 
@@ -23,6 +24,18 @@ pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 impl World {
     async fn send(&self, identity: Identity, request: http::request::Builder) -> Response<Incoming> {
+        self.send_body(identity, request, Empty::new()).await
+    }
+
+    async fn send_body<B>(
+        &self,
+        identity: Identity,
+        request: http::request::Builder,
+        body: B,
+    ) -> Response<Incoming>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let leaf = match identity {
             Identity::Nobody | Identity::Token(_) => None,
             Identity::ApiServer => Some(Component::ApiServerKubeletClient),
@@ -41,7 +54,8 @@ impl World {
         if let Identity::Token(token) = identity {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
+        let body = body.map_err(Into::into).boxed_unsync();
+        sender.send_request(request.body(body).unwrap()).await.unwrap()
     }
 
     pub async fn get(&self, identity: Identity, path: &str) -> (StatusCode, String) {
@@ -49,6 +63,24 @@ impl World {
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Sends an archive, of which `announced` bytes are said to come.
+    pub async fn post<B>(
+        &self,
+        identity: Identity,
+        path: &str,
+        announced: u64,
+        body: B,
+    ) -> (StatusCode, serde_json::Value)
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let request = Request::post(path).header(header::CONTENT_LENGTH, announced);
+        let response = self.send_body(identity, request, body).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
     pub async fn web_socket(&self, path: &str, protocols: &str) -> (Socket, String) {

@@ -187,3 +187,38 @@ async fn ports_are_forwarded_over_channels() {
     assert_eq!(channels[2], b"\x01\x00");
     assert_eq!(channels[3], b"\x01\x00connection refused");
 }
+
+#[tokio::test]
+async fn archives_of_images_are_imported_and_not_kept() {
+    let world = World::new().await;
+    let none: Vec<_> = std::fs::read_dir(&world.imports).into_iter().flatten().collect();
+    assert!(none.is_empty(), "what was left there is gone");
+    // In pieces, and more than any limit of what is held in memory.
+    let piece = bytes::Bytes::from(vec![0xff; 100_000]);
+    let archive = move || {
+        let pieces = std::iter::repeat_n(piece.clone(), 50);
+        let frames = pieces.map(|piece| Ok::<_, std::convert::Infallible>(http_body::Frame::data(piece)));
+        http_body_util::StreamBody::new(futures::stream::iter(frames))
+    };
+    let path = "/knarr/images?name=a%2Fb";
+    let (status, answer) = world.post(Identity::ApiServer, path, 5_000_000, archive()).await;
+    assert_eq!((status, &answer["images"][0]), (StatusCode::OK, &"a/b:5000000".into()), "{answer}");
+    let (status, _) = world.post(Identity::Node, path, 5_000_000, archive()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, _) = world.get(Identity::ApiServer, path).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+
+    let text = http_body_util::Full::new(bytes::Bytes::from("text"));
+    let (status, answer) = world.post(Identity::ApiServer, "/knarr/images", 4, text).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer["message"], "not a valid image archive: it is text");
+    assert_eq!((&answer["kind"], &answer["reason"]), (&"Status".into(), &"BadRequest".into()));
+    // What cannot have room is refused at once, and the answer comes although the archive does not end.
+    let endless = http_body_util::StreamBody::new(futures::stream::pending::<
+        Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,
+    >());
+    let (status, answer) = world.post(Identity::ApiServer, "/knarr/images", 1 << 60, endless).await;
+    assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE);
+    assert!(answer["message"].as_str().unwrap().contains("free on the node's disk"), "{answer}");
+    assert_eq!(std::fs::read_dir(&world.imports).unwrap().count(), 0, "nothing is left");
+}

@@ -1,10 +1,11 @@
 //! A kubelet's server with everything around it.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cri::image::ImageError;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
@@ -15,7 +16,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::stats::NodeStatistics;
-use super::super::{ContainerHandle, ContainerInstance, PodHandle, PodSource, Server, ServerConfig, health};
+use super::super::{
+    ContainerHandle, ContainerInstance, ImageArchives, ImageImporter, PodHandle, PodSource, Server,
+    ServerConfig, health,
+};
 use super::runtime;
 use crate::testing::FakeRuntime;
 
@@ -33,12 +37,28 @@ pub struct World {
     /// Where it answers without credentials.
     pub health: std::net::SocketAddr,
     pub pki: Pki,
+    /// Where archives lie while they are imported.
+    pub imports: PathBuf,
     _folder: tempfile::TempDir,
     _running: DropGuard,
 }
 
 struct Pods {
     log: PathBuf,
+}
+
+/// Takes everything but text for an archive of an image that is called after its size.
+struct Sizes;
+
+#[async_trait]
+impl ImageImporter for Sizes {
+    async fn import(&self, archive: &Path, name: Option<&str>) -> Result<Vec<String>, ImageError> {
+        let content = std::fs::read(archive).unwrap();
+        if content.is_ascii() {
+            return Err(ImageError::Archive("it is text".into()));
+        }
+        Ok(vec![format!("{}:{}", name.unwrap_or("image"), content.len())])
+    }
 }
 
 impl World {
@@ -56,6 +76,9 @@ impl World {
         let runtime = FakeRuntime::default();
         runtime.stream_at(&runtime::start().await);
         let source: Arc<dyn PodSource> = Arc::new(Pods { log });
+        let imports = folder.path().join("imports");
+        std::fs::create_dir(&imports).unwrap();
+        std::fs::write(imports.join("left"), "of before").unwrap();
         let config = ServerConfig {
             certificate: Arc::new(ServingCertResolver::new(&leaf).unwrap()),
             client_cas: pki.cluster_ca().bundle().unwrap(),
@@ -63,6 +86,7 @@ impl World {
             node_name: "n1".into(),
             runtime: Arc::new(runtime),
             source: Arc::clone(&source),
+            images: ImageArchives::new(imports.clone(), Arc::new(Sizes)),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -71,7 +95,7 @@ impl World {
         let for_machine = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let health = for_machine.local_addr().unwrap();
         tokio::spawn(health::serve(for_machine, source, shutdown.clone()));
-        Self { address, health, pki, _folder: folder, _running: shutdown.drop_guard() }
+        Self { address, health, pki, imports, _folder: folder, _running: shutdown.drop_guard() }
     }
 }
 
