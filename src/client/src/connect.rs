@@ -151,13 +151,17 @@ pub fn balanced(
 /// # Errors
 /// When the file cannot be read or its credentials cannot be used.
 pub async fn from_kubeconfig(path: &Path, component: &str) -> Result<kube::Client, ConnectError> {
+    from_config(&configuration(path).await?, component)
+}
+
+/// What the current context of a kubeconfig file says.
+pub(crate) async fn configuration(path: &Path) -> Result<kube::Config, ConnectError> {
     let wrap = |source: kube::config::KubeconfigError| ConnectError::Kubeconfig {
         path: path.display().to_string(),
         source: Box::new(source),
     };
     let kubeconfig = kube::config::Kubeconfig::read_from(path).map_err(wrap)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(wrap)?;
-    from_config(&config, component)
+    kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(wrap)
 }
 
 /// A client as the service account of the pod that this process runs in; its token is read again as it changes.
@@ -242,7 +246,8 @@ fn base_uri(url: &str) -> Result<BaseUriLayer, ConnectError> {
     Ok(BaseUriLayer::new(uri))
 }
 
-fn user_agent(component: &str) -> HeaderValue {
+/// Who a request is from.
+pub(crate) fn user_agent(component: &str) -> HeaderValue {
     let text =
         format!("{component}/{} ({}/{}) knarr", env!("CARGO_PKG_VERSION"), std::env::consts::OS, arch());
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("knarr"))

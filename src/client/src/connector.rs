@@ -55,28 +55,33 @@ impl Network {
     ///
     /// With a balancer, connections go to one of its servers, whatever the URI says.
     pub(crate) fn new(tls: rustls::ClientConfig, balancer: Option<Balancer>) -> Self {
-        let with_alpn = |protocols: &[&[u8]]| {
-            let mut config = tls.clone();
-            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-            Connector { tls: TlsConnector::from(Arc::new(config)), balancer: balancer.clone() }
-        };
-        let (interval, timeout) =
-            if balancer.is_some() { BALANCED_PING } else { (PING_INTERVAL, PING_TIMEOUT) };
-        let builder = || {
-            let mut builder = Client::builder(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                .http2_keep_alive_interval(interval)
-                .http2_keep_alive_timeout(timeout)
-                .http2_adaptive_window(true);
-            builder
-        };
         Self {
-            multiplexed: builder().build(with_alpn(&[b"h2", b"http/1.1"])),
-            upgrades: builder().build(with_alpn(&[b"http/1.1"])),
+            multiplexed: pool(&tls, balancer.clone(), &[b"h2", b"http/1.1"]),
+            upgrades: pool(&tls, balancer, &[b"http/1.1"]),
         }
     }
+}
+
+/// Connections that speak one of these protocols, for requests with bodies of one kind.
+pub(crate) fn pool<B>(
+    tls: &rustls::ClientConfig,
+    balancer: Option<Balancer>,
+    protocols: &[&[u8]],
+) -> Client<Connector, B>
+where
+    B: http_body::Body<Data: Send> + Send,
+{
+    let (interval, timeout) = if balancer.is_some() { BALANCED_PING } else { (PING_INTERVAL, PING_TIMEOUT) };
+    let mut config = tls.clone();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_keep_alive_interval(interval)
+        .http2_keep_alive_timeout(timeout)
+        .http2_adaptive_window(true);
+    builder.build(Connector { tls: TlsConnector::from(Arc::new(config)), balancer })
 }
 
 impl Service<Request<Body>> for Network {
@@ -100,7 +105,7 @@ impl Service<Request<Body>> for Network {
 
 /// Opens one connection to the host and port of a URI.
 #[derive(Clone)]
-struct Connector {
+pub(crate) struct Connector {
     tls: TlsConnector,
     balancer: Option<Balancer>,
 }
@@ -176,7 +181,7 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection, encrypted or not.
-struct Stream {
+pub(crate) struct Stream {
     io: Box<dyn Io>,
     http2: bool,
     /// When this ends, so does the connection.

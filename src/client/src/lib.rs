@@ -23,6 +23,7 @@
 //! | [`leader_election`] | one active instance, by Lease |
 //! | [`events`] | core/v1 Events with aggregation |
 //! | [`metrics`] | what `/metrics` tells of requests and queues |
+//! | [`upload`] | bodies that are too large for memory |
 //! | [`selector`] | label selectors over typed objects |
 //!
 //! It is not a general client library: it has what knarr's parts need.
@@ -42,6 +43,7 @@ mod own_writes;
 pub mod reflector;
 pub mod rest;
 pub mod selector;
+pub mod upload;
 pub mod workqueue;
 
 pub use balancer::{Balancer, BalancerError};
@@ -54,4 +56,5 @@ pub use leader_election::LeaderElection;
 pub use own_writes::OwnWrites;
 pub use rest::{Object, Rest};
 pub use selector::Selector;
+pub use upload::{UploadError, Uploader};
 pub use workqueue::WorkQueue;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use pki::{Component, Pki, ServingCertificate};
+use pki::{Component, LeafRequest, Pki, ServingCertificate};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -75,6 +75,10 @@ async fn kubelet(pki: &Arc<Pki>) -> SocketAddr {
 
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let told = format!("{} {}", request.method(), request.uri());
+    if request.uri().path() == "/count" {
+        let bytes = request.into_body().collect().await.unwrap().to_bytes().len();
+        return Ok(Response::new(Full::from(format!("{told}: {bytes}"))));
+    }
     if !request.headers().contains_key(header::UPGRADE) {
         return Ok(Response::new(Full::from(told)));
     }
@@ -120,6 +124,34 @@ async fn a_node_is_proxied() {
     let user = UserInfo::new("jane", &[]);
     let refused = server.request_as(Some(user), "GET", "/api/v1/nodes/n1/proxy/pods", &[], "").await;
     assert_eq!(refused.code, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_gets_more_than_an_object_may_have() {
+    let server = start().await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "gone"}});
+    server.post("/api/v1/nodes", &node).await.expect(201);
+    // Nobody listens there.
+    let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}});
+    server.patch("merge", "/api/v1/nodes/gone/status", &status).await.expect(200);
+
+    let url = format!("https://{}", server.serve().await);
+    let leaf = server.pki.leaf(&LeafRequest::client(Component::Admin, "test"), Timestamp::now()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, pki::kubeconfig("test", &url, server.pki.cluster_ca().pem(), "admin", &leaf))
+        .unwrap();
+    let uploader = client::Uploader::from_kubeconfig(&path, "test").await.unwrap();
+    let body = || Full::from(vec![0; 20 << 20]);
+    let counted = uploader.post("/api/v1/nodes/n1/proxy/count?name=a%2Fb", 20 << 20, body()).await.unwrap();
+    assert_eq!(counted, "POST /count?name=a%2Fb: 20971520");
+    // A refusal is heard, although nobody reads what was sent.
+    for (node, why) in [("gone", "dial tcp 127.0.0.1:1: connect: "), ("none", "nodes \"none\" not found")] {
+        let error = uploader.post(&format!("/api/v1/nodes/{node}/proxy/count"), 20 << 20, body()).await;
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains(why), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
