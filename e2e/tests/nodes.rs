@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "end-to-end tests")]
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::network::Network;
 use e2e::node::{Node, PATIENCE};
 use e2e::wait;
@@ -116,7 +116,7 @@ fn join(server: &Node, worker: &Node, name: &str) -> Result<()> {
 
 #[test]
 fn pods_services_names_and_policies_work_across_nodes() -> Result<()> {
-    let cluster = Cluster::start()?;
+    let mut cluster = Cluster::start()?;
     cluster.workload()?;
 
     // Every pod reaches every other one, and each sees who it really is.
@@ -185,5 +185,31 @@ fn pods_services_names_and_policies_work_across_nodes() -> Result<()> {
     assert_eq!(cluster.in_pod("sh-near", &ask)?, "web-far latest\n");
     cluster.server.kubectl("delete networkpolicy web")?;
     cluster.eventually("no policy", || cluster.in_pod("sh-server", &ask))?;
+    images(&mut cluster)
+}
+
+/// An archive that is imported on one node is on all that can be reached.
+fn images(cluster: &mut Cluster) -> Result<()> {
+    let (server, name) = (&cluster.server, "example.org/brought:1");
+    let archive = server.data_dir().join("brought.tar").display().to_string();
+    server.run(&format!("ctr images tag docker.io/library/busybox:latest {name}"))?;
+    server.run(&format!("images export {archive} {name}"))?;
+    let listed =
+        |node: &Node| -> Result<bool> { Ok(node.run("images list")?.contains("example.org/brought")) };
+    let told = server.run(&format!("images import {archive} --local"))?;
+    ensure!(told.contains(&format!("Imported {name}\n")) && !listed(&cluster.near)?, "{told}");
+    let told = server.run(&format!("images import {archive}"))?;
+    for (node, shown) in [(&cluster.near, "near"), (&cluster.far, "far")] {
+        ensure!(told.contains(&format!("Imported {name} on {shown}\n")), "{told}");
+        ensure!(listed(node)?, "{shown}");
+    }
+    // A worker cannot reach the others, and says so.
+    let output = cluster.near.knarr().args(["images", "import", &archive]).output()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && error.contains("This node is a worker"), "{error}");
+
+    cluster.far.kill()?;
+    let error = cluster.server.run_fails(&format!("images import {archive}"))?;
+    ensure!(error.contains("1 of 2 other nodes did not get the images\nfar: "), "{error}");
     Ok(())
 }

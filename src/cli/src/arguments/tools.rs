@@ -69,15 +69,8 @@ pub enum ImagesCommand {
         #[command(flatten)]
         output: OutputFlag,
     },
-    /// Import an archive: OCI layout or `docker save`, plain or gzipped
-    Import {
-        /// The archive; - is standard input
-        #[arg(default_value = "-", value_name = "FILE")]
-        file: PathBuf,
-        /// Name of the image of an archive that has one image and no name for it
-        #[arg(long, value_name = "IMAGE")]
-        name: Option<String>,
-    },
+    /// Import an archive on every node: OCI layout or `docker save`, plain or gzipped
+    Import(ImportImages),
     /// Write images into an archive that docker and others load
     #[command(visible_alias = "export-local")]
     Export {
@@ -94,6 +87,20 @@ pub enum ImagesCommand {
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<String>,
     },
+}
+
+/// Flags of `knarr images import`.
+#[derive(Args, Debug)]
+pub struct ImportImages {
+    /// The archive; - is standard input
+    #[arg(default_value = "-", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Name of the image of an archive that has one image and no name for it
+    #[arg(long, value_name = "IMAGE")]
+    pub name: Option<String>,
+    /// On this node only
+    #[arg(long)]
+    pub local: bool,
 }
 
 /// Flags of `knarr logs`.

@@ -1,5 +1,6 @@
 //! `knarr images`: the images of this node, without a detour over a registry.
 
+use super::image_import;
 use super::output::{show, table};
 use super::process;
 use super::progress::Progress;
@@ -11,7 +12,7 @@ use cri::image::Store;
 use cri::image::reference::normalize;
 use cri::v1::Image;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Does what is asked for.
@@ -20,49 +21,31 @@ use std::process::ExitCode;
 /// When no pods run here, or containerd or a file does not do what it should.
 pub async fn run(options: &Options) -> Result<ExitCode> {
     let paths = Paths::new(&options.location.data_dir);
-    let socket = process::runtime_socket(&paths)?;
-    if !socket.exists() {
-        bail!("the container runtime is not running ({} is missing); try knarr start", socket.display());
-    }
     match &options.command {
+        ImagesCommand::Import(options) => return image_import::run(&paths, options).await,
         ImagesCommand::List { output } => {
-            let mut images = cri::Client::new(&socket)?.list_images(None).await?;
+            let mut images = cri::Client::new(&socket(&paths)?)?.list_images(None).await?;
             images.sort_by(|a, b| (&a.repo_tags, &a.id).cmp(&(&b.repo_tags, &b.id)));
             show(output.output, &value(&images), || pretty(&images))?;
         }
-        ImagesCommand::Import { file, name } => {
-            let store = Store::new(&socket)?;
-            import(&store, paths.root(), file, name.as_deref()).await?;
+        ImagesCommand::Export { file, images } => {
+            export(&Store::new(&socket(&paths)?)?, file, images).await?
         }
-        ImagesCommand::Export { file, images } => export(&Store::new(&socket)?, file, images).await?,
-        ImagesCommand::Pull { images } => pull(&cri::Client::new(&socket)?, images).await?,
+        ImagesCommand::Pull { images } => pull(&cri::Client::new(&socket(&paths)?)?, images).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn import(store: &Store, folder: &Path, file: &Path, name: Option<&str>) -> Result<()> {
-    let mut progress = Progress::new();
-    progress.step(&format!(
-        "Importing {}",
-        if file == Path::new("-") { "standard input".into() } else { file.display().to_string() }
-    ));
-    // Parts of an archive stand in any order: what comes in a pipe has to be kept first.
-    let kept = match file == Path::new("-") {
-        true => {
-            let mut kept = tempfile::NamedTempFile::new_in(folder)
-                .with_context(|| format!("cannot write into {}", folder.display()))?;
-            std::io::copy(&mut std::io::stdin().lock(), &mut kept).context("cannot keep the archive")?;
-            Some(kept.into_temp_path())
-        }
-        false => None,
-    };
-    let path = kept.as_deref().unwrap_or(file);
-    let names = cri::image::import(store, path, name).await;
-    let names = names.with_context(|| format!("cannot import {}", file.display()))?;
-    for name in names {
-        progress.done(&format!("Imported {name}"));
+/// The socket of a runtime that is there.
+///
+/// # Errors
+/// When there is none.
+pub fn socket(paths: &Paths) -> Result<PathBuf> {
+    let socket = process::runtime_socket(paths)?;
+    if !socket.exists() {
+        bail!("the container runtime is not running ({} is missing); try knarr start", socket.display());
     }
-    Ok(())
+    Ok(socket)
 }
 
 async fn export(store: &Store, file: &Path, images: &[String]) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod datastore;
 pub mod enable;
 pub mod ephemeral;
 pub mod history;
+mod image_import;
 pub mod images;
 pub mod inspect;
 pub mod join;
