@@ -92,7 +92,34 @@ fn storage(node: &Node) -> Result<()> {
         ensure!(node.get("persistentvolumes")?["items"].as_array().is_some_and(Vec::is_empty));
         ensure!(!std::path::Path::new(&path).exists());
         Ok(())
-    })
+    })?;
+    destroyed(node)
+}
+
+/// Disabling destroys volumes when it is asked to, even retained ones, but none that a pod uses.
+fn destroyed(node: &Node) -> Result<()> {
+    knarr(node, "enable hostpath-storage:Retain")?;
+    node.apply(STATEFUL)?;
+    node.kubectl("rollout status statefulset/data --timeout=60s")?;
+    let volume = node.get("persistentvolumes")?["items"][0].clone();
+    ensure!(volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain");
+    let path = volume["spec"]["hostPath"]["path"].as_str().context("a directory")?.to_owned();
+    let refused = node.run_fails("disable storage:destroy-storage")?;
+    ensure!(refused.contains("default/data-0"), "{refused}");
+    let refused = node.run_fails("disable metrics-server storage:destroy")?;
+    ensure!(refused.contains("destroy-storage"), "{refused}");
+    node.kubectl("get storageclass knarr-hostpath")?;
+    node.kubectl("delete statefulset data")?;
+    node.kubectl("wait --for=delete pod/data-0 --timeout=60s")?;
+    ensure!(std::path::Path::new(&path).exists());
+    let told = knarr(node, "disable storage:destroy-storage")?;
+    ensure!(told.contains("Addon core/hostpath-storage is disabled"), "{told}");
+    ensure!(!std::path::Path::new(&path).exists(), "{told}");
+    for kind in ["persistentvolumes", "persistentvolumeclaims", "storageclasses"] {
+        ensure!(node.get(kind)?["items"].as_array().is_some_and(Vec::is_empty), "{kind}");
+    }
+    knarr(node, "enable hostpath-storage")?;
+    Ok(())
 }
 
 /// `kubectl top` tells what nodes and pods use.

@@ -1,6 +1,6 @@
 //! What people write after an add-on's name: `dns:8.8.8.8`, `registry:size=40Gi`, `registry --size 40Gi`. Pure.
 
-use crate::catalog::{Addon, Argument, ArgumentKind};
+use crate::catalog::{Addon, Argument, ArgumentKind, Disabling};
 use apimachinery::quantity::Quantity;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -114,6 +114,26 @@ pub fn from_flags(addon: &Addon, flags: &[String]) -> Result<Vec<String>, Argume
     Ok(given)
 }
 
+/// What is asked for when an add-on is disabled: words, as `NAME:WORD` or `NAME --WORD`. They may destroy something, so
+/// that none is guessed.
+///
+/// # Errors
+/// When the add-on does not know one of them.
+pub fn disabling<'a>(addon: &'a Addon, given: &[String]) -> Result<Vec<&'a Disabling>, ArgumentError> {
+    let known = |word: &String| {
+        let name = word.strip_prefix("--").unwrap_or(word);
+        addon.disabling.iter().find(|one| one.name == name).ok_or_else(|| ArgumentError::Flag {
+            addon: addon.name.clone(),
+            why: match addon.disabling.is_empty() {
+                true => "disabling it takes no arguments".to_owned(),
+                false => format!("disabling it does not know {word:?}, but"),
+            },
+            usage: addon.disabling.iter().map(|one| format!("\n  {}  {}", one.name, one.help)).collect(),
+        })
+    };
+    given.iter().filter(|word| !word.is_empty()).map(known).collect()
+}
+
 /// The value of every argument of an add-on, out of what [`read`] made, by the name that manifests have for it.
 ///
 /// # Errors
@@ -222,6 +242,21 @@ mod tests {
             assert_eq!(read(storage, &all).unwrap(), expected, "{flags:?}");
         }
         assert_eq!(from_flags(storage, &given(&["-d"])).unwrap(), ["default-class=true"]);
+    }
+
+    #[test]
+    fn what_disabling_destroys_is_named_in_full() {
+        let storage = catalog::find("storage").unwrap();
+        for word in ["destroy-storage", "--destroy-storage"] {
+            assert_eq!(disabling(storage, &given(&[word])).unwrap().len(), 1, "{word}");
+        }
+        assert!(disabling(storage, &given(&[""])).unwrap().is_empty());
+        for word in ["destroy", "true", "destroy-storage=true", "-d"] {
+            let error = disabling(storage, &given(&["destroy-storage", word])).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("\n  destroy-storage  "), "{error}");
+        }
+        let error = disabling(catalog::find("dns").unwrap(), &given(&["x"])).unwrap_err();
+        assert_eq!(error.to_string(), "add-on dns: disabling it takes no arguments");
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Addon {
     /// What can be said after `NAME:`, in order.
     #[serde(default)]
     pub arguments: Vec<Argument>,
+    /// What can be said after `NAME:` when it is disabled.
+    #[serde(default)]
+    pub disabling: Vec<Disabling>,
     /// Files beside `addon.yaml`, in the order in which they are applied.
     #[serde(default)]
     pub manifests: Vec<String>,
@@ -79,6 +82,19 @@ pub struct Argument {
     /// Value when none is given; without one the argument is required.
     #[serde(default)]
     pub default: Option<String>,
+}
+
+/// What disabling an add-on does only when it is asked to, by this word.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disabling {
+    /// The word.
+    pub name: String,
+    /// One line for people.
+    pub help: String,
+    /// A provisioner whose volumes are deleted, with what is in them.
+    #[serde(default)]
+    pub volumes_of: Option<String>,
 }
 
 /// What values an argument takes.

@@ -8,6 +8,7 @@ mod readiness;
 mod record;
 mod resources;
 mod versions;
+mod volumes;
 
 use crate::arguments::{self, ArgumentError};
 use crate::catalog::{self, Addon, CORE, Target};
@@ -24,6 +25,8 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 pub use versions::Straggler;
+use volumes::Doomed;
+pub use volumes::VolumesError;
 
 /// Field manager of everything that add-ons apply.
 pub const FIELD_MANAGER: &str = "knarr-addon";
@@ -77,6 +80,9 @@ pub enum EngineError {
     /// Another add-on that is enabled needs this one.
     #[error("Addon {0} is needed by {1}; disable {1} first")]
     Needed(String, String),
+    /// Volumes that are to go with it cannot.
+    #[error(transparent)]
+    Volumes(#[from] VolumesError),
     /// It is a part of knarr.
     #[error("Addon {0} cannot be disabled. {1}")]
     Always(String, String),
@@ -260,12 +266,21 @@ impl Engine {
         Ok(before)
     }
 
-    /// Removes all that an add-on applied. Answers whether it was enabled.
+    /// Removes all that an add-on applied, and what `given` says besides; `tell` hears what happens, and volumes may take
+    /// `patience`. Answers whether it was enabled.
     ///
     /// # Errors
-    /// When an enabled add-on needs it, or something cannot be deleted; a repetition goes on where this one ended.
-    pub async fn disable(&self, name: &str) -> Result<bool, EngineError> {
+    /// When the arguments do not fit or an enabled add-on needs it: then nothing is changed. When something cannot be
+    /// deleted; a repetition goes on where this one ended.
+    pub async fn disable(
+        &self,
+        name: &str,
+        given: &[String],
+        patience: Duration,
+        tell: &mut (dyn FnMut(String) + Send),
+    ) -> Result<bool, EngineError> {
         let addon = catalog::find(name).ok_or_else(|| EngineError::Unknown(name.to_owned()))?;
+        let given = arguments::disabling(addon, given)?;
         if let Some(why) = &addon.always {
             return Err(EngineError::Always(addon.name.clone(), why.clone()));
         }
@@ -277,6 +292,11 @@ impl Engine {
             return Err(EngineError::Needed(addon.name.clone(), other.name.clone()));
         }
         let entry = entries.remove(&addon.name).unwrap_or_default();
+        for provisioner in given.iter().filter_map(|one| one.volumes_of.as_deref()) {
+            let doomed = Doomed { addon: &addon.name, provisioner, enabled: entry.enabled };
+            volumes::destroy(&self.rest, &doomed, patience, tell).await?;
+        }
+        tell(format!("Removing what {} is made of", addon.name));
         self.delete(&entry.applied).await?;
         record::write(&self.rest, &addon.name, &Entry::default()).await?;
         Ok(entry.enabled)

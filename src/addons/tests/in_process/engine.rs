@@ -12,7 +12,7 @@ const CLASS: &str = "/apis/storage.k8s.io/v1/storageclasses/knarr-hostpath";
 const DAEMON_SET: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/knarr-storage";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         image: "knarr.local/knarr:1".to_owned(),
         cluster_dns: "10.152.183.10".to_owned(),
@@ -103,11 +103,11 @@ async fn an_add_on_is_enabled_changed_and_disabled() {
     assert!(engine.enable("storage", &[], PATIENCE, &mut |_| ()).await.unwrap());
     assert_eq!(server.get(CLASS).await.json()["metadata"]["uid"], class["metadata"]["uid"]);
 
-    assert!(engine.disable("storage").await.unwrap());
+    assert!(engine.disable("storage", &[], PATIENCE, &mut |_| ()).await.unwrap());
     gone(&server, CLASS).await;
     gone(&server, DAEMON_SET).await;
     gone(&server, "/apis/rbac.authorization.k8s.io/v1/clusterroles/knarr:storage").await;
-    assert!(!engine.disable("storage").await.unwrap());
+    assert!(!engine.disable("storage", &[], PATIENCE, &mut |_| ()).await.unwrap());
     let recorded = server.get(&format!("{ADDONS}/hostpath-storage")).await.json();
     assert_eq!(recorded["spec"]["enabled"], false);
     assert_eq!(recorded["status"]["applied"], json!([]));
@@ -184,7 +184,7 @@ async fn parts_of_knarr_are_always_enabled() {
         let mut told = Vec::new();
         assert!(engine.enable(name, &[], PATIENCE, &mut |line| told.push(line)).await.unwrap());
         assert_eq!(told.len(), 1);
-        let error = engine.disable(name).await.unwrap_err();
+        let error = engine.disable(name, &[], PATIENCE, &mut |_| ()).await.unwrap_err();
         assert!(matches!(error, EngineError::Always(..)), "{error}");
     }
 }
@@ -228,7 +228,7 @@ async fn shared_definitions_stay_whose_they_are_and_outlive_the_add_on() {
     object(&server, class, "applied", |class| class["spec"]["controllerName"] == "knarr.io/gateway").await;
     let their = |there: &serde_json::Value| there["spec"]["versions"].as_array().unwrap().len() == 1;
     assert!(their(&server.get(&format!("{DEFINITIONS}/{theirs}")).await.json()));
-    assert!(engine.disable("ingress").await.unwrap());
+    assert!(engine.disable("ingress", &[], PATIENCE, &mut |_| ()).await.unwrap());
     gone(&server, class).await;
     assert!(their(&server.get(&format!("{DEFINITIONS}/{theirs}")).await.json()));
     assert_eq!(server.get(&format!("{DEFINITIONS}/httproutes.gateway.networking.k8s.io")).await.code, 200);

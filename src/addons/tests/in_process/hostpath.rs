@@ -1,6 +1,8 @@
 //! A node's provisioner: volumes and their directories come and go with claims.
 
+use crate::engine::settings;
 use crate::{gone, object};
+use addons::engine::{Engine, EngineError, VolumesError};
 use addons::hostpath::quota::{CheckError, ProjectQuotas, Usage};
 use addons::hostpath::{self, Config, NAME};
 use addons::http::Ready;
@@ -11,6 +13,7 @@ use std::io::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use testkit::{TestServer, eventually};
 use tokio_util::sync::CancellationToken;
 
@@ -194,6 +197,54 @@ async fn a_released_volume_is_deleted_unless_it_is_to_be_retained() {
     world.server.patch("merge", &path, &delete).await;
     removed(&directory).await;
     world.let_go(&path).await;
+}
+
+#[tokio::test]
+async fn disabling_destroys_volumes_when_it_is_asked_to_and_nobody_uses_them() {
+    let world = World::start().await;
+    let engine = Engine::new(world.server.client());
+    engine.start(&settings(), &[]).await.unwrap();
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}});
+    assert_eq!(world.server.post("/api/v1/nodes", &node).await.code, 201);
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    assert_eq!(world.server.patch("merge", "/api/v1/nodes/node-1/status", &ready).await.code, 200);
+    let claim = world.claim("node-1").await;
+    let (path, _, directory) = world.volume_of(&claim).await;
+    let retain = json!({"spec": {"persistentVolumeReclaimPolicy": "Retain"}});
+    world.server.patch("merge", &path, &retain).await;
+    world.phase(&path, "Bound").await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    world.server.post("/api/v1/namespaces/default/serviceaccounts", &account).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
+        "containers": [{"name": "c", "image": "busybox"}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}});
+    assert_eq!(world.server.post("/api/v1/namespaces/default/pods", &pod).await.code, 201);
+
+    let word = ["destroy-storage".to_owned()];
+    let patience = Duration::from_secs(30);
+    let refused = engine.disable("storage", &word, patience, &mut |_| ()).await.unwrap_err();
+    assert!(matches!(&refused, EngineError::Volumes(VolumesError::InUse(pods)) if pods == &["default/p"]));
+    assert_eq!(world.server.get(&path).await.json()["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    let refused = engine.disable("storage", &["destroy".to_owned()], patience, &mut |_| ()).await;
+    assert!(matches!(refused, Err(EngineError::Arguments(_))));
+    let now = json!({"gracePeriodSeconds": 0});
+    world.server.delete("/api/v1/namespaces/default/pods/p", &now).await;
+
+    // The controllers' part: no pod holds the claim, and a volume whose claim is gone is released.
+    let controllers = async {
+        object(&world.server, CLAIM, "deleted", |c| c["metadata"]["deletionTimestamp"].is_string()).await;
+        world.server.patch("merge", CLAIM, &json!({"metadata": {"finalizers": null}})).await;
+        gone(&world.server, CLAIM).await;
+        world.phase(&path, "Released").await;
+        removed(&directory).await;
+        world.let_go(&path).await;
+    };
+    let mut quiet = |_| ();
+    let (disabled, ()) = tokio::join!(engine.disable("storage", &word, patience, &mut quiet), controllers);
+    assert!(disabled.unwrap());
+    gone(&world.server, "/apis/storage.k8s.io/v1/storageclasses/knarr-hostpath").await;
+    // There is nothing more to destroy: it can be repeated.
+    assert!(!engine.disable("storage", &word, patience, &mut |_| ()).await.unwrap());
 }
 
 #[tokio::test]

@@ -123,7 +123,12 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
     let all = all_named(&words)?;
     let mut chosen = Vec::new();
     for one in &all {
-        chosen.push((one, choose(one, &others)?));
+        let which = choose(one, &others)?;
+        if let (Chosen::Core(addon), false) = (&which, enable) {
+            // Before anything of another one is removed.
+            arguments::disabling(addon, words_of(one))?;
+        }
+        chosen.push((one, which));
     }
     let engine = Engine::new(process::client(&paths).await?);
     let mut progress = Progress::new();
@@ -142,7 +147,7 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
             }
             Chosen::Foreign(repository, addon) => {
                 let verb = if enable { "enable" } else { "disable" };
-                let arguments = if one.flags.is_empty() { &one.arguments } else { &one.flags };
+                let arguments = words_of(one);
                 let ended = hook(&paths, repository, addon, verb, arguments)?;
                 if !ended.success() {
                     eprintln!("Addon {}/{}: its hook ended with {ended}", repository.name, addon.name);
@@ -175,14 +180,16 @@ async fn core(
     enable: bool,
     progress: &mut Progress,
 ) -> Result<bool> {
+    let mut tell = |line: String| progress.step(&line);
     if !enable {
-        if !one.arguments.is_empty() || !one.flags.is_empty() {
-            bail!("disabling takes no arguments: knarr disable {}", one.name);
-        }
-        progress.step(&format!("Removing what {} is made of", addon.name));
-        return Ok(engine.disable(&addon.name).await?);
+        return Ok(engine.disable(&addon.name, words_of(one), PATIENCE, &mut tell).await?);
     }
-    Ok(engine.enable(&addon.name, &given(one, addon)?, PATIENCE, &mut |line| progress.step(&line)).await?)
+    Ok(engine.enable(&addon.name, &given(one, addon)?, PATIENCE, &mut tell).await?)
+}
+
+/// What was written after an add-on, as it was.
+fn words_of(one: &Named) -> &[String] {
+    if one.flags.is_empty() { &one.arguments } else { &one.flags }
 }
 
 /// The arguments of an add-on, however they were written.
