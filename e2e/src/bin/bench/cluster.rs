@@ -1,5 +1,6 @@
 //! Clusters of control planes on this one machine: what a loss costs, and what several nodes cost beside one.
 
+use crate::disk::Pulse;
 use crate::{ADDRESS, Report, on_machine, rss_kib, spread, writers};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::api::Api;
@@ -10,7 +11,7 @@ use e2e::wait;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Leaders that are killed, unless `KNARR_KILLS` says otherwise.
+/// Leaders that are killed, and leaders that are stopped, unless `KNARR_KILLS` says otherwise.
 const KILLS: usize = 20;
 /// Other events that are measured, each so often.
 const TIMES: usize = 5;
@@ -18,6 +19,8 @@ const TIMES: usize = 5;
 const CLIENTS: usize = 2;
 /// Writers of throughput.
 const WRITERS: [usize; 2] = [16, 64];
+/// A sync that takes longer says that the disk stood still.
+const STALL: Duration = Duration::from_millis(50);
 /// Rest before memory is looked at.
 const REST: Duration = Duration::from_secs(20);
 
@@ -100,10 +103,13 @@ fn whole(cluster: &Cluster, by: usize) -> Result<()> {
     cluster.voters(by, 3, true)
 }
 
+fn kills() -> usize {
+    std::env::var("KNARR_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS)
+}
+
 fn killed_leaders(cluster: &Cluster, load: &Load, report: &mut Report) -> Result<()> {
-    let kills = std::env::var("KNARR_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let mut gaps = Vec::new();
-    for _ in 0..kills {
+    for _ in 0..kills() {
         let leader = cluster.leader(0)?;
         let begin = Instant::now();
         cluster.kill(leader)?;
@@ -127,16 +133,26 @@ fn gap(load: &Load, begin: Instant) -> Result<Duration> {
 }
 
 fn stopped_leaders(cluster: &Cluster, load: &Load, report: &mut Report) -> Result<()> {
-    let mut gaps = Vec::new();
-    for _ in 0..TIMES {
+    let (mut gaps, mut syncs) = (Vec::new(), Vec::new());
+    let disk = Pulse::feel()?;
+    for _ in 0..kills() {
         let leader = cluster.leader(0)?;
+        disk.longest();
         let begin = Instant::now();
         cluster.stop(leader)?;
         gaps.push(gap(load, begin)?);
+        syncs.push(disk.longest());
         cluster.start(leader)?;
         whole(cluster, leader)?;
     }
-    report.insert("leader_stopped_without_writes_ms".to_owned(), spread(&gaps));
+    let millis = |time| crate::percentile(&[time], 100);
+    let mut told = quantiles(&gaps);
+    let worst = gaps.iter().zip(&syncs).max_by_key(|(gap, _)| **gap).map(|(_, sync)| millis(*sync));
+    told["longest_sync_at_the_worst"] = json!(worst);
+    // What a disk that stood still meanwhile is not to blame for.
+    let answered = gaps.iter().zip(&syncs).filter(|(_, sync)| **sync < STALL).map(|(gap, _)| *gap);
+    told["worst_while_the_disk_answered"] = json!(answered.max().map(millis));
+    report.insert("leader_stopped_without_writes_ms".to_owned(), told);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "a missing field of an answer reads as null")]
 
 mod cluster;
+mod disk;
 mod ingress;
 mod names;
 mod nginx;
@@ -17,7 +18,7 @@ use anyhow::{Context, Result};
 use e2e::api::Api;
 use e2e::node::{Node, knarr_bin};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Starts that are measured; the median and the worst are told.
 const STARTS: usize = 5;
@@ -32,7 +33,7 @@ fn main() -> Result<()> {
     let mut report = Report::new();
     let size = std::fs::metadata(knarr_bin())?.len();
     report.insert("binary_bytes".to_owned(), json!(size));
-    report.insert("fsync_per_second".to_owned(), json!(fsyncs()?));
+    report.insert("fsync_per_second".to_owned(), json!(disk::fsyncs()?));
     let only: Vec<String> = std::env::args().skip(1).collect();
     for (name, measure) in SECTIONS {
         if only.is_empty() || only.iter().any(|wanted| wanted == name) {
@@ -101,20 +102,6 @@ fn percentile(all: &[Duration], percent: usize) -> f64 {
     sorted.sort_unstable();
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).map_or(0.0, |d| (d.as_secs_f64() * 1e5).round() / 100.0)
-}
-
-/// What the disk does: the limit of writes that are not committed together.
-fn fsyncs() -> Result<u64> {
-    use std::io::Write as _;
-    let mut file = tempfile::tempfile()?;
-    let start = Instant::now();
-    let mut count = 0;
-    while start.elapsed() < Duration::from_secs(1) {
-        file.write_all(&[0; 4096])?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 /// Runs something within the node's network namespace.
