@@ -309,8 +309,8 @@ impl Cluster {
     /// Leader: the last entry that another node has told of; None when it has told of none, or this node does not lead.
     pub(crate) fn matching(&self, id: u64) -> Option<u64> {
         let metrics = self.raft().metrics();
-        let matching = metrics.borrow().replication.as_ref()?.get(&id)?.map(|matching| matching.index);
-        matching
+        let metrics = metrics.borrow();
+        metrics.replication.as_ref()?.get(&id)?.map(|matching| matching.index)
     }
 
     /// Leader: whether a node is nearly up to date.

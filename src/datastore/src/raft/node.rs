@@ -14,15 +14,15 @@ use crate::raft::proposer::Proposer;
 use crate::raft::receive::{Incoming, Piece};
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::transport::{Endpoint, Peer};
-use crate::raft::types::{Member, Proposed, Raft, Role, Seat, from_row, role};
+use crate::raft::types::{Member, Proposed, Raft, RaftEntry, Role, Seat, from_row, role};
 use crate::raft::wire::{self, Head, Reply, Request, WireError};
 use crate::raft::{merge, retention, roles, upkeep};
 use crate::writer::Proposal;
 use async_trait::async_trait;
 use bytes::Bytes;
-use openraft::ServerState;
 use openraft::error::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use openraft::{LogId, ServerState};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -213,6 +213,9 @@ impl Cluster {
                     Ok(entries) => entries,
                     Err(why) => return Reply::Refused(why),
                 };
+                if !follow(previous.as_ref(), &entries) {
+                    return Reply::Failed("entries are missing before those that came".into());
+                }
                 let request =
                     AppendEntriesRequest { vote, prev_log_id: previous, entries, leader_commit: commit };
                 match raft.append_entries(request).await {
@@ -307,7 +310,39 @@ impl fmt::Debug for Cluster {
     }
 }
 
-pub(crate) fn entries(payload: Bytes) -> Result<Vec<crate::raft::types::RaftEntry>, String> {
+/// Whether entries come right behind what is said to be before them, which openraft takes for granted. Who led until a
+/// moment ago may have dropped the beginning of what it is about to send.
+fn follow(previous: Option<&LogId<u64>>, entries: &[RaftEntry]) -> bool {
+    let next = previous.map_or(0, |previous| previous.index + 1);
+    entries.iter().zip(next..).all(|(entry, index)| entry.log_id.index == index)
+}
+
+pub(crate) fn entries(payload: Bytes) -> Result<Vec<RaftEntry>, String> {
     let rows = wire::take_rows(payload).map_err(|error| error.to_string())?;
     rows.into_iter().map(|row| from_row(row).map_err(|error| error.to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Position;
+    use crate::raft::types::log_id;
+    use openraft::EntryPayload;
+
+    #[test]
+    fn entries_follow_what_is_before_them_without_a_gap() {
+        let at = |index| log_id(Position { term: 1, node: 1, index });
+        let entries = |indexes: &[u64]| -> Vec<RaftEntry> {
+            indexes
+                .iter()
+                .map(|index| RaftEntry { log_id: at(*index), payload: EntryPayload::Blank })
+                .collect()
+        };
+        assert!(follow(Some(&at(4)), &entries(&[5, 6])) && follow(Some(&at(4)), &[]));
+        assert!(follow(None, &entries(&[0, 1])));
+        for gap in [&[6, 7][..], &[5, 7], &[4, 5]] {
+            assert!(!follow(Some(&at(4)), &entries(gap)), "{gap:?}");
+        }
+        assert!(!follow(None, &entries(&[1])));
+    }
 }
