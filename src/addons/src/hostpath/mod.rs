@@ -7,6 +7,9 @@
 //!
 //! Upstream counterpart: sig-storage-lib-external-provisioner with the hostpath example.
 
+#[cfg(test)]
+#[path = "../../tests/in_process/hostpath/disk.rs"]
+mod disk;
 mod limits;
 mod plan;
 mod projects;

@@ -95,45 +95,11 @@ fn free(
 
 #[cfg(test)]
 mod tests {
-    use super::super::quota::CheckError;
     use super::*;
-    use parking_lot::Mutex;
-    use std::collections::BTreeMap;
+    use crate::hostpath::disk::Disk;
     use std::path::PathBuf;
 
     const FIRST: u32 = PROJECTS.start;
-
-    /// A file system's quotas as far as they matter here.
-    #[derive(Default)]
-    struct Disk {
-        projects: Mutex<BTreeMap<PathBuf, u32>>,
-        usage: Mutex<BTreeMap<u32, Usage>>,
-    }
-
-    impl ProjectQuotas for Disk {
-        fn check(&self, _: &Path) -> std::result::Result<(), CheckError> {
-            Ok(())
-        }
-
-        fn project(&self, directory: &Path) -> Result<Option<u32>> {
-            directory.metadata()?;
-            Ok(self.projects.lock().get(directory).copied())
-        }
-
-        fn set_project(&self, directory: &Path, project: u32) -> Result<()> {
-            self.projects.lock().insert(directory.to_owned(), project);
-            Ok(())
-        }
-
-        fn usage(&self, _: &Path, project: u32) -> Result<Usage> {
-            Ok(self.usage.lock().get(&project).copied().unwrap_or_default())
-        }
-
-        fn set_limit(&self, _: &Path, project: u32, bytes: u64) -> Result<()> {
-            self.usage.lock().entry(project).or_default().limit_bytes = bytes;
-            Ok(())
-        }
-    }
 
     fn limit(disk: &Disk, project: u32) -> u64 {
         disk.usage.lock().get(&project).map_or(0, |usage| usage.limit_bytes)

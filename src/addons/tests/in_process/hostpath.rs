@@ -1,18 +1,19 @@
 //! A node's provisioner: volumes and their directories come and go with claims.
 
+mod disk;
+
 use crate::engine::settings;
 use crate::{gone, object};
 use addons::engine::{Engine, EngineError, VolumesError};
-use addons::hostpath::quota::{CheckError, ProjectQuotas, Usage};
+use addons::hostpath::quota::{self, Usage};
 use addons::hostpath::{self, Config, NAME};
 use addons::http::Ready;
-use parking_lot::Mutex;
+use disk::Disk;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use testkit::{TestServer, eventually};
 use tokio_util::sync::CancellationToken;
@@ -23,38 +24,9 @@ const VOLUMES: &str = "/api/v1/persistentvolumes";
 const PROJECT: &str = "knarr.io/project-id";
 const GI: u64 = 1 << 30;
 
-/// A file system's quotas, if it has any.
-#[derive(Default)]
-struct Disk {
-    enforces: AtomicBool,
-    projects: Mutex<BTreeMap<PathBuf, u32>>,
-    limits: Mutex<BTreeMap<u32, u64>>,
-}
-
-impl ProjectQuotas for Disk {
-    fn check(&self, _: &Path) -> std::result::Result<(), CheckError> {
-        if self.enforces.load(Ordering::Relaxed) { Ok(()) } else { Err(CheckError::OnlyCounted) }
-    }
-
-    fn project(&self, directory: &Path) -> Result<Option<u32>> {
-        directory.metadata()?;
-        Ok(self.projects.lock().get(directory).copied())
-    }
-
-    fn set_project(&self, directory: &Path, project: u32) -> Result<()> {
-        self.projects.lock().insert(directory.to_owned(), project);
-        Ok(())
-    }
-
-    fn usage(&self, _: &Path, project: u32) -> Result<Usage> {
-        let limit_bytes = self.limits.lock().get(&project).copied().unwrap_or(0);
-        Ok(Usage { limit_bytes, ..Default::default() })
-    }
-
-    fn set_limit(&self, _: &Path, project: u32, bytes: u64) -> Result<()> {
-        self.limits.lock().insert(project, bytes);
-        Ok(())
-    }
+/// What is said of a project of which nothing but the limit is known.
+fn at_most(limit_bytes: u64) -> Usage {
+    Usage { limit_bytes, ..Default::default() }
 }
 
 struct World {
@@ -103,7 +75,7 @@ impl World {
     /// The limit of a project becomes this.
     async fn limited(&self, project: u32, bytes: u64) {
         eventually("the limit is set", || async {
-            (self.disk.limits.lock().get(&project) == Some(&bytes)).then_some(())
+            (self.disk.usage.lock().get(&project) == Some(&at_most(bytes))).then_some(())
         })
         .await;
     }
@@ -254,7 +226,7 @@ async fn a_bound_claim_grows() {
     let (path, volume, _) = world.volume_of(&claim).await;
     assert_eq!(volume["metadata"]["annotations"][PROJECT], Value::Null);
     world.grow(&path, "3Gi").await;
-    assert!(world.disk.projects.lock().is_empty() && world.disk.limits.lock().is_empty());
+    assert!(world.disk.projects.lock().is_empty() && world.disk.usage.lock().is_empty());
 }
 
 #[tokio::test]
@@ -264,9 +236,9 @@ async fn a_volumes_limit_comes_grows_and_goes_with_it() {
     let (path, volume, directory) = world.volume_of(&claim).await;
     let project: u32 = volume["metadata"]["annotations"][PROJECT].as_str().unwrap().parse().unwrap();
     assert_eq!(*world.disk.projects.lock(), BTreeMap::from([(directory.clone(), project)]));
-    assert_eq!(*world.disk.limits.lock(), BTreeMap::from([(project, GI)]));
+    assert_eq!(*world.disk.usage.lock(), BTreeMap::from([(project, at_most(GI))]));
     world.grow(&path, "3Gi").await;
-    assert_eq!(*world.disk.limits.lock(), BTreeMap::from([(project, 3 * GI)]));
+    assert_eq!(*world.disk.usage.lock(), BTreeMap::from([(project, at_most(3 * GI))]));
     world.server.delete(CLAIM, &Value::Null).await;
     world.phase(&path, "Released").await;
     removed(&directory).await;
@@ -282,7 +254,7 @@ async fn limits_that_were_lost_come_back_when_the_provisioner_starts() {
     let project: u32 = volume["metadata"]["annotations"][PROJECT].as_str().unwrap().parse().unwrap();
     world.stop.cancel();
     world.disk.projects.lock().clear();
-    world.disk.limits.lock().clear();
+    world.disk.usage.lock().clear();
     let stop = CancellationToken::new();
     world.provisioner(&stop);
     world.limited(project, GI).await;
@@ -302,7 +274,7 @@ async fn a_volume_of_before_is_limited_once_somebody_has_given_it_a_project() {
     world.provisioner(&stop);
     // Its size changes and its directory does not.
     world.grow(&path, "3Gi").await;
-    assert!(world.disk.projects.lock().is_empty() && world.disk.limits.lock().is_empty());
+    assert!(world.disk.projects.lock().is_empty() && world.disk.usage.lock().is_empty());
     world.disk.projects.lock().insert(directory, 1_800_000_001);
     let annotated = json!({"metadata": {"annotations": {PROJECT: "1800000001"}}});
     assert_eq!(world.server.patch("merge", &path, &annotated).await.code, 200);
