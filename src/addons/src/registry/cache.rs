@@ -4,9 +4,10 @@
 //! It is apart from what is pushed: nobody can put anything into it but the registries themselves, by digests that are
 //! checked. Tags are asked for anew each time.
 
+use super::answer::{Answer, Failure, empty, set};
 use super::manifest::{IMAGE, INDEX, Manifest};
 use super::names::{Algorithm, Digest, Name, Reference, Target, parameter};
-use super::serve::{Answer, Failure, Registry, empty, set};
+use super::serve::Registry;
 use super::store::{Store, StoreError};
 use super::upstream::{Upstream, UpstreamError};
 use crate::http::{self as web, BoxError};

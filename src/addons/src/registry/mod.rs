@@ -13,9 +13,11 @@
 //! | [`mirrors`] | what nodes are told of it |
 //! | `upstream` | those, as a client |
 //! | `serve` | HTTP |
+//! | `answer` | responses |
 //!
 //! Upstream counterpart: `distribution/distribution`.
 
+mod answer;
 mod cache;
 mod manifest;
 pub mod mirrors;
