@@ -1,5 +1,7 @@
 //! The server: what a request needs to be answered.
 
+mod upkeep;
+
 use crate::admission::{AdmissionConfig, Chain, default_chain};
 use crate::aggregation::Aggregator;
 use crate::audit::{Annotations, Auditor};
@@ -15,12 +17,11 @@ use crate::discovery::{Discovery, DiscoveryCache};
 use crate::encryption::Encryption;
 use crate::endpoints::{Context, Extension, Health, OpenPaths, RequestInfo};
 use crate::flowcontrol::{FlowControl, Follower};
-use crate::identity::{self, Identity};
+use crate::identity::Identity;
 use crate::in_process::InProcess;
 use crate::metrics::{Metered, Metrics, StorageMetrics};
 use crate::openapi::OpenApi;
 use crate::outbound::Outbound;
-use crate::registry::core::event_expiry;
 use crate::registry::core::kubernetes_service;
 use crate::registry::core::service::Services;
 use crate::registry::{LiveResources, Registry, Resources};
@@ -32,13 +33,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-
-/// How often the records of addresses and node ports are compared with the Services (upstream's interval).
-const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
-/// How often it is looked whether pods reach servers that they could not: pods of a new cluster wait for that.
-const LIST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a server could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -200,58 +195,6 @@ impl ApiServer {
         Ok(server)
     }
 
-    async fn bootstrap(
-        &self,
-        extension: &bootstrap::ExtensionAuthentication,
-        authorities_pem: &str,
-    ) -> std::result::Result<(), NewError> {
-        let failed = |what| move |status| NewError::Bootstrap { what, status: Box::new(status) };
-        // Both write much at once: the store commits it together.
-        let resources = self.resources();
-        let (address, port) = self.inner.advertise;
-        let url = format!("https://{}", authority(address, port));
-        let (objects, info, services) = tokio::join!(
-            bootstrap::reconcile(self.registry(), extension),
-            async {
-                if authorities_pem.is_empty() {
-                    return Ok(());
-                }
-                bootstrap::cluster_info::publish(self.registry(), &url, authorities_pem).await
-            },
-            self.aggregator().register(&resources)
-        );
-        info.map_err(failed("the information of the cluster"))?;
-        objects.map_err(failed("what a new cluster holds"))?;
-        services.map_err(failed("APIServices"))?;
-        self.aggregator().run(self.ended());
-        self.pass(&[
-            "poststarthook/priority-and-fairness-config-producer",
-            "poststarthook/rbac/bootstrap-roles",
-            "poststarthook/scheduling/bootstrap-system-priority-classes",
-            "poststarthook/start-cluster-authentication-info-controller",
-            "poststarthook/start-system-namespaces-controller",
-        ]);
-        self.inner.flow_follower.catch_up();
-        self.pass(&[
-            "poststarthook/priority-and-fairness-config-consumer",
-            "poststarthook/priority-and-fairness-filter",
-        ]);
-        kubernetes_service::ensure(self).await.map_err(failed("the kubernetes Service"))?;
-        self.services().repair(jiff::Timestamp::now()).await.map_err(failed("records of Services"))?;
-        self.pass(&["poststarthook/start-service-ip-repair-controllers"]);
-        let listed = self.say_alive().await.map_err(failed("its identity"))?;
-        self.pass(&["poststarthook/bootstrap-controller"]);
-        self.inner.custom_resources.serve(self);
-        tokio::spawn(self.clone().keep_house(listed));
-        Ok(())
-    }
-
-    /// Says that this server is there, and lists those that are. Answers whether pods reach all of them.
-    async fn say_alive(&self) -> Result<bool> {
-        self.inner.identity.renew(self, jiff::Timestamp::now()).await?;
-        kubernetes_service::list_servers(self).await
-    }
-
     /// Takes this server off the list that clients go by, unless it is the last: it is about to end.
     ///
     /// # Errors
@@ -267,39 +210,6 @@ impl ApiServer {
     /// Who answers a path that anybody may ask for.
     pub(crate) fn open_path(&self, path: &str) -> Option<&Arc<dyn OpenPaths>> {
         self.inner.open_paths.as_ref().filter(|open| open.covers(path))
-    }
-
-    /// Tells health checks, under upstream's names, what has been done.
-    fn pass(&self, checks: &[&str]) {
-        for check in checks {
-            self.health().add(*check).set(true);
-        }
-    }
-
-    /// What is done from time to time, until the server ends. `listed` is whether pods reach all servers that are listed.
-    async fn keep_house(self, mut listed: bool) {
-        let mut list = tokio::time::interval(LIST_INTERVAL);
-        list.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut repair = tokio::time::interval_at(Instant::now() + REPAIR_INTERVAL, REPAIR_INTERVAL);
-        let expiry = event_expiry::INTERVAL;
-        let mut expire = tokio::time::interval_at(Instant::now() + expiry, expiry);
-        let mut renew = tokio::time::interval_at(Instant::now() + identity::RENEW, identity::RENEW);
-        let mut collect = tokio::time::interval_at(Instant::now() + identity::COLLECT, identity::COLLECT);
-        loop {
-            let result = tokio::select! {
-                () = self.inner.shutdown.cancelled() => return,
-                _ = renew.tick() => self.say_alive().await.map(|all| listed = all),
-                _ = list.tick(), if !listed => kubernetes_service::list_servers(&self).await.map(|all| listed = all),
-                _ = collect.tick() => identity::collect(self.registry(), jiff::Timestamp::now()).await,
-                _ = repair.tick() => self.services().repair(jiff::Timestamp::now()).await,
-                _ = expire.tick() => {
-                    event_expiry::expire(self.registry(), self.inner.event_ttl, jiff::Timestamp::now()).await
-                },
-            };
-            if let Err(error) = result {
-                tracing::warn!(%error, "cannot tidy up");
-            }
-        }
     }
 
     /// Answers a request. Never fails and never panics: what goes wrong is told in the response.
@@ -406,7 +316,6 @@ impl ApiServer {
         &self.inner.metrics
     }
 
-    /// What else `/metrics` tells.
     /// Who serves a path that is none of Kubernetes' own.
     pub(crate) fn extension(&self, path: &str) -> Option<&Arc<dyn Extension>> {
         self.inner.extensions.iter().find(|extension| {
@@ -415,6 +324,7 @@ impl ApiServer {
         })
     }
 
+    /// What else `/metrics` tells.
     pub(crate) fn more_metrics(&self) -> &[MoreMetrics] {
         &self.inner.more_metrics
     }
