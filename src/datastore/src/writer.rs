@@ -288,7 +288,8 @@ impl Writer {
                 tracing::error!(%error, commands = waiting.len(), "a group of writes failed");
                 // Find out right away whether it reached the disk after all.
                 let known = self.recover().is_ok();
-                if !known || self.machine.revision != before {
+                // What a disk that failed has of it counts at the next start, unless something is written over it first.
+                if !known || self.doubt.is_raised() || self.machine.revision != before {
                     error = StorageError::Unknown { reason: error.to_string().into() };
                 }
                 waiting.into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));

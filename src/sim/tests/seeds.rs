@@ -49,7 +49,7 @@ fn seeds_with_spares_hold() {
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    for seed in ["8", "11", "26", "28", "20714"] {
+    for seed in ["8", "11", "26", "28", "20714", "30275"] {
         passes(seed, &[]);
     }
 }
