@@ -50,7 +50,7 @@ impl Config {
         let nodes = [1, 2, 3, 3, 3, 4, 5, 5][random.random_range(0..8)];
         let election = *[100, 160, 300].choose(random).unwrap_or(&160);
         let roles = random.random_ratio(3, 4);
-        Self {
+        let mut config = Self {
             nodes,
             first: random.random_range(1..=nodes).max(nodes.min(3)),
             alone: random.random_range(0..800),
@@ -77,6 +77,11 @@ impl Config {
                 kept_bytes: *[20_000, 200_000, 16 << 20].choose(random).unwrap_or(&200_000),
                 snapshot_piece: *[4096, 20_000, 1 << 20].choose(random).unwrap_or(&20_000),
             },
+        };
+        // The history of a whole run, in pieces of a page each over the slowest network, would come after all patience.
+        if config.compactions == 0 && config.delay.1 > 3 {
+            config.limits.snapshot_piece = config.limits.snapshot_piece.max(20_000);
         }
+        config
     }
 }
