@@ -49,6 +49,12 @@ pub enum Command {
     /// Run Helm against this node
     #[command(disable_help_flag = true, visible_alias = "helm3")]
     Helm(tools::Passed),
+    /// Run istioctl against this node
+    #[command(disable_help_flag = true)]
+    Istioctl(tools::Passed),
+    /// Run Linkerd's program against this node
+    #[command(disable_help_flag = true)]
+    Linkerd(tools::Passed),
     /// Run containerd's ctr against this node
     #[command(disable_help_flag = true)]
     Ctr(tools::Passed),

@@ -23,6 +23,7 @@ mod worker;
 
 use arguments::{Arguments, Command};
 use clap::Parser as _;
+use commands::tools::Tool;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -63,8 +64,10 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Command::Reset(options) => runtime(2)?.block_on(commands::reset::run(&options)),
         Command::Status(options) => runtime(2)?.block_on(commands::status::run(&options)),
         Command::Config(options) => commands::config::run(&options),
-        Command::Kubectl(options) => commands::tools::kubectl(&options),
-        Command::Helm(options) => commands::tools::helm(&options),
+        Command::Kubectl(options) => Tool::KUBECTL.run(&options),
+        Command::Helm(options) => Tool::HELM.run(&options),
+        Command::Istioctl(options) => Tool::ISTIOCTL.run(&options),
+        Command::Linkerd(options) => Tool::LINKERD.run(&options),
         Command::Ctr(options) => commands::tools::ctr(&options),
         Command::Images(options) => runtime(2)?.block_on(commands::images::run(&options)),
         Command::Enable(options) => runtime(2)?.block_on(commands::enable::enable(&options)),

@@ -56,11 +56,11 @@ fn wrong_use_ends_badly_and_says_the_next_step() -> Result<()> {
         let output = knarr(arguments).env("KNARR_DATA_DIR", &nowhere).output()?;
         ensure!(!output.status.success() && text(&output).contains(told), "{arguments:?}: {}", text(&output));
     }
-    for program in ["kubectl", "helm", "ctr"] {
+    for program in ["kubectl", "helm", "istioctl", "linkerd", "ctr"] {
         let output = knarr(&[program, "version"]).env("KNARR_DATA_DIR", &nowhere).output()?;
         ensure!(!output.status.success() && text(&output).contains("knarr start"), "{}", text(&output));
     }
-    let output = knarr(&["istioctl"]).output()?;
+    let output = knarr(&["sail"]).output()?;
     ensure!(output.status.code() == Some(2) && text(&output).contains("unrecognized subcommand"));
     Ok(())
 }

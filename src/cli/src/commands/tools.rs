@@ -1,4 +1,4 @@
-//! Programs of others against this node: kubectl, Helm and containerd's ctr, the one beside this binary or on PATH.
+//! Programs of others against this node, such as kubectl and containerd's ctr: the one beside this binary or on PATH.
 
 use super::process;
 use crate::arguments::tools::Passed;
@@ -9,22 +9,27 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// Becomes kubectl. An own KUBECONFIG of the person is left out: `knarr kubectl` always means this node.
-///
-/// # Errors
-/// When there is no kubectl, or no kubeconfig yet.
-pub fn kubectl(options: &Passed) -> Result<ExitCode> {
-    let kubeconfig = kubeconfig(&Paths::new(&options.data_dir))?;
-    become_program("kubectl", "install kubectl 1.35 or later", &kubeconfig, &options.arguments)
+/// A program that finds this node by a kubeconfig.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    name: &'static str,
+    advice: &'static str,
 }
 
-/// Becomes Helm, in the same way.
-///
-/// # Errors
-/// When there is no Helm, or no kubeconfig yet.
-pub fn helm(options: &Passed) -> Result<ExitCode> {
-    let kubeconfig = kubeconfig(&Paths::new(&options.data_dir))?;
-    become_program("helm", "install Helm 3 or later", &kubeconfig, &options.arguments)
+impl Tool {
+    pub const KUBECTL: Self = Self { name: "kubectl", advice: "install kubectl 1.35 or later" };
+    pub const HELM: Self = Self { name: "helm", advice: "install Helm 3 or later" };
+    pub const ISTIOCTL: Self = Self { name: "istioctl", advice: "install it from a release of Istio" };
+    pub const LINKERD: Self = Self { name: "linkerd", advice: "install Linkerd's command-line program" };
+
+    /// Becomes it. An own KUBECONFIG of the person is left out: `knarr kubectl` always means this node.
+    ///
+    /// # Errors
+    /// When it is not there, or no kubeconfig yet.
+    pub fn run(self, options: &Passed) -> Result<ExitCode> {
+        let kubeconfig = kubeconfig(&Paths::new(&options.data_dir))?;
+        become_program(self.name, self.advice, &kubeconfig, &options.arguments)
+    }
 }
 
 /// Becomes containerd's ctr, in the namespace of pods.
