@@ -49,9 +49,10 @@ fn seeds_with_spares_hold() {
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    for seed in ["8", "11", "26", "28", "20714", "30275"] {
+    for seed in ["8", "11", "26", "28", "20714", "30275", "31850"] {
         passes(seed, &[]);
     }
+    passes("40327", &["--spares"]);
 }
 
 #[test]

@@ -12,16 +12,36 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long whoever sends it waits while a snapshot is installed; then it asks again.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// Who sends a snapshot and has been silent for so long has gone. Before that, nobody else's is taken: two that took turns
+/// would both begin again with each piece.
+const SILENCE: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A snapshot on its way in.
 pub(crate) struct Incoming {
     checksum: String,
+    vote: Vote<u64>,
+    /// When the last piece came.
+    heard: Instant,
     state: State,
+}
+
+impl Incoming {
+    fn begin(piece: &Piece, file: SnapshotFile) -> Self {
+        let state = State::Receiving { file, received: 0 };
+        Self { checksum: piece.checksum.clone(), vote: piece.vote, heard: Instant::now(), state }
+    }
+
+    /// Whether a piece of another snapshot may take its place.
+    fn gives_way(&self, vote: &Vote<u64>) -> bool {
+        matches!(self.state, State::Installed(_)) || *vote > self.vote || self.heard.elapsed() >= SILENCE
+    }
 }
 
 enum State {
@@ -53,15 +73,18 @@ impl Cluster {
             return Ok(Reply::Snapshot { vote: own, received: 0, installed: false });
         }
         let mut slot = self.incoming.lock().await;
-        if slot.as_ref().is_none_or(|incoming| incoming.checksum != piece.checksum) {
-            let file = SnapshotFile::new(&self.network.core.directory);
-            let state = State::Receiving { file, received: 0 };
-            *slot = Some(Incoming { checksum: piece.checksum.clone(), state });
-        }
-        let answer = match slot.as_mut() {
-            Some(incoming) => self.advance(incoming, &piece).await,
-            None => Err("no snapshot is being received".into()),
+        let current = slot.take();
+        let incoming = match current {
+            Some(same) if same.checksum == piece.checksum => {
+                slot.insert(Incoming { heard: Instant::now(), ..same })
+            }
+            Some(other) if !other.gives_way(&piece.vote) => {
+                *slot = Some(other);
+                return Err("another snapshot is on its way".into());
+            }
+            _ => slot.insert(Incoming::begin(&piece, SnapshotFile::new(&self.network.core.directory))),
         };
+        let answer = self.advance(incoming, &piece).await;
         if answer.is_err() {
             *slot = None;
         }
@@ -130,4 +153,27 @@ fn write(path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_gives_way_to_another_when_it_is_done_or_nobody_sends_it_any_more() {
+        let (own, newer) = (Vote::new_committed(3, 1), Vote::new_committed(4, 2));
+        let meta = Meta::default();
+        let piece =
+            Piece { vote: own, meta, checksum: "a".into(), length: 9, offset: 0, bytes: Bytes::new() };
+        let dir = tempfile::tempdir().unwrap();
+        let mut incoming = Incoming::begin(&piece, SnapshotFile::new(dir.path()));
+        tokio::time::advance(SILENCE / 2).await;
+        assert!(!incoming.gives_way(&own) && incoming.gives_way(&newer));
+        tokio::time::advance(SILENCE / 2).await;
+        assert!(incoming.gives_way(&own));
+        incoming.heard = Instant::now();
+        assert!(!incoming.gives_way(&own));
+        incoming.state = State::Installed(own);
+        assert!(incoming.gives_way(&own));
+    }
 }
