@@ -8,13 +8,19 @@ use crate::ledger::Ledger;
 
 pub(super) fn check(ledger: &mut Ledger, history: &mut History, end: bool) -> Result<(), String> {
     let mut waiting = std::mem::take(&mut history.told);
+    let newest = waiting.iter().map(needs).max().unwrap_or(0);
     while let Some(told) = waiting.pop_front() {
         // Known only once the node that told it, or another, has been looked at.
         if needs(&told) > ledger.complete() && !end {
             history.told.push_back(told);
             continue;
         }
-        judge(ledger, &told).map_err(|why| format!("{why}: {told:?}"))?;
+        let Err(why) = judge(ledger, &told) else { continue };
+        // What it was told may follow from what no living node has applied yet.
+        if newest <= ledger.complete() || end {
+            return Err(format!("{why}: {told:?}"));
+        }
+        history.told.push_back(told);
     }
     let mut suspects = std::mem::take(&mut history.never_new);
     suspects.extend(ledger.fresh().into_iter().filter(|tag| history.never.contains(tag)));
