@@ -16,6 +16,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde_json::json;
+use volume_binding::pod_claims;
 
 use crate::{
     framework::{Action, Context, Controller, ReconcileError, Watches},
@@ -92,16 +93,7 @@ fn uses_volumes(pod: &Pod) -> bool {
 
 fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes
-        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => Some(claim.claim_name.clone()),
-            (None, Some(_)) => Some(format!("{name}-{}", volume.name)),
-            (None, None) => None,
-        })
-        .map(|claim| ObjectKey::new(namespace, claim))
-        .collect()
+    pod_claims(pod).map(|(claim, _)| ObjectKey::new(namespace, claim)).collect()
 }
 
 #[async_trait]

@@ -14,7 +14,7 @@ mod objects;
 pub use matching::{Consumer, find, mismatch};
 pub use objects::{
     annotation, bind_volume, claim_class, is_bound_to, is_delayed, is_fully_bound, is_prebound_to,
-    modes_differ, set_annotation, volume_class,
+    modes_differ, pod_claims, set_annotation, volume_class,
 };
 
 /// On claims: the binder has finished.

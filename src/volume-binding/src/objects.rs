@@ -1,6 +1,6 @@
 //! Reading and binding claims and volumes.
 
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -16,6 +16,17 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 /// Sets an annotation.
 pub fn set_annotation(metadata: &mut ObjectMeta, key: &str, value: &str) {
     metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+}
+
+/// Names of the claims that a pod uses, and whether they are for generic ephemeral volumes (KEP-1698).
+pub fn pod_claims(pod: &Pod) -> impl Iterator<Item = (String, bool)> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(move |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(source), _) => Some((source.claim_name.clone(), false)),
+        (None, Some(_)) => Some((format!("{name}-{}", volume.name), true)),
+        (None, None) => None,
+    })
 }
 
 /// The class that a claim wants; empty for none.

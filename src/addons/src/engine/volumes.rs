@@ -12,7 +12,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
-use volume_binding::{PROVISIONED_BY, annotation};
+use volume_binding::{PROVISIONED_BY, annotation, pod_claims};
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 /// How often the volumes are looked at: controllers and provisioners take some hundred milliseconds for one.
@@ -203,13 +203,8 @@ fn uses(pod: &Pod, claims: &BTreeSet<ObjectKey>) -> bool {
     if matches!(ended, Some("Succeeded" | "Failed")) {
         return false;
     }
-    let (namespace, own) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let mut names = volumes.filter_map(|volume| match &volume.persistent_volume_claim {
-        Some(source) => Some(source.claim_name.clone()),
-        None => volume.ephemeral.as_ref().map(|_| format!("{own}-{}", volume.name)),
-    });
-    names.any(|name| claims.contains(&ObjectKey::new(namespace, &name)))
+    let namespace = text(&pod.metadata.namespace);
+    pod_claims(pod).any(|(name, _)| claims.contains(&ObjectKey::new(namespace, &name)))
 }
 
 fn node_of(volume: &PersistentVolume) -> Option<&str> {

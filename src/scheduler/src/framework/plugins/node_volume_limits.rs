@@ -1,12 +1,11 @@
 //! A CSI driver attaches no more volumes to a node than it has told that it can (`allocatable.count` of its CSINode).
 
-use super::volume_binding::claims;
 use crate::cache::NodeInfo;
 use crate::framework::{ClusterEvent, Plugin, Snapshot, Unfit};
 use crate::volumes::Volumes;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeSet;
-use volume_binding::claim_class;
+use volume_binding::{claim_class, pod_claims};
 
 /// See the module.
 pub struct NodeVolumeLimits;
@@ -75,7 +74,7 @@ fn attachable(pod: &Pod, volumes: &Volumes) -> BTreeSet<Attachable> {
         let which = Which::OfClaim(format!("{namespace}/{name}"));
         Some(Attachable { driver: class.provisioner.clone(), which })
     };
-    claims(pod).iter().filter_map(|(name, _)| of_claim(name)).collect()
+    pod_claims(pod).filter_map(|(name, _)| of_claim(&name)).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use std::collections::HashSet;
 use std::sync::Arc;
 use volume_binding::{
-    Consumer, NO_PROVISIONER, SELECTED_NODE, annotation, claim_class, is_delayed, is_fully_bound,
+    Consumer, NO_PROVISIONER, SELECTED_NODE, annotation, claim_class, is_delayed, is_fully_bound, pod_claims,
 };
 
 /// See the module.
@@ -52,7 +52,7 @@ impl Plugin for VolumeBinding {
 
     fn pre_filter(&self, pod: &Pod, snapshot: &Snapshot<'_>) -> Result<(), Unfit> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("");
-        for (name, is_ephemeral) in claims(pod) {
+        for (name, is_ephemeral) in pod_claims(pod) {
             let unfit = |why: String| Err(Unfit::for_good(why));
             let Some(claim) = snapshot.volumes.claim(namespace, &name) else {
                 return unfit(if is_ephemeral {
@@ -96,7 +96,7 @@ pub fn choose(pod: &Pod, node: &NodeInfo, volumes: &Volumes) -> Result<Choice, U
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("");
     let Some(node) = &node.node else { return Ok(choice) };
     let mut waiting: Vec<&Arc<PersistentVolumeClaim>> = Vec::new();
-    for (name, _) in claims(pod) {
+    for (name, _) in pod_claims(pod) {
         let Some(claim) = volumes.claim(namespace, &name) else { continue };
         if !is_fully_bound(claim) {
             waiting.push(claim);
@@ -185,22 +185,6 @@ fn requested(claim: &PersistentVolumeClaim) -> Option<apimachinery::quantity::Qu
 fn is_owned_by(claim: &PersistentVolumeClaim, pod: &Pod) -> bool {
     let mut owners = claim.metadata.owner_references.iter().flatten();
     owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref())
-}
-
-/// Names of the claims that a pod uses, and whether they are for generic ephemeral volumes (KEP-1698).
-pub(super) fn claims(pod: &Pod) -> Vec<(String, bool)> {
-    let volumes = pod.spec.as_ref().and_then(|s| s.volumes.as_ref());
-    volumes
-        .into_iter()
-        .flatten()
-        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(source), _) => Some((source.claim_name.clone(), false)),
-            (None, Some(_)) => {
-                Some((format!("{}-{}", pod.metadata.name.as_deref().unwrap_or(""), volume.name), true))
-            }
-            (None, None) => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A claim of access mode `ReadWriteOncePod` is for one pod (KEP-2485).
 
-use super::volume_binding::claims;
 use crate::cache::{NodeInfo, uid};
 use crate::framework::{ClusterEvent, Plugin, Snapshot, Unfit};
 use k8s_openapi::api::core::v1::Pod;
+use volume_binding::pod_claims;
 
 /// See the module.
 pub struct VolumeRestrictions;
@@ -22,7 +22,7 @@ impl Plugin for VolumeRestrictions {
 
     fn filter(&self, pod: &Pod, _: &NodeInfo, snapshot: &Snapshot<'_>) -> Result<(), Unfit> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("");
-        for (name, _) in claims(pod) {
+        for (name, _) in pod_claims(pod) {
             let modes = snapshot
                 .volumes
                 .claim(namespace, &name)
@@ -33,7 +33,7 @@ impl Plugin for VolumeRestrictions {
             let in_use = snapshot.cache.pods().any(|(_, other)| {
                 uid(other) != uid(pod)
                     && other.metadata.namespace.as_deref() == Some(namespace)
-                    && claims(other).iter().any(|(claim, _)| *claim == name)
+                    && pod_claims(other).any(|(claim, _)| claim == name)
             });
             if in_use {
                 return Err(Unfit::because(IN_USE));
