@@ -57,6 +57,8 @@ impl World {
         let mut config = Config::new(client, informers, "n", self.directory.path(), &socket);
         config.node_ips = vec!["192.0.2.7".parse().unwrap()];
         config.cgroup_root = self.cgroup_root.clone();
+        // A full disk of the machine is nothing that these pods are to feel.
+        config.eviction.hard.clear();
         let runtime = Arc::new(self.runtime.clone());
         let kubelet = Kubelet::new(config, runtime.clone(), runtime, &self.cancel).unwrap();
         let cancel = self.cancel.clone();
