@@ -2,15 +2,15 @@
 
 use crate::interface::Filter;
 use crate::object::Object;
-use crate::signature::Signature;
+use crate::signature::{Signature, Signatures, first};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Objects that lie together: as many as are moved when one comes between them, and as are looked through at a time.
-const CHUNK: usize = 128;
+const CHUNK: usize = Signatures::LEN;
 
 /// Objects by key, in chunks. The signatures of a chunk lie side by side, so that a selection that leaves most objects
-/// out does not touch them: 10,000 pods are looked through in some 10 microseconds.
+/// out does not touch them.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     /// None of them is empty.
@@ -24,7 +24,7 @@ pub(super) struct Objects {
 struct Chunk {
     slots: Vec<Slot>,
     /// Of each slot.
-    signatures: Vec<Signature>,
+    signatures: Box<Signatures>,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Chunk {
 
     /// Splits off what comes at `at` and behind.
     fn split_off(&mut self, at: usize) -> Self {
-        Self { slots: self.slots.split_off(at), signatures: self.signatures.split_off(at) }
+        Self { slots: self.slots.split_off(at), signatures: Box::new(self.signatures.split_off(at)) }
     }
 
     fn ends_before(&self, key: &str) -> bool {
@@ -57,15 +57,11 @@ impl Chunk {
 
     /// The slots from one place to another that have what is wanted.
     fn covering(&self, from: usize, to: usize, wanted: Signature) -> impl Iterator<Item = &Arc<Object>> {
-        let (slots, signatures) =
-            (self.slots.get(from..to).unwrap_or_default(), self.signatures.get(from..to).unwrap_or_default());
-        slots.chunks(64).zip(signatures.chunks(64)).flat_map(move |(slots, signatures)| {
-            let mut found = Signature::covering(signatures, wanted);
-            std::iter::from_fn(move || {
-                let slot = slots.get(found.trailing_zeros() as usize)?;
-                found &= found - 1;
-                Some(&slot.object)
-            })
+        let mut found = self.signatures.covering(wanted) & first(to) & !first(from);
+        std::iter::from_fn(move || {
+            let slot = self.slots.get(found.trailing_zeros() as usize)?;
+            found &= found - 1;
+            Some(&slot.object)
         })
     }
 }
@@ -95,13 +91,12 @@ impl Objects {
     pub(super) fn put(&mut self, mut object: Object) -> (Arc<Object>, Option<Arc<Object>>) {
         let Place { chunk, slot } = self.place(&object.key);
         if let Some(found) = self.chunks.get_mut(chunk)
-            && let (Some(there), Some(signature)) =
-                (found.slots.get_mut(slot), found.signatures.get_mut(slot))
+            && let Some(there) = found.slots.get_mut(slot)
             && there.key == object.key
         {
             // The key is shared by all states of an object.
             object.key = Arc::clone(&there.key);
-            *signature = object.attrs.signature();
+            found.signatures.set(slot, object.attrs.signature());
             let object = Arc::new(object);
             let previous = std::mem::replace(&mut there.object, Arc::clone(&object));
             return (object, Some(previous));
@@ -172,8 +167,8 @@ impl Objects {
         } else if chunk + 1 < self.chunks.len() && length(chunk) + length(chunk + 1) <= CHUNK / 2 {
             let mut next = self.chunks.remove(chunk + 1);
             if let Some(left) = self.chunks.get_mut(chunk) {
+                left.signatures.append(left.slots.len(), *next.signatures);
                 left.slots.append(&mut next.slots);
-                left.signatures.append(&mut next.signatures);
             }
         }
     }
