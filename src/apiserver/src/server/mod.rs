@@ -3,6 +3,7 @@
 mod endless;
 mod gathered;
 mod lent;
+mod prompt;
 
 pub(crate) use endless::Endless;
 
@@ -19,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lent::Lent;
 use parking_lot::Mutex;
+use prompt::Prompt;
 use rustls_pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -208,17 +210,17 @@ async fn serve_http1(
     handler: Handler,
     shutdown: &CancellationToken,
 ) -> Result<(), BoxError> {
-    let lent = Lent::new(stream);
+    let lent = Lent::new(Prompt::new(stream));
     let endless = Box::pin(until_endless(&lent, handler, shutdown)).await?;
     // Without an endless answer it has ended, or is somebody's who asked to upgrade it.
     let Some(response) = endless else { return Ok(()) };
     let stream = lent.take().ok_or(io::ErrorKind::NotConnected).map_err(io::Error::from)?;
-    Box::pin(endless::send(stream, response)).await
+    Box::pin(endless::send(stream.into_inner(), response)).await
 }
 
 /// Lets hyper serve until the connection ends, or there is an endless answer to be sent on it.
 async fn until_endless(
-    lent: &Lent<TlsStream<TcpStream>>,
+    lent: &Lent<Prompt<TlsStream<TcpStream>>>,
     handler: Handler,
     shutdown: &CancellationToken,
 ) -> Result<Option<Response<Body>>, hyper::Error> {
