@@ -2,25 +2,29 @@
 //! answers for them.
 //!
 //! One of them, the leader, gives addresses: out of the ranges, or the nodes' own when there are none. For an address of a
-//! range one Ready node speaks: it has it on the interface whose network it is in, so that its kernel answers ARP, and tells
-//! the neighbours. All find the same node by themselves; when it is not Ready any more, another one takes over. What comes
+//! range one Ready node speaks: it has it on the interface whose network it is in, so that its kernel answers ARP or NDP, and
+//! tells the neighbours. All find the same node by themselves; when it is not Ready any more, another one takes over. What comes
 //! to the address is the service proxy's to spread.
 //!
 //! Upstream counterpart: MetalLB's layer 2 mode.
 
+mod announcement;
+mod family;
 mod links;
 mod plan;
+mod pool;
 mod ranges;
 
 use crate::http::Ready;
 use client::rest::Patch;
 use client::{EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
+use family::Family;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use plan::Decision;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -167,12 +171,9 @@ impl Balancer {
             let nodes = self.nodes.list();
             let mut mine = BTreeSet::new();
             for service in self.services.list().iter().filter(|service| plan::is_mine(service)) {
-                let local = self.local_nodes(service);
-                for address in plan::given(service) {
-                    if let IpAddr::V4(address) = address
-                        && self.ranges.contains(address)
-                        && plan::speaker(address, &nodes, local.as_ref()).as_ref() == Some(&self.node)
-                    {
+                for address in plan::given(service).into_iter().filter(|a| self.ranges.contains(*a)) {
+                    let local = self.local_nodes(service, Family::of(address));
+                    if plan::speaker(address, &nodes, local.as_ref()).as_ref() == Some(&self.node) {
                         mine.insert(address);
                     }
                 }
@@ -185,19 +186,19 @@ impl Balancer {
         }
     }
 
-    async fn hold(&self, wanted: &BTreeSet<Ipv4Addr>) -> std::io::Result<()> {
+    async fn hold(&self, wanted: &BTreeSet<IpAddr>) -> std::io::Result<()> {
         self.links.hold(wanted, &|address| self.ranges.contains(*address)).await
     }
 
-    /// The nodes with ready pods of a Service that must not be reached through others.
-    fn local_nodes(&self, service: &Service) -> Option<BTreeSet<String>> {
+    /// The nodes with ready pods, of a family, of a Service that must not be reached through others.
+    fn local_nodes(&self, service: &Service, family: Family) -> Option<BTreeSet<String>> {
         let policy = service.spec.as_ref().and_then(|spec| spec.external_traffic_policy.as_deref());
         policy.filter(|policy| *policy == "Local")?;
         let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
         let slices = self.slices.list_namespace(namespace);
         let of = slices.iter().filter(|slice| {
             let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
-            label == service.metadata.name.as_ref()
+            label == service.metadata.name.as_ref() && slice.address_type == family.name()
         });
         let endpoints = of.flat_map(|slice| slice.endpoints.iter().flatten());
         let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));

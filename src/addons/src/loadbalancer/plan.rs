@@ -1,15 +1,17 @@
 //! Which Service gets which address, and which node speaks for it: pure.
 
+use super::family::Family;
+use super::pool::{Pool, of_each_family};
 use super::ranges::Ranges;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The class of Services that name one; those that name none are taken too.
 pub const CLASS: &str = "knarr.io/loadbalancer";
-/// An address that a Service asks for; MetalLB's names.
+/// Addresses that a Service asks for, separated by commas, one of a family; MetalLB's names.
 const REQUESTED: [&str; 2] = ["metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs"];
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
@@ -25,10 +27,16 @@ pub enum Decision {
     Refused(String),
 }
 
+impl From<Result<Vec<IpAddr>, String>> for Decision {
+    fn from(found: Result<Vec<IpAddr>, String>) -> Self {
+        found.map_or_else(Self::Refused, Self::Addresses)
+    }
+}
+
 /// What every Service's status is to say, of those that are balanced here; and of those that were, that they have none.
 ///
-/// Without ranges a Service gets the nodes' own addresses. With ranges it keeps the one that it has, gets the one that it
-/// asks for, or the first that is free.
+/// A Service gets addresses of each of its families. Without ranges they are the nodes' own. With ranges it keeps the one
+/// that it has, gets the one that it asks for, or the first that is free.
 pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &Ranges) -> BTreeMap<Name, Decision> {
     let mut sorted: Vec<&Arc<Service>> = services.iter().collect();
     let created = |s: &Service| s.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -44,64 +52,42 @@ pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &Ranges) -
         let own: BTreeSet<IpAddr> =
             nodes.iter().filter(|n| is_eligible(n)).flat_map(|n| addresses(n)).collect();
         for service in mine {
-            let own: Vec<IpAddr> = own.iter().copied().collect();
-            let decision = match own.is_empty() {
-                true => Decision::Refused("no node is ready".to_owned()),
-                false => Decision::Addresses(own),
-            };
-            decided.insert(name(service), decision);
+            let found = of_each_family(service, |family| {
+                let own: Vec<IpAddr> = own.iter().copied().filter(|a| Family::of(*a) == family).collect();
+                if own.is_empty() { Err(format!("no ready node has an {family} address")) } else { Ok(own) }
+            });
+            decided.insert(name(service), found.into());
         }
         return decided;
     }
-    let mut taken = BTreeSet::new();
+    let mut pool = Pool::new(ranges);
     // Whoever has an address keeps it; of two that have the same, the older one.
-    for service in &mine {
-        let kept = given(service).into_iter().find_map(|address| match address {
-            IpAddr::V4(address) if ranges.contains(address) => Some(address),
-            _ => None,
-        });
-        let wanted = requested(service);
-        if let Some(kept) = kept.filter(|kept| wanted.is_none_or(|wanted| wanted == Ok(*kept)))
-            && taken.insert(kept)
-        {
-            decided.insert(name(service), Decision::Addresses(vec![IpAddr::V4(kept)]));
-        }
-    }
-    for service in mine {
-        if decided.contains_key(&name(service)) {
-            continue;
-        }
-        let free = match requested(service) {
-            Some(Ok(wanted)) if !ranges.contains(wanted) => Err(format!("{wanted} is in no range")),
-            Some(Ok(wanted)) if taken.contains(&wanted) => Err(format!("{wanted} is taken")),
-            Some(Ok(wanted)) => Ok(wanted),
-            Some(Err(text)) => Err(format!("{text:?} is no address")),
-            None => ranges.iter().find(|a| !taken.contains(a)).ok_or_else(|| "no address is free".to_owned()),
-        };
-        let decision = match free {
-            Ok(address) => {
-                taken.insert(address);
-                Decision::Addresses(vec![IpAddr::V4(address)])
-            }
-            Err(why) => Decision::Refused(why),
-        };
-        decided.insert(name(service), decision);
+    let kept: Vec<Vec<IpAddr>> = mine.iter().map(|service| pool.keep(service)).collect();
+    for (service, kept) in mine.into_iter().zip(kept) {
+        decided.insert(name(service), pool.complete(service, &kept).into());
     }
     decided
 }
 
 /// The node that speaks for an address: always the same while the same nodes are ready, and when one fails only its
-/// addresses move. `local` are the nodes that have the Service's pods, if others may not speak for it.
-pub fn speaker(address: Ipv4Addr, nodes: &[Arc<Node>], local: Option<&BTreeSet<String>>) -> Option<String> {
-    let eligible =
-        nodes.iter().filter(|node| is_eligible(node)).filter_map(|node| node.metadata.name.clone());
-    let eligible = eligible.filter(|node| local.is_none_or(|local| local.contains(node)));
-    eligible.max_by_key(|node| {
+/// addresses move. Nodes with addresses of its family come first: others are hardly on a wire that has it. `local` are the
+/// nodes that have the Service's pods, if others may not speak for it.
+pub fn speaker(address: IpAddr, nodes: &[Arc<Node>], local: Option<&BTreeSet<String>>) -> Option<String> {
+    let eligible = nodes.iter().filter(|node| is_eligible(node)).filter_map(|node| {
+        let near = addresses(node).into_iter().any(|own| Family::of(own) == Family::of(address));
+        Some((near, node.metadata.name.clone()?))
+    });
+    let eligible = eligible.filter(|(_, node)| local.is_none_or(|local| local.contains(node)));
+    let chosen = eligible.max_by_key(|(near, node)| {
         // Its keys are fixed: every node finds the same.
         let mut hasher = DefaultHasher::new();
-        (node, address).hash(&mut hasher);
-        hasher.finish()
-    })
+        match address {
+            IpAddr::V4(address) => (node, address).hash(&mut hasher),
+            IpAddr::V6(address) => (node, address).hash(&mut hasher),
+        }
+        (*near, hasher.finish())
+    });
+    chosen.map(|(_, node)| node)
 }
 
 /// Whether a Service is balanced here.
@@ -128,12 +114,25 @@ fn service_type(service: &Service) -> Option<&str> {
     service.spec.as_ref()?.type_.as_deref()
 }
 
-fn requested(service: &Service) -> Option<Result<Ipv4Addr, String>> {
+/// The addresses that a Service asks for, at most one of each of its families.
+///
+/// # Errors
+/// Tells what is wrong with them.
+pub fn requested(service: &Service) -> Result<Vec<IpAddr>, String> {
     let annotations = service.metadata.annotations.as_ref();
     let annotated = REQUESTED.iter().find_map(|name| annotations?.get(*name));
     let field = service.spec.as_ref().and_then(|spec| spec.load_balancer_ip.as_ref());
-    let text = annotated.or(field).filter(|text| !text.is_empty())?;
-    Some(text.parse().map_err(|_| text.clone()))
+    let Some(text) = annotated.or(field).filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
+    let mut left = Family::of_service(service);
+    let one = |part: &str| {
+        let address: IpAddr = part.trim().parse().map_err(|_| format!("{part:?} is no address"))?;
+        let family = left.iter().position(|family| *family == Family::of(address));
+        family
+            .map(|at| left.remove(at))
+            .ok_or_else(|| format!("{text} is not one address of each family that the Service has"))?;
+        Ok(address)
+    };
+    text.split(',').map(one).collect()
 }
 
 fn is_eligible(node: &Node) -> bool {
@@ -153,11 +152,15 @@ mod tests {
     use serde_json::{Value, json};
 
     fn node(name: &str, ready: &str) -> Arc<Node> {
-        let address = format!("192.0.2.{}", name.len());
+        addressed(name, ready, &[&format!("192.0.2.{}", name.len())])
+    }
+
+    fn addressed(name: &str, ready: &str, addresses: &[&str]) -> Arc<Node> {
+        let addresses: Vec<Value> =
+            addresses.iter().map(|address| json!({"type": "InternalIP", "address": address})).collect();
         Arc::new(
             serde_json::from_value(json!({"metadata": {"name": name}, "status": {
-                "conditions": [{"type": "Ready", "status": ready}],
-                "addresses": [{"type": "InternalIP", "address": address}]}}))
+                "conditions": [{"type": "Ready", "status": ready}], "addresses": addresses}}))
             .unwrap(),
         )
     }
@@ -173,8 +176,21 @@ mod tests {
         )
     }
 
+    /// A Service of both families.
+    fn dual(name: &str, policy: &str, wanted: &str, given: &[&str]) -> Arc<Service> {
+        let spec = json!({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": policy});
+        let mut service = service(name, spec, given);
+        let annotations = BTreeMap::from([(REQUESTED[0].to_owned(), wanted.to_owned())]);
+        Arc::make_mut(&mut service).metadata.annotations = Some(annotations);
+        service
+    }
+
     fn decided(services: &[Arc<Service>], ranges: &str) -> Vec<String> {
-        let decided = assign(services, &[node("a", "True")], &Ranges::read(ranges).unwrap());
+        decided_on(services, &[node("a", "True")], ranges)
+    }
+
+    fn decided_on(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &str) -> Vec<String> {
+        let decided = assign(services, nodes, &Ranges::read(ranges).unwrap());
         let text = |decision: &Decision| match decision {
             Decision::Addresses(all) => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             Decision::Refused(why) => why.clone(),
@@ -203,9 +219,65 @@ mod tests {
                 "n/d 10.0.0.3 is taken",
                 "n/e 10.9.9.9 is in no range",
                 "n/g ",
-                "n/h no address is free",
+                "n/h no IPv4 address is free",
             ]
         );
+    }
+
+    #[test]
+    fn a_service_has_an_address_of_each_family() {
+        let (require, prefer) = ("RequireDualStack", "PreferDualStack");
+        let both = "10.0.0.1-10.0.0.3,fd00::1-fd00::3";
+        let services = [
+            dual("a", require, "", &[]),
+            dual("b", prefer, "", &["fd00::1", "10.0.0.3"]),
+            service("c", json!({"ipFamilies": ["IPv6"]}), &["10.0.0.1"]),
+            service("d", json!({"ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": require}), &[]),
+        ];
+        let expected =
+            ["n/a 10.0.0.1 fd00::2", "n/b 10.0.0.3 fd00::1", "n/c fd00::3", "n/d no IPv6 address is free"];
+        assert_eq!(decided(&services, both), expected);
+    }
+
+    #[test]
+    fn a_family_may_be_lacking_where_the_policy_allows_it() {
+        let (require, prefer) = ("RequireDualStack", "PreferDualStack");
+        // What the refused one had is free.
+        let services = [
+            dual("a", require, "", &["10.0.0.1"]),
+            dual("b", prefer, "", &[]),
+            dual("c", prefer, "", &[]),
+            service("d", json!({"ipFamilies": ["IPv6"]}), &[]),
+        ];
+        let expected = [
+            "n/a no IPv6 address is free",
+            "n/b 10.0.0.1",
+            "n/c no IPv4 address is free",
+            "n/d no IPv6 address is free",
+        ];
+        assert_eq!(decided(&services, "10.0.0.1"), expected);
+        // It completes what it has as soon as it can.
+        assert_eq!(
+            decided(&[dual("b", prefer, "", &["10.0.0.1"])], "10.0.0.0/24,fd00::7"),
+            ["n/b 10.0.0.1 fd00::7"]
+        );
+    }
+
+    #[test]
+    fn a_service_asks_for_an_address_of_each_family() {
+        let (require, prefer) = ("RequireDualStack", "PreferDualStack");
+        let one = |service| decided(&[service], "10.0.0.1-10.0.0.9,fd00::1-fd00::9").remove(0);
+        let asks = |policy, wanted| one(dual("a", policy, wanted, &["10.0.0.2", "fd00::2"]));
+        assert_eq!(asks(require, "fd00::9, 10.0.0.9"), "n/a 10.0.0.9 fd00::9");
+        assert_eq!(asks(require, "fd00::9"), "n/a 10.0.0.2 fd00::9");
+        assert_eq!(asks(prefer, "10.0.0.1,fd01::1"), "n/a fd01::1 is in no range");
+        for wrong in ["10.0.0.1,10.0.0.2", "10.0.0.1,fd00::1,fd00::2"] {
+            let why = "is not one address of each family that the Service has";
+            assert_eq!(asks(prefer, wrong), format!("n/a {wrong} {why}"));
+        }
+        assert_eq!(asks(prefer, "10.0.0.1,x"), "n/a \"x\" is no address");
+        let alone = service("a", json!({"loadBalancerIP": "fd00::1"}), &[]);
+        assert!(one(alone).contains("family"));
     }
 
     #[test]
@@ -214,6 +286,17 @@ mod tests {
         let nodes = [node("a", "False")];
         let none = assign(&[service("a", json!({}), &[])], &nodes, &Ranges::default());
         assert!(matches!(none["n/a"], Decision::Refused(_)));
+        let nodes = [addressed("a", "True", &["192.0.2.1", "2001:db8::1"]), node("bb", "True")];
+        let services = [
+            service("a", json!({}), &[]),
+            service("b", json!({"ipFamilies": ["IPv6"]}), &[]),
+            dual("c", "RequireDualStack", "", &[]),
+        ];
+        let own = ["n/a 192.0.2.1 192.0.2.2", "n/b 2001:db8::1", "n/c 192.0.2.1 192.0.2.2 2001:db8::1"];
+        assert_eq!(decided_on(&services, &nodes, ""), own);
+        let services = [dual("a", "RequireDualStack", "", &[]), dual("b", "PreferDualStack", "", &[])];
+        let own = ["n/a no ready node has an IPv6 address", "n/b 192.0.2.1"];
+        assert_eq!(decided(&services, ""), own);
     }
 
     #[test]
@@ -224,7 +307,7 @@ mod tests {
         };
         let mut moved = 0;
         for last in 0..30 {
-            let address = Ipv4Addr::new(10, 0, 0, last);
+            let address = IpAddr::from([10, 0, 0, last]);
             let before = speaker(address, &nodes(""), None).unwrap();
             let after = speaker(address, &nodes("bb"), None).unwrap();
             assert_ne!(after, "bb");
@@ -232,8 +315,19 @@ mod tests {
             moved += usize::from(before != after);
         }
         assert!(moved > 0 && moved < 30, "{moved}");
+        const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         let local = BTreeSet::from(["ccc".to_owned()]);
-        assert_eq!(speaker(Ipv4Addr::LOCALHOST, &nodes(""), Some(&local)).as_deref(), Some("ccc"));
-        assert_eq!(speaker(Ipv4Addr::LOCALHOST, &nodes("ccc"), Some(&local)), None);
+        assert_eq!(speaker(LOCALHOST, &nodes(""), Some(&local)).as_deref(), Some("ccc"));
+        assert_eq!(speaker(LOCALHOST, &nodes("ccc"), Some(&local)), None);
+    }
+
+    #[test]
+    fn a_node_of_the_addresses_family_speaks_before_others() {
+        let nodes = [node("a", "True"), addressed("bb", "True", &["192.0.2.2", "2001:db8::2"])];
+        for last in 0..30 {
+            let address = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]);
+            assert_eq!(speaker(address, &nodes, None).as_deref(), Some("bb"), "{address}");
+            assert_eq!(speaker(address, &nodes[..1], None).as_deref(), Some("a"), "{address}");
+        }
     }
 }

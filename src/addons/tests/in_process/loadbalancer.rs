@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use testkit::{TestServer, eventually};
 use tokio_util::sync::CancellationToken;
@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 #[derive(Default)]
-struct Played(Mutex<BTreeSet<Ipv4Addr>>);
+struct Played(Mutex<BTreeSet<IpAddr>>);
 
 #[async_trait]
 impl Links for Played {
     async fn hold(
         &self,
-        wanted: &BTreeSet<Ipv4Addr>,
-        _ours: &(dyn for<'a> Fn(&'a Ipv4Addr) -> bool + Send + Sync),
+        wanted: &BTreeSet<IpAddr>,
+        _ours: &(dyn for<'a> Fn(&'a IpAddr) -> bool + Send + Sync),
     ) -> io::Result<()> {
         *self.0.lock() = wanted.clone();
         Ok(())
@@ -43,7 +43,9 @@ impl Drop for World {
 
 impl World {
     async fn start(ranges: &str) -> Self {
-        let mut world = Self { server: TestServer::start().await, nodes: Vec::new() };
+        let networks = ["10.96.0.0/16", "fd00:96::/112"].map(|network| network.parse().unwrap());
+        let server = TestServer::start_with(|config| config.service_cidrs = networks.to_vec()).await;
+        let mut world = Self { server, nodes: Vec::new() };
         for (at, name) in ["one", "two"].into_iter().enumerate() {
             let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
             assert_eq!(world.server.post("/api/v1/nodes", &node).await.code, 201);
@@ -70,8 +72,12 @@ impl World {
     }
 
     async fn service(&self, name: &str) {
+        self.service_of(name, "SingleStack").await;
+    }
+
+    async fn service_of(&self, name: &str, policy: &str) {
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}});
+            "spec": {"type": "LoadBalancer", "ipFamilyPolicy": policy, "ports": [{"port": 80}]}});
         assert_eq!(self.server.post(SERVICES, &service).await.code, 201);
     }
 
@@ -85,9 +91,21 @@ impl World {
         .await;
     }
 
+    async fn refused(&self, name: &str) {
+        eventually("it is told", || async {
+            let events = self.server.get("/api/v1/namespaces/default/events").await.json();
+            let events = events["items"].as_array()?.clone();
+            let tells = |event: &Value| {
+                event["reason"] == "AllocationFailed" && event["involvedObject"]["name"] == name
+            };
+            events.iter().any(tells).then_some(())
+        })
+        .await;
+    }
+
     /// The only node that holds an address.
     async fn holder(&self, address: &str) -> usize {
-        let address: Ipv4Addr = address.parse().unwrap();
+        let address: IpAddr = address.parse().unwrap();
         eventually("one node holds the address", || async {
             let holds =
                 |(_, links, _): &&(&str, Arc<Played>, CancellationToken)| links.0.lock().contains(&address);
@@ -114,12 +132,7 @@ async fn an_address_is_given_held_by_one_node_and_moves_when_that_fails() {
     .await;
     // There is one address only; it is free when its Service has gone.
     world.service("second").await;
-    eventually("it is told", || async {
-        let events = world.server.get("/api/v1/namespaces/default/events").await.json();
-        let events = events["items"].as_array()?.clone();
-        events.iter().any(|event| event["reason"] == "AllocationFailed").then_some(())
-    })
-    .await;
+    world.refused("second").await;
     world.server.delete(&format!("{SERVICES}/first"), &Value::Null).await;
     world.given("second", &["10.0.0.1"]).await;
     let plain = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80, "nodePort": null}]}});
@@ -129,6 +142,20 @@ async fn an_address_is_given_held_by_one_node_and_moves_when_that_fails() {
         world.nodes.iter().all(|(_, links, _)| links.0.lock().is_empty()).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_service_of_both_families_has_an_address_of_each() {
+    let world = World::start("10.0.0.1-10.0.0.9,fd00::10").await;
+    world.service_of("both", "RequireDualStack").await;
+    world.given("both", &["10.0.0.1", "fd00::10"]).await;
+    world.holder("10.0.0.1").await;
+    world.holder("fd00::10").await;
+    world.service_of("refused", "RequireDualStack").await;
+    world.refused("refused").await;
+    world.given("refused", &[]).await;
+    world.service_of("content", "PreferDualStack").await;
+    world.given("content", &["10.0.0.2"]).await;
 }
 
 #[tokio::test]

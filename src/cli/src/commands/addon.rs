@@ -163,7 +163,7 @@ async fn serve_loadbalancer(options: AddonLoadbalancer, cancel: CancellationToke
         node_name: options.node_name,
         informers: informers("knarr-loadbalancer")?,
         ranges: loadbalancer::Ranges::read(&options.ranges).map_err(anyhow::Error::msg)?,
-        links: Arc::new(loadbalancer::Kernel),
+        links: Arc::new(loadbalancer::Kernel::default()),
         ready,
     };
     loadbalancer::run(config, cancel).await;
