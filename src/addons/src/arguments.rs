@@ -1,8 +1,8 @@
 //! What people write after an add-on's name: `dns:8.8.8.8`, `registry:size=40Gi`, `registry --size 40Gi`. Pure.
 
 use crate::catalog::{Addon, Argument, ArgumentKind, Disabling};
+use crate::loadbalancer::Ranges;
 use apimachinery::quantity::Quantity;
-use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -63,7 +63,8 @@ pub enum ArgumentError {
 pub fn read(addon: &Addon, given: &[String]) -> Result<Vec<String>, ArgumentError> {
     let mut values = BTreeMap::new();
     let mut place = 0;
-    for text in given {
+    let whole = whole(addon, given);
+    for text in whole.as_ref().map_or(given, std::slice::from_ref) {
         let named = text.split_once('=').and_then(|(name, value)| Some((position(addon, name)?, value)));
         let (at, value) = named.unwrap_or_else(|| {
             place += 1;
@@ -207,14 +208,14 @@ fn check(addon: &Addon, argument: &Argument, value: &str) -> Result<(), Argument
 }
 
 fn is_range(text: &str) -> bool {
-    let address = |text: &str| text.trim().parse::<IpAddr>().ok();
-    match text.split_once('-') {
-        Some((first, last)) => match (address(first), address(last)) {
-            (Some(first), Some(last)) => first.is_ipv4() == last.is_ipv4() && first <= last,
-            _ => false,
-        },
-        None => address(text).is_some() || text.trim().parse::<IpNet>().is_ok(),
-    }
+    !text.trim().is_empty() && Ranges::read(text).is_ok()
+}
+
+/// What stands between colons belongs together where colons are part of addresses.
+fn whole(addon: &Addon, given: &[String]) -> Option<String> {
+    let [Argument { kind: ArgumentKind::Ranges, .. }] = addon.arguments.as_slice() else { return None };
+    let more = given.get(1..).filter(|more| !more.is_empty())?;
+    more.iter().all(|part| !part.contains('=')).then(|| given.join(":"))
 }
 
 #[cfg(test)]
@@ -283,11 +284,24 @@ mod tests {
     }
 
     #[test]
+    fn colons_of_ranges_are_no_separators() {
+        let balancer = catalog::find("loadbalancer").unwrap();
+        let ranges = "10.0.0.1-10.0.0.9,fd00::10-fd00::20";
+        for text in [ranges, &format!("ranges={ranges}")] {
+            let parts: Vec<&str> = text.split(':').collect();
+            assert_eq!(read(balancer, &given(&parts)).unwrap(), [format!("ranges={ranges}")]);
+        }
+        assert!(read(balancer, &given(&["10.0.0.1", "10.0.0.2"])).is_err());
+        let last = read(balancer, &given(&["ranges=fd00::1", "ranges=fd00::2"])).unwrap();
+        assert_eq!(last, ["ranges=fd00::2"]);
+    }
+
+    #[test]
     fn ranges_are_ordered_and_of_one_family() {
-        for good in ["10.0.0.1-10.0.0.9", "10.0.0.0/28", "10.0.0.5", "fd00::1-fd00::9"] {
+        for good in ["10.0.0.1-10.0.0.9", "10.0.0.0/28", "10.0.0.5", "fd00::1-fd00::9", "fd00::/112"] {
             assert!(is_range(good), "{good}");
         }
-        for bad in ["10.0.0.9-10.0.0.1", "10.0.0.1-fd00::1", "10.0.0.0/33", "", "a-b"] {
+        for bad in ["fe80::1", "10.0.0.9-10.0.0.1", "10.0.0.1-fd00::1", "10.0.0.0/33", "", "a-b"] {
             assert!(!is_range(bad), "{bad}");
         }
     }
