@@ -276,6 +276,11 @@ mod tests {
             assert_eq!(asks(prefer, wrong), format!("n/a {wrong} {why}"));
         }
         assert_eq!(asks(prefer, "10.0.0.1,x"), "n/a \"x\" is no address");
+        // What it had until then is free.
+        let services =
+            [dual("a", require, "10.0.0.2", &["10.0.0.1", "fd00::1"]), service("b", json!({}), &[])];
+        let expected = ["n/a 10.0.0.2 fd00::1", "n/b 10.0.0.1"];
+        assert_eq!(decided(&services, "10.0.0.1-10.0.0.2,fd00::1"), expected);
         let alone = service("a", json!({"loadBalancerIP": "fd00::1"}), &[]);
         assert!(one(alone).contains("family"));
     }

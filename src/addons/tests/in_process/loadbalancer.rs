@@ -159,6 +159,27 @@ async fn a_service_of_both_families_has_an_address_of_each() {
 }
 
 #[tokio::test]
+async fn a_node_with_pods_of_an_addresses_family_speaks_for_a_local_service() {
+    let world = World::start("10.0.0.1,fd00::10").await;
+    world.service_of("local", "RequireDualStack").await;
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    for (family, pod, node) in [("IPv4", "10.1.0.2", "one"), ("IPv6", "fd00:1::2", "two")] {
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"generateName": "local-", "labels": {"kubernetes.io/service-name": "local"}},
+            "addressType": family, "endpoints": [{"addresses": [pod], "nodeName": node}]});
+        world.server.post(slices, &slice).await.expect(201);
+    }
+    let local = json!({"spec": {"externalTrafficPolicy": "Local"}});
+    world.server.patch("merge", &format!("{SERVICES}/local"), &local).await.expect(200);
+    for (address, node) in [("10.0.0.1", 0), ("fd00::10", 1)] {
+        eventually("the node with the pod holds the address", || async {
+            (world.holder(address).await == node).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn without_ranges_services_have_the_nodes_addresses() {
     let world = World::start("").await;
     world.service("web").await;
