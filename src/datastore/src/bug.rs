@@ -21,6 +21,8 @@ pub enum Bug {
     EarlyCommit,
     /// After a sync has failed, the next one counts as if nothing had happened.
     TrustedSync,
+    /// A leader takes its own vote.
+    SelfRemoval,
 }
 
 thread_local! {

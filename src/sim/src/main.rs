@@ -61,12 +61,12 @@ const USAGE: &str =
   --measure   instead: kills the leader of a cluster of four so many times, and stops it as often, without faults;
               tells for how long it did not serve
   --bug       puts a known bug back in: forgotten-vote, early-acknowledgement, stale-read, repeated-proposal,
-              half-snapshot, trusted-sync, resumed-lead, early-commit
+              half-snapshot, trusted-sync, resumed-lead, early-commit, self-removal
   --spares    only clusters in which some nodes are spares
   --trace     prints every event
   --log       prints what the datastore logs";
 
-const BUGS: [(&str, Bug); 8] = [
+const BUGS: [(&str, Bug); 9] = [
     ("forgotten-vote", Bug::ForgottenVote),
     ("early-acknowledgement", Bug::EarlyAcknowledgement),
     ("stale-read", Bug::StaleRead),
@@ -75,6 +75,7 @@ const BUGS: [(&str, Bug); 8] = [
     ("trusted-sync", Bug::TrustedSync),
     ("resumed-lead", Bug::ResumedLead),
     ("early-commit", Bug::EarlyCommit),
+    ("self-removal", Bug::SelfRemoval),
 ];
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use crate::disk::{Disk, End};
 use crate::network::{self, Arrival, Line, address};
 use crate::observe::Observer;
 use crate::{disk, history, trace};
-use datastore::raft::{Cluster, ClusterOptions, Endpoint, Goal, Member, Ticket, Timing};
+use datastore::raft::{Cluster, ClusterOptions, Endpoint, Goal, Member, Role, Ticket, Timing};
 use datastore::{Datastore, Executor, Limits, Options};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -255,13 +255,16 @@ impl Node {
         if self.observer.is_none() {
             self.observer = Some(Observer::new(&self.directory).map_err(failed)?);
         }
-        let cluster = self.cluster().filter(|cluster| cluster.is_leader());
-        let leads = cluster.map(|cluster| cluster.report().term);
+        let cluster = self.cluster();
+        let leads =
+            cluster.as_ref().filter(|cluster| cluster.is_leader()).map(|cluster| cluster.report().term);
+        let own = cluster.and_then(|cluster| cluster.members().remove(&cluster.id()));
+        let votes = own.is_some_and(|(_, role)| role == Role::Voter);
         let all = all || leads != self.led;
         self.led = leads;
         let Some(observer) = &mut self.observer else { return Ok(None) };
         let seen = observer.look((self.place, self.incarnation), self.disk.changes.get(), all);
         let seen = seen.map_err(|error| format!("n{} cannot be read: {error}", self.place + 1))?;
-        Ok(seen.map(|seen| crate::observe::Observation { leads, ..seen }))
+        Ok(seen.map(|seen| crate::observe::Observation { leads, votes, ..seen }))
     }
 }

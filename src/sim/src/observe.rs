@@ -45,6 +45,8 @@ pub(crate) struct Observation {
     pub(crate) digest: Option<u64>,
     /// The term that it leads, as it believes.
     pub(crate) leads: Option<u64>,
+    /// Whether it votes, as it believes.
+    pub(crate) votes: bool,
 }
 
 /// Whether the rows, about so many, are to be compared at an entry: the same for all nodes that have applied it. The more
@@ -139,6 +141,7 @@ impl Observer {
             rows,
             digest,
             leads: None,
+            votes: false,
         }))
     }
 

@@ -49,7 +49,7 @@ fn seeds_with_spares_hold() {
 
 #[test]
 fn seeds_that_once_failed_hold() {
-    for seed in ["8", "11", "26", "28", "20714", "30275", "31850"] {
+    for seed in ["8", "11", "26", "28", "20714", "30275", "31850", "60654"] {
         passes(seed, &[]);
     }
     passes("40327", &["--spares"]);
@@ -99,4 +99,9 @@ fn trust_after_a_failed_sync_is_noticed() {
 #[test]
 fn a_leader_that_leads_on_after_a_restart_is_noticed() {
     catches("resumed-lead", "332", "linearizability: a stale");
+}
+
+#[test]
+fn a_leader_that_takes_its_own_vote_is_noticed() {
+    catches("self-removal", "60654", "does not vote");
 }

@@ -1,5 +1,6 @@
 //! Changing the members, one change at a time.
 
+use crate::bug::{Bug, is_back};
 use crate::raft::TransportError;
 use crate::raft::node::{Cluster, LOOK};
 use crate::raft::options::Ticket;
@@ -112,12 +113,16 @@ impl Cluster {
     }
 
     /// Leader: changes the members; None when somebody else leads.
+    ///
+    /// A leader does not take its own vote: it hands over first, and its successor makes the change. It might be the only
+    /// one that has the entry which leaves it out. With that it would not stand for election (Raft's dissertation, section
+    /// 4.2.2, would let it; openraft does not), and without it nobody else would get its vote.
     pub(crate) async fn change_here(&self, change: &Change) -> Result<Option<u64>, ChangeError> {
         let _one = self.changes.lock().await;
         if self.is_changing() && !self.end_change().await? {
             return Ok(None);
         }
-        // The change before this one, or the one that was inherited, may have taken this node's own vote.
+        // Another may lead by now: this one waited until it was its turn.
         if !self.is_leader() {
             return Ok(None);
         }
@@ -198,8 +203,19 @@ impl Cluster {
                     return Ok(None);
                 }
                 let voters = members.iter().filter(|(_, (_, role))| *role == Role::Voter).map(|(id, _)| *id);
-                let voters: BTreeSet<u64> = voters.filter(|id| id != old).chain([*new]).collect();
-                (ChangeMembers::ReplaceAllVoters(voters), true)
+                let before: BTreeSet<u64> = voters.collect();
+                let after: BTreeSet<u64> =
+                    before.iter().copied().filter(|id| id != old).chain([*new]).collect();
+                if !after.contains(&self.id()) && !is_back(Bug::SelfRemoval) {
+                    // An only voter has nobody yet to hand over to.
+                    let both = ChangeMembers::AddVoterIds(after);
+                    if before.len() == 1 && !self.carry_out(both, true).await? {
+                        return Ok(None);
+                    }
+                    self.hand_over().await;
+                    return Ok(None);
+                }
+                (ChangeMembers::ReplaceAllVoters(after), true)
             }
             Change::MakeStandby(id) => {
                 if known(id)? != Role::Spare {
@@ -241,7 +257,8 @@ impl Cluster {
         let raft = self.raft();
         let changed = raft.change_membership(changes, retain);
         match tokio::time::timeout(self.timing.patience, changed).await {
-            Ok(Ok(_)) => Ok(true),
+            // Halfway: another led in between, and took the first of the two steps back.
+            Ok(Ok(done)) => Ok(done.membership.is_none_or(|now| now.get_joint_config().len() == 1)),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Ok(false),
             Ok(Err(error)) => Err(ChangeError::Unfinished(error.to_string())),
             Err(_) => Err(ChangeError::Unfinished("a majority of voters does not answer".into())),
@@ -255,9 +272,15 @@ impl Cluster {
         metrics.membership_config.membership().get_joint_config().len() > 1
     }
 
-    /// Leader: ends a change of the voters that a leader before it has begun; false when somebody else leads.
+    /// Leader: ends a change of the voters that a leader before it has begun, or takes it back; false when somebody else
+    /// leads.
     async fn end_change(&self) -> Result<bool, ChangeError> {
-        self.carry_out(ChangeMembers::AddVoterIds(BTreeSet::new()), true).await
+        let voters = {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow();
+            end(metrics.membership_config.membership().get_joint_config(), self.id())
+        };
+        self.carry_out(ChangeMembers::ReplaceAllVoters(voters), true).await
     }
 
     /// Leader: the same, unless the change is one that it is making itself.
@@ -318,5 +341,26 @@ impl Cluster {
         let last = self.raft().metrics().borrow().last_log_index.unwrap_or(0);
         id == self.id()
             || self.matching(id).is_some_and(|matching| last.saturating_sub(matching) <= CAUGHT_UP)
+    }
+}
+
+/// The voters at the end of a change: the new ones, or the old ones if the leader is not among the new.
+fn end(configs: &[BTreeSet<u64>], leader: u64) -> BTreeSet<u64> {
+    let with_leader =
+        configs.iter().rev().find(|voters| voters.contains(&leader) || is_back(Bug::SelfRemoval));
+    with_leader.or(configs.last()).cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_ends_with_the_new_voters_unless_they_leave_the_leader_out() {
+        let configs = [BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
+        let [old, new] = configs.clone();
+        assert_eq!(end(&configs, 2), new);
+        assert_eq!(end(&configs, 4), new);
+        assert_eq!(end(&configs, 1), old);
     }
 }

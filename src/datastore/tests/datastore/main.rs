@@ -17,6 +17,8 @@ mod http;
 #[cfg(test)]
 mod maintenance;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod offline;

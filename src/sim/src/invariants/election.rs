@@ -1,5 +1,6 @@
 //! Raft, figure 3, Election Safety: at most one leader in a term; where a term is openraft's, which has a round for each
-//! node, in the order of their numbers.
+//! node, in the order of their numbers. And a leader votes: one that takes its own vote may be the only node that knows, and
+//! then nobody can be elected.
 
 use crate::observe::Observation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,9 @@ impl ElectionSafety {
             }
             leaders.insert(node);
         }
-        Ok(())
+        match seen.leads {
+            Some(term) if !seen.votes => Err(format!("node {} leads term {term} and does not vote", seen.id)),
+            _ => Ok(()),
+        }
     }
 }
