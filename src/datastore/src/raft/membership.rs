@@ -131,6 +131,10 @@ impl Cluster {
             Some((_, role)) => Ok(*role),
             None => Err(ChangeError::Refused(format!("node {id} is no member of the cluster"))),
         };
+        let another_votes = || match members.values().filter(|(_, role)| *role == Role::Voter).count() {
+            1 => Err(ChangeError::Refused("it is the only voter; make another node a voter first".into())),
+            _ => Ok(()),
+        };
         let mut added = 0;
         let mut then = None;
         let (changes, retain) = match change {
@@ -159,10 +163,7 @@ impl Cluster {
                 // It was done before.
                 Err(_) => return Ok(Some(0)),
                 Ok(Role::Voter) => {
-                    if members.values().filter(|(_, role)| *role == Role::Voter).count() == 1 {
-                        let why = "it is the only voter; make another node a voter first";
-                        return Err(ChangeError::Refused(why.into()));
-                    }
+                    another_votes()?;
                     if *id == self.id() {
                         self.hand_over().await;
                         return Ok(None);
@@ -190,6 +191,7 @@ impl Cluster {
                 if known(id)? != Role::Voter {
                     return Ok(Some(0));
                 }
+                another_votes()?;
                 if *id == self.id() {
                     self.hand_over().await;
                     return Ok(None);

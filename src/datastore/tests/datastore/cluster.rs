@@ -451,6 +451,7 @@ async fn members_that_make_no_sense_are_refused_and_numbers_are_never_used_again
         Change::Add(member("n3", "n1")),
         Change::Promote(77),
         Change::Remove(1),
+        Change::Demote(1),
     ] {
         let error = cluster.change(bad).await.unwrap_err();
         assert!(matches!(error, ChangeError::Refused(_)), "{error}");
