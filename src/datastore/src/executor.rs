@@ -9,8 +9,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Takes the place of the store's threads, and of the one file that it writes without SQLite.
+/// Takes the place of the store's threads and clock, and of the one file that it writes without SQLite.
 pub trait Executor: fmt::Debug + Send + Sync {
     /// Awaited before each job that would run on a thread. The job then runs in place, without a pause: a simulated
     /// disk that is slow is slow here.
@@ -21,6 +22,9 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// # Errors
     /// The disk's.
     fn write_again(&self, file: &Path) -> io::Result<()>;
+
+    /// The time, in milliseconds since 1970.
+    fn now_millis(&self) -> u64;
 }
 
 /// Runs what blocks.
@@ -42,6 +46,17 @@ impl Threads {
     /// The executor that takes the threads' place, if one does.
     pub(crate) fn in_place(&self) -> Option<&Arc<dyn Executor>> {
         self.0.as_ref()
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub(crate) fn now_millis(&self) -> u64 {
+        match &self.0 {
+            Some(executor) => executor.now_millis(),
+            // A clock that stands before 1970 tells nothing.
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        }
     }
 
     /// Runs a job that blocks.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{
-    Encoded, List, ListOptions, ListRevision, Object, Storage, StorageError, Watch, WatchFrom,
+    Authors, Encoded, List, ListOptions, ListRevision, Object, Storage, StorageError, Watch, WatchFrom,
     resource_prefix,
 };
 
@@ -90,6 +90,16 @@ impl Storage for Datastore {
 
     fn compacted_revision(&self) -> u64 {
         self.cache.compacted_revision()
+    }
+
+    async fn authors(
+        &self,
+        prefix: &str,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Authors, StorageError> {
+        self.reader.authors(prefix.to_owned(), after, up_to.min(self.cache.revision()), limit).await
     }
 
     async fn compact(&self, revision: u64) -> Result<(), StorageError> {

@@ -5,6 +5,7 @@ use crate::error::storage_error;
 use crate::log;
 use crate::offline::faults;
 use crate::raft::core::load_vote;
+use crate::reader::made_in;
 use crate::schema::{self, BUSY_TIMEOUT, FORMAT, Location, open_reader};
 use crate::state_machine::{StateMachine, revision_of};
 use crate::store::Datastore;
@@ -14,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
-use storage::StorageError;
+use storage::{Made, StorageError};
 
 /// Pages given back at a time: a few milliseconds, in which writes wait.
 const STEP_PAGES: u32 = 512;
@@ -72,6 +73,8 @@ pub struct Version {
     pub create_revision: u64,
     /// The object's bytes as watchers saw them; none for a deletion.
     pub value: Option<Bytes>,
+    /// Who made the change, and when, if that was noted.
+    pub made: Option<Made>,
 }
 
 impl Datastore {
@@ -154,7 +157,8 @@ impl Datastore {
                     let Some((previous, create_revision)) = found else { break };
                     let object = reader.object_at(connection, &key, row).map_err(failed)?;
                     let value = object.map(|object| object.value.clone());
-                    versions.push(Version { revision: revision_of(row), create_revision, value });
+                    let made = made_in(connection, row).map_err(failed)?;
+                    versions.push(Version { revision: revision_of(row), create_revision, value, made });
                     next = Some(previous);
                 }
                 Ok(versions)

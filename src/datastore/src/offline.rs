@@ -249,7 +249,8 @@ fn jump(
     now_millis: u64,
     connection: &Connection,
 ) -> rusqlite::Result<()> {
-    let compact = Entry { commands: vec![Command::Compact { revision: machine.revision }] };
+    let commands = vec![Command::Compact { revision: machine.revision }];
+    let compact = Entry { commands, made: Vec::new() };
     machine.execute(&compact, connection)?;
     machine.revision = revision_after(machine.revision.max(seen), now_millis);
     machine.compacted = machine.revision;

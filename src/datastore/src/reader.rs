@@ -14,8 +14,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::{Arc, Weak};
 use storage::cache::{Change, WatchCache};
 use storage::{
-    Encoded, Event, EventKind, Extractor, History, HistoryPage, List, ListOptions, Object, Scope, Sealer,
-    StorageError,
+    Author, Authored, Authors, Encoded, Event, EventKind, Extractor, History, HistoryPage, List, ListOptions,
+    Made, Object, Scope, Sealer, StorageError,
 };
 use tokio::sync::Semaphore;
 
@@ -252,6 +252,22 @@ impl Reader {
         Ok(object.map(|object| Event::new(kind, object, previous)))
     }
 
+    /// Who made the changes of a scope with `after < revision <= up_to`, as far as they are kept and it was noted.
+    pub(crate) async fn authors(
+        self: &Arc<Self>,
+        scope: String,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Authors, StorageError> {
+        self.read(move |_, connection| {
+            let (from, to) = bounds(Scope::new(&scope)?);
+            let read = || authors_in(connection, (&from, &to), after, up_to, limit);
+            read().map_err(|error| storage_error("reading who made changes", &error))
+        })
+        .await
+    }
+
     /// The bytes that are stored under a key now.
     pub(crate) async fn stored(self: &Arc<Self>, key: String) -> Result<Option<Bytes>, StorageError> {
         self.read(move |_, connection| {
@@ -312,6 +328,48 @@ impl History for PastEvents {
         let scope = scope.to_owned();
         self.0.read(move |reader, connection| reader.events_in(connection, &scope, after, up_to, limit)).await
     }
+}
+
+fn authors_in(
+    connection: &Connection,
+    (from, to): (&str, &str),
+    after: u64,
+    up_to: u64,
+    limit: usize,
+) -> rusqlite::Result<Authors> {
+    let mut statement = connection.prepare_cached(
+        "SELECT author, impersonator, made_at, row, key FROM revisions
+         WHERE row BETWEEN ?1 AND ?2 AND key >= ?3 AND key < ?4 AND author IS NOT NULL ORDER BY row",
+    )?;
+    let mut rows = statement.query(params![first_row(after + 1), last_row(up_to), from, to])?;
+    let mut found = Authors { changes: Vec::new(), up_to };
+    while let Some(row) = rows.next()? {
+        let revision = revision_of(row.get(3)?);
+        let last = found.changes.last().map(|change| change.revision);
+        if found.changes.len() >= limit
+            && let Some(last) = last.filter(|last| *last < revision)
+        {
+            found.up_to = last;
+            break;
+        }
+        let made = made(row)?;
+        let key = row.get(4)?;
+        found.changes.extend(made.map(|made| Authored { revision, key, made }));
+    }
+    Ok(found)
+}
+
+/// Who made a change, from the columns `author, impersonator, made_at`.
+fn made(row: &Row<'_>) -> rusqlite::Result<Option<Made>> {
+    let Some(user) = row.get(0)? else { return Ok(None) };
+    let at_millis = row.get::<_, Option<i64>>(2)?.unwrap_or(0).cast_unsigned();
+    Ok(Some(Made { by: Author { user, impersonator: row.get(1)? }, at_millis }))
+}
+
+/// Who made the change of a row.
+pub(crate) fn made_in(connection: &Connection, row: i64) -> rusqlite::Result<Option<Made>> {
+    let sql = "SELECT author, impersonator, made_at FROM revisions WHERE row = ?1";
+    connection.prepare_cached(sql)?.query_row([row], made).optional().map(Option::flatten)
 }
 
 /// Within the read transaction, so that nothing is compacted after the check.

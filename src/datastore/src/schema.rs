@@ -9,7 +9,13 @@ use std::time::Duration;
 pub(crate) const APPLICATION_ID: i64 = 0x4b6e_7272;
 
 /// The format of the tables below. Raised with every change that an older version could not read.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
+
+/// The first format whose rows tell who made them.
+pub(crate) const FORMAT_OF_AUTHORS: i64 = 3;
+
+/// The first format of snapshots that are still taken: while nodes are upgraded, an older one may send its own.
+pub(crate) const OLDEST_SNAPSHOT: i64 = 2;
 
 /// - `applied`: one row; the last log entry whose effects are in the rows (`node` null: none), and the counters.
 /// - `origins`: for each node that proposed something, the last of its proposals that was applied.
@@ -20,7 +26,8 @@ pub(crate) const FORMAT: i64 = 2;
 /// - `revisions`: one row for each change. `row` is revision * 65536 + place within the revision, so that
 ///   new rows go to the end and a range of revisions is a range of rows. `previous` leads to the key's row
 ///   before this one (0: none). `value` is null for a deletion. `key` comes before `value` so that rows can
-///   be told apart without reading large values.
+///   be told apart without reading large values. `author` and `impersonator` are users, `made_at` is milliseconds since
+///   1970; null where that was not noted.
 const TABLES: &str = "
 CREATE TABLE applied (
     id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -80,6 +87,13 @@ CREATE TABLE consensus (
     purged_index INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO consensus (id) VALUES (0);
+";
+
+/// What format 3 added. A new column is only noted in the schema: no row is written.
+const AUTHORS: &str = "
+ALTER TABLE revisions ADD COLUMN author TEXT;
+ALTER TABLE revisions ADD COLUMN impersonator TEXT;
+ALTER TABLE revisions ADD COLUMN made_at INTEGER;
 ";
 
 /// Format 1 knew a single voter, node 1 in term 1, whose every entry is in the rows.
@@ -212,12 +226,14 @@ fn check_owner(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 fn migrate(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let before = match number(connection, "user_version").map_err(OpenError::sqlite("read", path))? {
         FORMAT => return Ok(()),
-        0 => TABLES,
-        _ => FROM_FORMAT_1,
-    };
+        0 => [TABLES, REPLICATION_TABLES],
+        1 => [FROM_FORMAT_1, REPLICATION_TABLES],
+        _ => ["", ""],
+    }
+    .concat();
     // One transaction: a crash leaves either nothing or everything.
     let script = format!(
-        "BEGIN IMMEDIATE;{before}{REPLICATION_TABLES}PRAGMA application_id = {APPLICATION_ID};
+        "BEGIN IMMEDIATE;{before}{AUTHORS}PRAGMA application_id = {APPLICATION_ID};
          PRAGMA user_version = {FORMAT};COMMIT;"
     );
     connection.execute_batch(&script).map_err(OpenError::sqlite("set up the tables of", path))
@@ -234,6 +250,19 @@ pub(crate) mod testing {
         std::fs::write(&path, b"").unwrap();
         let connection = open_writer(&Location::File(path)).unwrap();
         (dir, connection)
+    }
+
+    /// A database with one row, as versions before authors left it.
+    pub(crate) fn of_format_2(path: &Path) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection
+            .execute_batch(&format!(
+                "{TABLES}{REPLICATION_TABLES}
+                 INSERT INTO revisions VALUES (131072, 2, 0, 13, '/registry/core/pods/a', x'7b7d');
+                 PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2"
+            ))
+            .unwrap();
+        connection
     }
 }
 
@@ -278,6 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn format_2_is_carried_over_with_its_rows() {
+        let (_dir, at) = file();
+        drop(testing::of_format_2(at.path()));
+        let connection = open_writer(&at).unwrap();
+        let sql = "SELECT key, value, author, impersonator, made_at FROM revisions";
+        type Told = (String, Vec<u8>, Option<String>, Option<String>, Option<i64>);
+        let told: Told = connection
+            .query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
+            .unwrap();
+        assert_eq!(told, ("/registry/core/pods/a".to_owned(), b"{}".to_vec(), None, None, None));
+        assert_eq!(number(&connection, "user_version").unwrap(), FORMAT);
+    }
+
+    #[test]
     fn format_1_is_carried_over_with_what_it_has_applied() {
         let (_dir, at) = file();
         let script = "
@@ -285,7 +328,11 @@ mod tests {
                 term INTEGER NOT NULL, revision INTEGER NOT NULL, compacted INTEGER NOT NULL);
             INSERT INTO applied VALUES (0, 41, 0, 57, 3);
             CREATE TABLE log (log_index INTEGER PRIMARY KEY, term INTEGER NOT NULL, entry BLOB NOT NULL);
-            INSERT INTO log VALUES (41, 1, x'01');";
+            INSERT INTO log VALUES (41, 1, x'01');
+            CREATE TABLE current (key TEXT PRIMARY KEY, row INTEGER NOT NULL, create_revision INTEGER NOT NULL)
+                WITHOUT ROWID;
+            CREATE TABLE revisions (row INTEGER PRIMARY KEY, create_revision INTEGER NOT NULL,
+                previous INTEGER NOT NULL, splice_at INTEGER NOT NULL, key TEXT NOT NULL, value BLOB);";
         let old = Connection::open(at.path()).unwrap();
         old.execute_batch(&format!(
             "{script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
 use std::sync::Arc;
+use storage::Made;
 
 /// Operations that can share a revision.
 const MAX_OPERATIONS: usize = 1 << ORDINAL_BITS;
@@ -143,12 +144,13 @@ impl StateMachine {
         connection: &Connection,
     ) -> rusqlite::Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(entry.commands.len());
-        for command in &entry.commands {
+        for (place, command) in entry.commands.iter().enumerate() {
+            let made = entry.made.get(place);
             outcomes.push(match command {
-                Command::Write(operation) => self.write(std::slice::from_ref(operation), connection)?,
+                Command::Write(operation) => self.write(std::slice::from_ref(operation), made, connection)?,
                 Command::Transaction(operations) => match check(operations) {
                     Some(reason) => Outcome::Rejected(Rejection::InvalidTransaction { reason }),
-                    None => self.write(operations, connection)?,
+                    None => self.write(operations, made, connection)?,
                 },
                 Command::Compact { revision } => self.compact(*revision, connection)?,
             });
@@ -173,7 +175,12 @@ impl StateMachine {
             .map(drop)
     }
 
-    fn write(&mut self, operations: &[Operation], connection: &Connection) -> rusqlite::Result<Outcome> {
+    fn write(
+        &mut self,
+        operations: &[Operation],
+        made: Option<&Made>,
+        connection: &Connection,
+    ) -> rusqlite::Result<Outcome> {
         let mut found = Vec::with_capacity(operations.len());
         for operation in operations {
             let current = current(operation.key(), connection)?;
@@ -201,8 +208,9 @@ impl StateMachine {
                 .execute(params![operation.key(), row, create_revision])?;
             connection
                 .prepare_cached(
-                    "INSERT INTO revisions (row, create_revision, previous, splice_at, key, value)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT INTO revisions (row, create_revision, previous, splice_at, key, value,
+                                            author, impersonator, made_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 )?
                 .execute(params![
                     row,
@@ -211,6 +219,9 @@ impl StateMachine {
                     value.as_ref().map_or(0, |(_, splice_at)| *splice_at),
                     operation.key(),
                     value.as_ref().map(|(bytes, _)| &**bytes),
+                    made.map(|made| &*made.by.user),
+                    made.and_then(|made| made.by.impersonator.as_deref()),
+                    made.map(|made| made.at_millis.cast_signed()),
                 ])?;
             changes.push(Applied { key: Arc::clone(operation.key()), create_revision, revision, value });
         }

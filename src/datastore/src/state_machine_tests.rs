@@ -1,9 +1,11 @@
 use super::*;
 use crate::schema::{Location, open_writer};
 use serde_json::json;
-use storage::Encoded;
+use storage::{Author, Encoded};
 
-type Dumped = (i64, i64, i64, String, Option<Vec<u8>>);
+type Dumped = (i64, i64, i64, String, Option<Vec<u8>>, Told);
+/// Who, who behind that, and when.
+type Told = (Option<String>, Option<String>, Option<i64>);
 
 struct Fixture {
     machine: StateMachine,
@@ -23,15 +25,23 @@ impl Fixture {
     }
 
     fn apply(&mut self, command: Command) -> Outcome {
+        self.apply_made(command, None)
+    }
+
+    fn apply_made(&mut self, command: Command, made: Option<Made>) -> Outcome {
         self.index += 1;
-        let entry = Entry { commands: vec![command] };
+        let entry = Entry { commands: vec![command], made: Vec::from_iter(made) };
         self.machine.apply(position(self.index), &entry, &self.connection).unwrap().pop().unwrap()
     }
 
     fn dump(&self) -> Vec<Dumped> {
-        let sql = "SELECT row, create_revision, previous, key, value FROM revisions ORDER BY row";
+        let sql = "SELECT row, create_revision, previous, key, value, author, impersonator, made_at
+                   FROM revisions ORDER BY row";
         let mut statement = self.connection.prepare(sql).unwrap();
-        let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)));
+        let rows = statement.query_map([], |r| {
+            let told = (r.get(5)?, r.get(6)?, r.get(7)?);
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, told))
+        });
         rows.unwrap().map(Result::unwrap).collect()
     }
 
@@ -63,6 +73,10 @@ fn update(name: &str, if_revision: u64, n: u64) -> Operation {
 
 fn delete(name: &str, if_revision: u64) -> Operation {
     Operation::Delete { key: key(name), if_revision }
+}
+
+fn made(user: &str, impersonator: Option<&str>, at_millis: u64) -> Made {
+    Made { by: Author::new(user, impersonator), at_millis }
 }
 
 fn applied(outcome: Outcome) -> Vec<Applied> {
@@ -171,10 +185,44 @@ fn the_same_entries_give_the_same_rows() {
             Command::Compact { revision: 3 },
         ]
     };
+    let made = || (0..5).map(|at| made("alice", None, at));
     let (mut one, mut other) = (Fixture::new(), Fixture::new());
-    let whole = one.machine.apply(position(5), &Entry { commands: commands() }, &one.connection).unwrap();
-    let single: Vec<_> = commands().into_iter().map(|command| other.apply(command)).collect();
+    let entry = Entry { commands: commands(), made: made().collect() };
+    let whole = one.machine.apply(position(5), &entry, &one.connection).unwrap();
+    let single: Vec<_> = commands()
+        .into_iter()
+        .zip(made())
+        .map(|(command, made)| other.apply_made(command, Some(made)))
+        .collect();
     assert_eq!(whole, single);
     assert_eq!(one.dump(), other.dump());
     assert_eq!(one.machine, other.machine);
+}
+
+#[test]
+fn every_row_tells_who_made_it_until_it_is_compacted() {
+    let mut f = Fixture::new();
+    let told = |f: &Fixture| -> Vec<Told> { f.dump().into_iter().map(|row| row.5).collect() };
+    let is = |user: &str, impersonator: Option<&str>, at| {
+        (Some(user.to_owned()), impersonator.map(str::to_owned), Some(at))
+    };
+    f.apply_made(Command::Write(create("a", 1)), Some(made("alice", None, 10))); // 2
+    f.apply_made(Command::Write(update("a", 2, 2)), Some(made("bob", Some("root"), 9))); // 3
+    // Of the rejected, nothing is left.
+    f.apply_made(Command::Write(update("a", 2, 2)), Some(made("eve", None, 11)));
+    let both = Command::Transaction(vec![create("b", 1), delete("a", 3)]);
+    f.apply_made(both, Some(made("carol", None, 12))); // 4
+    f.apply(Command::Write(update("b", 4, 2))); // 5
+    let all = [
+        is("alice", None, 10),
+        is("bob", Some("root"), 9),
+        is("carol", None, 12),
+        is("carol", None, 12),
+        (None, None, None),
+    ];
+    assert_eq!(told(&f), all);
+    f.apply(Command::Compact { revision: 3 });
+    assert_eq!(told(&f), all[1..]);
+    f.apply(Command::Compact { revision: 5 });
+    assert_eq!(told(&f), all[4..]);
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::cache::WatchCache;
-use storage::{Extractor, Object, Sealer, StorageError, resource_prefix};
+use storage::{Author, Extractor, Made, Object, Sealer, StorageError, resource_prefix};
 use tokio::sync::{mpsc, oneshot};
 
 /// Proposals that may wait. More than an entry holds, so that the writer never idles; callers beyond it
@@ -369,7 +369,8 @@ impl Datastore {
             beside.push(Beside { attrs, plain });
         }
         let (answer, answered) = oneshot::channel();
-        let proposal = Proposal { command, beside, answer };
+        let made = Made { by: Author::current(), at_millis: self.threads().now_millis() };
+        let proposal = Proposal { command, made, beside, answer };
         let closed = || StorageError::unavailable("it is shutting down");
         if let Some(cluster) = self.proposals.get() {
             cluster.send(proposal).map_err(|_| closed())?;

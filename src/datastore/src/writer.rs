@@ -9,7 +9,7 @@
 //! has its jobs carried out here, one after the other: appending to the log, applying what is committed.
 
 use crate::checkpointer::{Checkpointer, checkpoint};
-use crate::command::{Command, Entry};
+use crate::command::{Command, Entry, size_of_made};
 use crate::directory::Directory;
 use crate::doubt::Doubt;
 use crate::error::storage_error;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::cache::{Change, WatchCache};
-use storage::{Attrs, Encoded, Object, StorageError};
+use storage::{Attrs, Encoded, Made, Object, StorageError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands in one entry: at 10 us each, about what one fsync takes on a good disk.
@@ -55,9 +55,17 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Proposal {
     pub(crate) command: Command,
+    pub(crate) made: Made,
     /// For each operation. Not part of the log.
     pub(crate) beside: Vec<Beside>,
     pub(crate) answer: oneshot::Sender<Result<Answer, StorageError>>,
+}
+
+impl Proposal {
+    /// About how many bytes it takes in the log.
+    pub(crate) fn size(&self) -> usize {
+        self.command.size() + size_of_made(&self.made)
+    }
 }
 
 /// What the cache needs of an object beside what is stored.
@@ -208,11 +216,11 @@ impl Writer {
             Request::Run(job) => job(self),
             Request::Propose(first) => {
                 let mut group = vec![first];
-                let mut bytes = group.iter().map(|proposal| proposal.command.size()).sum::<usize>();
+                let mut bytes = group.iter().map(|proposal| proposal.size()).sum::<usize>();
                 while group.len() < MAX_COMMANDS && bytes < MAX_BYTES {
                     match requests.try_recv() {
                         Ok(Request::Propose(proposal)) => {
-                            bytes += proposal.command.size();
+                            bytes += proposal.size();
                             group.push(proposal);
                         }
                         Ok(other) => {
@@ -264,10 +272,12 @@ impl Writer {
         if let Err(error) = self.settle() {
             return refuse(group, &error);
         }
-        let mut entry = Entry { commands: Vec::with_capacity(group.len()) };
-        let mut waiting = Vec::with_capacity(group.len());
-        for Proposal { command, beside, answer } in group {
+        let room = group.len();
+        let mut entry = Entry { commands: Vec::with_capacity(room), made: Vec::with_capacity(room) };
+        let mut waiting = Vec::with_capacity(room);
+        for Proposal { command, made, beside, answer } in group {
             entry.commands.push(command);
+            entry.made.push(made);
             waiting.push(Waiting { beside, answer: Some(answer) });
         }
         let before = self.machine.revision;

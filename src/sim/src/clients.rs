@@ -11,7 +11,9 @@ use rand::{Rng, SeedableRng};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use storage::{Encoded, ListOptions, ListRevision, Object, Storage, StorageError, WatchFrom, WatchItem};
+use storage::{
+    Author, Encoded, ListOptions, ListRevision, Object, Storage, StorageError, WatchFrom, WatchItem,
+};
 
 /// Where most keys are.
 pub(crate) const PREFIX: &str = "/registry/core/pods/";
@@ -140,10 +142,12 @@ impl Client {
         };
         let expected = if let Condition::At(revision) = condition { revision } else { 0 };
         let padding = self.random.random_range(0..=self.habits.padding);
+        // Who writes is in the rows, which are compared.
+        let author = Author::new(&format!("client{}", self.number), None);
         let result = match (tag, condition) {
-            (Some(tag), Condition::Absent) => store.create(&key, object(tag, padding)).await,
-            (Some(tag), _) => store.update(&key, expected, object(tag, padding)).await,
-            (None, _) => store.delete(&key, expected).await,
+            (Some(tag), Condition::Absent) => author.acting(store.create(&key, object(tag, padding))).await,
+            (Some(tag), _) => author.acting(store.update(&key, expected, object(tag, padding))).await,
+            (None, _) => author.acting(store.delete(&key, expected)).await,
         };
         if !self.heard() {
             return;

@@ -63,6 +63,10 @@ impl Executor for Turns {
         let (Some(disk), Some(name)) = (disk::of(&self.0), file.to_str()) else { return Ok(()) };
         disk.write_again(name).map_err(|fault| std::io::Error::other(format!("{fault:?}")))
     }
+
+    fn now_millis(&self) -> u64 {
+        trace::now()
+    }
 }
 
 pub(crate) struct Node {

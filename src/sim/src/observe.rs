@@ -161,7 +161,8 @@ impl Observer {
 
     fn digest(&self) -> rusqlite::Result<u64> {
         let tables = [
-            "SELECT row, create_revision, previous, splice_at, key, value FROM revisions ORDER BY row",
+            "SELECT row, create_revision, previous, splice_at, key, value, author, impersonator, made_at
+             FROM revisions ORDER BY row",
             "SELECT key, row, create_revision FROM current ORDER BY key",
             "SELECT node, epoch, sequence FROM origins ORDER BY node",
             "SELECT term, node, log_index, config FROM membership",

@@ -67,7 +67,7 @@ fn an_early_acknowledgement_is_noticed() {
 
 #[test]
 fn an_early_commit_is_noticed() {
-    catches_within("8000", "early-commit", "123", "state machine safety");
+    catches_within("8000", "early-commit", "256", "state machine safety");
 }
 
 #[test]
@@ -78,12 +78,12 @@ fn a_forgotten_vote_is_noticed() {
 
 #[test]
 fn a_stale_read_is_noticed() {
-    catches("stale-read", "9", "linearizability: a stale list");
+    catches("stale-read", "4", "linearizability: a stale list");
 }
 
 #[test]
 fn a_repeated_proposal_is_noticed() {
-    catches("repeated-proposal", "6", "was written twice");
+    catches("repeated-proposal", "2", "was written twice");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn half_a_snapshot_is_noticed() {
 
 #[test]
 fn trust_after_a_failed_sync_is_noticed() {
-    catches("trusted-sync", "23", "monotony");
+    catches("trusted-sync", "11", "monotony");
 }
 
 #[test]

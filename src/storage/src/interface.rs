@@ -1,5 +1,6 @@
 //! The store as the API server sees it.
 
+use crate::author::Authors;
 use crate::encoded::Encoded;
 use crate::error::StorageError;
 use crate::object::Object;
@@ -98,7 +99,7 @@ pub enum WatchFrom {
 ///
 /// Guarantees: writes are atomic, durable before they return, and linearizable; every change has a revision
 /// of its own, one greater than the last; a watch delivers every change of its scope once, in the order of
-/// revisions. An empty store is at revision 1.
+/// revisions. An empty store is at revision 1. A change is made by [`crate::Author::current`].
 ///
 /// A `prefix` that ends with a slash covers everything below it; one that does not covers that single key.
 ///
@@ -172,6 +173,19 @@ pub trait Storage: Send + Sync {
     async fn is_stale(&self, _key: &str) -> bool {
         false
     }
+
+    /// Who made the changes below a prefix with `after < revision <= up_to` that are not forgotten; no more than about
+    /// `limit` of them, but never only some of those that share a revision.
+    ///
+    /// # Errors
+    /// `InvalidKey`; `Unavailable`.
+    async fn authors(
+        &self,
+        prefix: &str,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Authors, StorageError>;
 
     /// Forgets what was superseded before a revision. Asking for an older one than was compacted before is
     /// no error.

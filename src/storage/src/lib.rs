@@ -18,6 +18,7 @@
 //! | `encoded` | objects on their way in, and how the revision gets into them |
 //! | `object` | objects and events on their way out |
 //! | `attrs` | labels and selectable fields, extracted once |
+//! | `author` | who makes a change, and when |
 //! | `signature` | bits that tell most objects apart before they are looked at |
 //! | `sealer` | encryption on the way to the disk |
 //! | `keys` | the form of keys and prefixes |
@@ -26,6 +27,7 @@
 //! | `error` | what can go wrong |
 
 mod attrs;
+mod author;
 pub mod cache;
 mod encoded;
 mod error;
@@ -37,6 +39,7 @@ mod signature;
 mod watch;
 
 pub use attrs::{Attrs, AttrsBuilder, Extractor, MetadataExtractor};
+pub use author::{Author, Authored, Authors, Made};
 pub use encoded::Encoded;
 pub use error::StorageError;
 pub use interface::{Filter, List, ListOptions, ListRevision, Storage, WatchFrom};

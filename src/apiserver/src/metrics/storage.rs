@@ -10,7 +10,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Encoded, List, ListOptions, Object, Storage, StorageError, Watch, WatchFrom, resource_prefix};
+use storage::{
+    Authors, Encoded, List, ListOptions, Object, Storage, StorageError, Watch, WatchFrom, resource_prefix,
+};
 use tokio::time::Instant;
 
 /// Upper bounds of upstream's `etcd_request_duration_seconds`.
@@ -127,6 +129,20 @@ impl Storage for Metered {
         'b: 'c,
     {
         self.inner.count(prefix)
+    }
+
+    fn authors<'a, 'b, 'c>(
+        &'a self,
+        prefix: &'b str,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Answer<'c, Authors>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.inner.authors(prefix, after, up_to, limit)
     }
 
     fn recent(&self, key: &str) -> Result<Option<Arc<Object>>, StorageError> {

@@ -5,7 +5,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
-use storage::{Encoded, List, ListOptions, ListRevision, Object, Storage, StorageError, Watch, WatchFrom};
+use storage::{
+    Authors, Encoded, List, ListOptions, ListRevision, Object, Storage, StorageError, Watch, WatchFrom,
+};
 use testkit::TestServer;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -81,6 +83,16 @@ impl Storage for Lagging {
 
     async fn watch(&self, prefix: &str, from: WatchFrom) -> Result<Watch, StorageError> {
         self.inner.watch(prefix, from).await
+    }
+
+    async fn authors(
+        &self,
+        prefix: &str,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Authors, StorageError> {
+        self.inner.authors(prefix, after, up_to, limit).await
     }
 
     async fn count(&self, prefix: &str) -> Result<u64, StorageError> {

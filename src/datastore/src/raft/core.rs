@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::StorageError;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -270,6 +270,8 @@ pub(crate) struct Core {
     pub(crate) applied: watch::Sender<u64>,
     /// The index of the last entry in the log that is on the disk.
     pub(crate) synced: watch::Sender<u64>,
+    /// Whether every node reads entries that tell who made them ([`crate::raft::authors`]).
+    pub(crate) tells_authors: AtomicBool,
     /// How long the log is.
     pub(crate) size: watch::Sender<LogSize>,
     pub(crate) limits: Limits,
@@ -292,6 +294,7 @@ impl Core {
             pending: Mutex::default(),
             applied: watch::Sender::default(),
             synced: watch::Sender::default(),
+            tells_authors: AtomicBool::default(),
             size: watch::Sender::default(),
             requests,
         }

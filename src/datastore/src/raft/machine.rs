@@ -62,6 +62,9 @@ pub(crate) fn apply(
                             origin.save(connection)?;
                         }
                         let outcomes = follows.then(|| machine.execute(&entry, connection)).transpose()?;
+                        if !entry.made.is_empty() {
+                            core.tells_authors.store(true, Ordering::Relaxed);
+                        }
                         applied.push((origin, entry, outcomes));
                     }
                 }

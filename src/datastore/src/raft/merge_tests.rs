@@ -30,14 +30,15 @@ fn creating(origin: Origin, names: &[&str]) -> Proposed {
     let create = |name: &&str| {
         Command::Write(Operation::Create { key: key(name).as_str().into(), object: object(name) })
     };
-    Proposed { origin, entry: Arc::new(Entry { commands: names.iter().map(create).collect() }) }
+    let commands = names.iter().map(create).collect();
+    Proposed { origin, entry: Arc::new(Entry { commands, made: Vec::new() }) }
 }
 
 fn sized(node: u64, commands: usize, bytes: usize) -> Proposed {
     let key = "k".repeat(bytes / commands);
     let delete = Operation::Delete { key: key.as_str().into(), if_revision: 0 };
     let commands = vec![Command::Write(delete); commands];
-    Proposed { origin: origin(node, 1), entry: Arc::new(Entry { commands }) }
+    Proposed { origin: origin(node, 1), entry: Arc::new(Entry { commands, made: Vec::new() }) }
 }
 
 /// The nodes whose groups are in each entry, when all wait from the start.

@@ -31,6 +31,7 @@
 //! | `proposer` | groups of commands on their way to the leader |
 //! | `merge` | those of all nodes, at the leader: one entry |
 //! | `barrier` | consistent reads |
+//! | `authors` | when entries begin to tell who made them |
 //! | `feed` | the log for spares, from whoever has it |
 //! | `options` | how a node takes part |
 //! | `node` | one node of a cluster: starts, serves, stops |
@@ -41,6 +42,7 @@
 //! | `retention` | how much of the log is kept |
 //! | `upkeep` | starting again after failures |
 
+mod authors;
 mod barrier;
 pub(crate) mod core;
 mod feed;

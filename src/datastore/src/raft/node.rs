@@ -1,6 +1,7 @@
 //! One node of a cluster.
 
 use crate::bug::{Bug, is_back};
+use crate::raft::authors;
 use crate::raft::barrier;
 use crate::raft::core::Core;
 use crate::raft::feed::{self, Fed};
@@ -118,6 +119,7 @@ impl Cluster {
             tokio::spawn(Proposer::new(&this, proposals, epoch).run()).abort_handle(),
             tokio::spawn(barrier::run(weak(), asked)).abort_handle(),
             tokio::spawn(merge::run(weak(), offered)).abort_handle(),
+            tokio::spawn(authors::run(weak())).abort_handle(),
             tokio::spawn(upkeep::supervise(weak())).abort_handle(),
             tokio::spawn(retention::run(weak())).abort_handle(),
             tokio::spawn(upkeep::introduce(weak(), options.member.clone())).abort_handle(),

@@ -10,6 +10,7 @@ use crate::raft::types::{Origin, Proposed};
 use crate::raft::wire::{Reply, Request};
 use crate::writer::{MAX_BYTES, MAX_COMMANDS, Proposal, Waiting};
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::StorageError;
@@ -108,9 +109,12 @@ impl Proposer {
         let mut waiting = Vec::new();
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some(Proposal { command, beside, answer }) = next {
-            bytes += command.size();
+        let told = cluster.network.core.tells_authors.load(Ordering::Relaxed);
+        while let Some(proposal) = next {
+            bytes += proposal.size();
+            let Proposal { command, made, beside, answer } = proposal;
             entry.commands.push(command);
+            entry.made.extend(told.then_some(made));
             waiting.push(Waiting { beside, answer: Some(answer) });
             let full = entry.commands.len() >= MAX_COMMANDS || bytes >= MAX_BYTES;
             next = if full { None } else { self.queue.try_recv().ok() };

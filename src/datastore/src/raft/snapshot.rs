@@ -74,13 +74,14 @@ impl SnapshotFile {
     /// What the file is a snapshot of.
     ///
     /// # Errors
-    /// When it is no snapshot, or of another version.
+    /// When it is no snapshot, or of a version that is newer or too old.
     pub(crate) fn meta(&self) -> Result<Meta, StorageError> {
         let failed = |error: rusqlite::Error| storage_error("reading a snapshot", &error);
         let connection = Connection::open(&self.path).map_err(failed)?;
         let number = |pragma| schema::number(&connection, pragma).map_err(failed);
         let (owner, format) = (number("application_id")?, number("user_version")?);
-        if (owner, format) != (schema::APPLICATION_ID, schema::FORMAT) {
+        let known = schema::OLDEST_SNAPSHOT..=schema::FORMAT;
+        if owner != schema::APPLICATION_ID || !known.contains(&format) {
             return Err(StorageError::unavailable(format_args!(
                 "the snapshot has format {format}, this version knows format {}; run the same version on all nodes",
                 schema::FORMAT
@@ -153,34 +154,12 @@ pub(crate) fn install(writer: &mut Writer, core: &Core, file: &SnapshotFile) -> 
         file.path.to_str().ok_or_else(|| StorageError::fatal("the data directory's name is no text"))?;
     writer.connection.execute("ATTACH ?1 AS snapshot", [path]).map_err(failed)?;
     let before = writer.machine.revision;
-    let installed = transaction(
-        writer,
-        "installing a snapshot",
-        Durability::Synced,
-        |connection, machine| {
-            connection.execute_batch(if is_back(Bug::HalfSnapshot) {
-                "DELETE FROM main.current WHERE key IN (SELECT key FROM snapshot.current);
-                 DELETE FROM main.revisions WHERE row IN (SELECT row FROM snapshot.revisions)"
-            } else {
-                "DELETE FROM main.current; DELETE FROM main.revisions"
-            })?;
-            connection.execute_batch(
-            "DELETE FROM main.origins; DELETE FROM main.membership;
-             INSERT INTO main.revisions (row, create_revision, previous, splice_at, key, value)
-                 SELECT row, create_revision, previous, splice_at, key, value FROM snapshot.revisions ORDER BY row;
-             INSERT INTO main.current (key, row, create_revision)
-                 SELECT key, row, create_revision FROM snapshot.current ORDER BY key;
-             INSERT INTO main.origins (node, epoch, sequence)
-                 SELECT node, epoch, sequence FROM snapshot.origins;
-             INSERT INTO main.membership (id, term, node, log_index, config)
-                 SELECT id, term, node, log_index, config FROM snapshot.membership;
-             UPDATE main.applied SET (log_index, term, node, revision, compacted) =
-                 (SELECT log_index, term, node, revision, compacted FROM snapshot.applied);",
-        )?;
+    let installed =
+        transaction(writer, "installing a snapshot", Durability::Synced, |connection, machine| {
+            take_rows(connection)?;
             *machine = StateMachine::load(connection)?;
             machine.applied.map_or(Ok(()), |applied| crate::log::purge(connection, applied))
-        },
-    );
+        });
     let detached = writer.connection.execute_batch("DETACH snapshot").map_err(failed);
     installed.and(detached)?;
     core.recent.lock().purge(writer.machine.applied.map_or(0, |applied| applied.index));
@@ -188,6 +167,34 @@ pub(crate) fn install(writer: &mut Writer, core: &Core, file: &SnapshotFile) -> 
     show(writer, core, before)?;
     core.reached(writer.machine.applied);
     Ok(())
+}
+
+/// Replaces the rows by those of the snapshot that is attached.
+fn take_rows(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(if is_back(Bug::HalfSnapshot) {
+        "DELETE FROM main.current WHERE key IN (SELECT key FROM snapshot.current);
+         DELETE FROM main.revisions WHERE row IN (SELECT row FROM snapshot.revisions)"
+    } else {
+        "DELETE FROM main.current; DELETE FROM main.revisions"
+    })?;
+    let format = schema::number(connection, "snapshot.user_version")?;
+    let authors =
+        if format < schema::FORMAT_OF_AUTHORS { "NULL, NULL, NULL" } else { "author, impersonator, made_at" };
+    connection.execute_batch(&format!(
+        "DELETE FROM main.origins; DELETE FROM main.membership;
+         INSERT INTO main.revisions
+             (row, create_revision, previous, splice_at, key, value, author, impersonator, made_at)
+             SELECT row, create_revision, previous, splice_at, key, value, {authors}
+             FROM snapshot.revisions ORDER BY row;
+         INSERT INTO main.current (key, row, create_revision)
+             SELECT key, row, create_revision FROM snapshot.current ORDER BY key;
+         INSERT INTO main.origins (node, epoch, sequence)
+             SELECT node, epoch, sequence FROM snapshot.origins;
+         INSERT INTO main.membership (id, term, node, log_index, config)
+             SELECT id, term, node, log_index, config FROM snapshot.membership;
+         UPDATE main.applied SET (log_index, term, node, revision, compacted) =
+             (SELECT log_index, term, node, revision, compacted FROM snapshot.applied);"
+    ))
 }
 
 /// Brings the cache from a revision to the present, which was not reached step by step.
@@ -220,4 +227,31 @@ fn show(writer: &mut Writer, core: &Core, before: u64) -> Result<(), StorageErro
     writer.cache.interrupt(revision);
     writer.cache.compact(compacted);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::testing::{database, of_format_2};
+
+    #[test]
+    fn a_snapshot_of_an_older_node_is_taken_and_one_of_a_newer_refused() {
+        let (dir, connection) = database();
+        let file = SnapshotFile::new(dir.path());
+        drop(of_format_2(&file.path));
+        file.meta().unwrap();
+        connection.execute("ATTACH ?1 AS snapshot", [file.path.to_str().unwrap()]).unwrap();
+        take_rows(&connection).unwrap();
+        connection.execute_batch("DETACH snapshot").unwrap();
+        let sql = "SELECT row, key, author, made_at FROM revisions";
+        type Told = (i64, String, Option<String>, Option<i64>);
+        let told: Told =
+            connection.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))).unwrap();
+        assert_eq!(told, (131_072, "/registry/core/pods/a".to_owned(), None, None));
+
+        let newer = Connection::open(&file.path).unwrap();
+        schema::pragma(&newer, &format!("user_version = {}", schema::FORMAT + 1)).unwrap();
+        let error = file.meta().unwrap_err().to_string();
+        assert!(error.contains("run the same version on all nodes"), "{error}");
+    }
 }

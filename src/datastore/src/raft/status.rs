@@ -1,5 +1,6 @@
 //! How the cluster is, as it says itself.
 
+use crate::command::FORMAT;
 use crate::raft::node::Cluster;
 use crate::raft::transport::Peer;
 use crate::raft::types::{Member, Role};
@@ -21,6 +22,9 @@ pub struct NodeReport {
     pub last: u64,
     /// The index of the last entry that it has applied.
     pub applied: u64,
+    /// The newest form of log entries that it reads; 0 of a version that does not say.
+    #[serde(default)]
+    pub reads: u8,
 }
 
 /// One member, as [`Cluster::status`] finds it.
@@ -69,6 +73,7 @@ impl Cluster {
             term: metrics.current_term,
             last: metrics.last_log_index.unwrap_or(0),
             applied: self.network.core.applied.borrow().saturating_sub(1),
+            reads: FORMAT,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is replicated, and among whom.
 
-use crate::command::{Command, DecodeError, Entry, put_bytes};
+use crate::command::{DecodeError, Entry, put_bytes};
 use crate::log::{LogRow, Position};
 use crate::raft::snapshot::Source;
 use bytes::Bytes;
@@ -123,7 +123,7 @@ impl Proposed {
 
     /// About how many bytes it takes in the log.
     pub(crate) fn size(&self) -> usize {
-        32 + self.entry.commands.iter().map(Command::size).sum::<usize>()
+        32 + self.entry.size()
     }
 
     pub(crate) fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
@@ -285,13 +285,15 @@ pub(crate) fn role(members: &Membership<u64, Seat>, node: u64) -> Option<Role> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Operation;
+    use crate::command::{Command, Operation};
     use std::collections::{BTreeMap, BTreeSet};
+    use storage::{Author, Made};
 
     #[test]
     fn entries_of_every_kind_survive_being_stored() {
         let delete = Operation::Delete { key: "/registry/core/pods/a".into(), if_revision: 4 };
-        let entry = Arc::new(Entry { commands: vec![Command::Write(delete)] });
+        let made = Made { by: Author::new("alice", Some("root")), at_millis: 5 };
+        let entry = Arc::new(Entry { commands: vec![Command::Write(delete)], made: vec![made] });
         let origin = Origin { node: 3, epoch: 2, sequence: 9 };
         let one = Proposed { origin, entry: Arc::clone(&entry) };
         let other = Origin { node: 1, ..origin };

@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 #[cfg(test)]
+mod authors;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod cluster;
