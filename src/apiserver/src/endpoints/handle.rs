@@ -6,8 +6,8 @@ use super::query::Query;
 use super::request_info::RequestInfo;
 use super::watch_socket::WatchSocket;
 use super::{
-    compression, connect, create, delete, extension, get, health, list, metrics, open_paths, patch, response,
-    reviews, scale, update, watch,
+    authors, compression, connect, create, delete, extension, get, health, list, metrics, open_paths, patch,
+    response, reviews, scale, update, watch,
 };
 use crate::ApiServer;
 use crate::admission::Warnings;
@@ -29,6 +29,7 @@ use hyper::upgrade::OnUpgrade;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use storage::Author;
 use tracing::{debug, error};
 
 /// Upstream's `--request-timeout`.
@@ -231,13 +232,13 @@ async fn answer(
     {
         return response::status(&status, error_media);
     }
-    let user = match server.authentication().impersonate(&parts, &info, &user).await {
-        Ok(None) => user,
+    let (author, user) = match server.authentication().impersonate(&parts, &info, &user).await {
+        Ok(None) => (Author::new(&user.name, None), user),
         Ok(Some(other)) => {
             if let Some(record) = record {
                 record.impersonates(&other);
             }
-            other.user
+            (Author::new(&other.user.name, Some(&user.name)), other.user)
         }
         Err(status) => return response::status(&status, error_media),
     };
@@ -279,15 +280,7 @@ async fn answer(
         info,
         user,
     };
-    let result = if let Some(service) = server.aggregator().remote(&context.info.path) {
-        Ok(server.aggregator().pass_on(&service, &context, parts, body).await)
-    } else if context.info.is_resource_request {
-        resource(server, &context, parts, body).await
-    } else if let Some(extension) = server.extension(&context.info.path) {
-        extension::answer(&**extension, &context, parts, body).await
-    } else {
-        path(server, &context, &parts.method).await
-    };
+    let result = author.acting(serve(server, &context, parts, body)).await;
     let mut response = result.unwrap_or_else(|status| response::status(&status, error_media));
     let warnings = context.warnings.take();
     if !warnings.is_empty() {
@@ -296,6 +289,19 @@ async fn answer(
     // A watch has begun by now; from here on it costs what its client reads.
     drop(permit);
     with_uids(response, uids)
+}
+
+/// Hands a request to whoever serves what it asks for.
+async fn serve(server: &ApiServer, context: &Context, parts: Parts, body: Body) -> Result<Response<Body>> {
+    if let Some(service) = server.aggregator().remote(&context.info.path) {
+        Ok(server.aggregator().pass_on(&service, context, parts, body).await)
+    } else if context.info.is_resource_request {
+        resource(server, context, parts, body).await
+    } else if let Some(extension) = server.extension(&context.info.path) {
+        extension::answer(&**extension, context, parts, body).await
+    } else {
+        path(server, context, &parts.method).await
+    }
 }
 
 /// Waits until there is room for a request. `None` for those that are not limited: they last long.
@@ -379,6 +385,7 @@ async fn resource(
     }
     match verb {
         "get" => get::get(server, context, served).await,
+        "list" if context.query.flag(authors::PARAMETER) => authors::list(server, context, served).await,
         "list" => list::list(server, context, served).await,
         "watch" => {
             let socket = WatchSocket::asked(&context.headers, parts.extensions.remove::<OnUpgrade>())?;

@@ -2,6 +2,7 @@
 //!
 //! Upstream counterpart: `k8s.io/apiserver/pkg/endpoints`.
 
+mod authors;
 pub(crate) mod body;
 mod compression;
 mod connect;

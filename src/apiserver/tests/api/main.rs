@@ -9,6 +9,7 @@ mod aggregation;
 mod audit;
 mod authentication;
 mod authorization;
+mod authors;
 mod conversions;
 mod crud;
 mod custom_resources;
