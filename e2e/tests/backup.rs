@@ -93,7 +93,7 @@ fn a_backup_under_load_comes_back_as_it_was_and_nowhere_else() -> Result<()> {
     let status = succeeds(&node, &["datastore", "status", "--check"])?;
     ensure!(status.contains("integrity:          whole"), "{status}");
     let history = succeeds(&node, &["datastore", "history", "/registry/core/configmaps/default/counter"])?;
-    ensure!(history.contains("updated"), "{history}");
+    ensure!(history.contains("updated") && history.contains("  kubernetes-admin\n"), "{history}");
     succeeds(&node, &["datastore", "compact"])?;
     succeeds(&node, &["datastore", "defrag", "--full"])?;
     succeeds(&node, &["datastore", "snapshots", "save"])?;

@@ -195,7 +195,7 @@ async fn what_changed_is_told_and_undone() -> Result<()> {
 
     let kubeconfig = cluster.kubeconfig.display().to_string();
     let history = cluster.run(&["history", "cm/c", "-n", "default", "--kubeconfig", &kubeconfig])?;
-    ensure!(history.contains("created configmaps default/c by kubectl-edit"), "{history}");
+    ensure!(history.contains("created configmaps default/c by kubernetes-admin (kubectl-edit)"), "{history}");
     ensure!(history.ends_with("  - data.k: \"one\"\n  + data.k: \"two\"\n"), "{history}");
     let all: Value = serde_json::from_str(&cluster.run(&["history", "--since", "10m", "-o", "json"])?)?;
     let all = all.as_array().context("a list")?;
@@ -216,6 +216,21 @@ async fn what_changed_is_told_and_undone() -> Result<()> {
     cluster.run(&["undo", "cm/c"])?;
     ensure!(value().await? == "two");
     rest.raw(Method::DELETE, &item, None).await?;
+    let told: Value =
+        serde_json::from_str(&cluster.run(&["history", "cm/c", "-n", "default", "-o", "json"])?)?;
+    let told = told.as_array().context("a list")?;
+    let changes: Vec<_> = told.iter().map(|change| change["change"].as_str().unwrap_or_default()).collect();
+    ensure!(changes == ["created", "updated", "updated", "updated", "deleted"], "{changes:?}");
+    ensure!(told.iter().all(|change| change["user"] == "kubernetes-admin"), "{told:?}");
+    let time = |change: &Value| change["time"].as_str()?.parse::<jiff::Timestamp>().ok();
+    let times: Vec<_> = told.iter().filter_map(time).collect();
+    ensure!(times.len() == 5 && times.is_sorted(), "{times:?}");
+    ensure!(told[0]["by"] == json!(["kubectl-edit"]) && told[4]["by"] == json!([]), "{told:?}");
+    let key = "/registry/core/configmaps/default/c";
+    let stored = cluster.run(&["datastore", "history", key])?;
+    ensure!(stored.lines().count() == 6, "{stored}");
+    let deleted = stored.lines().nth(1).unwrap_or_default();
+    ensure!(deleted.contains("deleted") && deleted.ends_with("  kubernetes-admin"), "{stored}");
     let told = cluster.run(&["undo", "cm/c"])?;
     ensure!(value().await? == "two", "{told}");
     let created =

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -130,10 +131,20 @@ impl DatastoreApi {
             let bytes = version.value.as_ref().map_or(0, Bytes::len);
             let mut entry = json!({"revision": version.revision, "change": change, "bytes": bytes});
             let object = version.value.as_ref().filter(|_| values);
-            if let Some(object) = object.and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok())
-                && let Some(fields) = entry.as_object_mut()
-            {
-                fields.insert("value".to_owned(), object);
+            let object = object.and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+            let made = version.made.as_ref();
+            let time =
+                made.and_then(|made| Timestamp::from_millisecond(i64::try_from(made.at_millis).ok()?).ok());
+            let impersonator = made.and_then(|made| made.by.impersonator.as_deref());
+            let known = [
+                ("time", time.map(|time| json!(format!("{time:.3}")))),
+                ("user", made.map(|made| json!(&*made.by.user))),
+                ("impersonator", impersonator.map(|name| json!(name))),
+                ("value", object),
+            ];
+            if let Some(fields) = entry.as_object_mut() {
+                let known = known.into_iter();
+                fields.extend(known.filter_map(|(name, value)| Some((name.to_owned(), value?))));
             }
             entry
         });

@@ -92,11 +92,22 @@ pub(super) async fn history(options: &History) -> Result<ExitCode> {
         println!("Nothing is known of {}.", options.key);
         return Ok(ExitCode::FAILURE);
     }
-    println!("{:<16}{:<10}{:>10}", "REVISION", "CHANGE", "BYTES");
+    println!("{:<16}{:<10}{:>10}  {:<26}USER", "REVISION", "CHANGE", "BYTES", "TIME");
     for version in versions {
         let text = |name: &str| version.get(name).map(Value::to_string).unwrap_or_default();
-        let change = version.get("change").and_then(Value::as_str).unwrap_or_default();
-        println!("{:<16}{change:<10}{:>10}", text("revision"), text("bytes"));
+        let word = |name: &str| version.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (change, time) = (word("change"), word("time"));
+        let behind = match word("impersonator") {
+            "" => String::new(),
+            name => format!(", impersonated by {name}"),
+        };
+        let line = format!(
+            "{:<16}{change:<10}{:>10}  {time:<26}{}{behind}",
+            text("revision"),
+            text("bytes"),
+            word("user")
+        );
+        println!("{}", line.trim_end());
         if let Some(object) = version.get("value") {
             println!("{object:#}");
         }

@@ -1,5 +1,6 @@
 //! A change: when, by whom, of what.
 
+use super::authors::Author;
 use super::difference::{Difference, differences};
 use super::{at, revision, text, without_secrets};
 use jiff::Timestamp;
@@ -14,8 +15,10 @@ const SHOWN: usize = 160;
 pub(super) struct Change {
     /// The revision that it made.
     pub(super) revision: u64,
-    /// When, as far as the object tells.
+    /// When, as the datastore noted it, or else as far as the object tells.
     pub(super) at: Option<Timestamp>,
+    /// Who, if the datastore noted it.
+    pub(super) author: Option<Author>,
     /// The programs (field managers) whose fields changed.
     pub(super) by: Vec<String>,
     /// What happened: created, updated or deleted.
@@ -55,6 +58,7 @@ impl Change {
         Self {
             revision: revision(there),
             at,
+            author: None,
             by,
             what,
             resource: resource.to_owned(),
@@ -62,6 +66,12 @@ impl Change {
             name: text(there, &["metadata", "name"]).to_owned(),
             differences,
         }
+    }
+
+    /// With what the datastore noted.
+    pub(super) fn made_by(self, author: Option<Author>) -> Self {
+        let at = author.as_ref().and_then(|author| author.at).or(self.at);
+        Self { at, author, ..self }
     }
 
     /// Whether nobody's wish changed.
@@ -74,8 +84,13 @@ impl Change {
     pub(super) fn value(&self) -> Value {
         let difference =
             |one: &Difference| json!({"path": one.path, "before": one.before, "after": one.after});
+        let (user, impersonator) = match &self.author {
+            Some(author) => (Some(&author.user), author.impersonator.as_ref()),
+            None => (None, None),
+        };
         json!({
-            "revision": self.revision, "time": self.at.map(|at| at.to_string()), "by": self.by, "change": self.what,
+            "revision": self.revision, "time": self.at.map(|at| at.to_string()), "user": user,
+            "impersonator": impersonator, "by": self.by, "change": self.what,
             "resource": self.resource, "namespace": self.namespace, "name": self.name,
             "differences": self.differences.iter().map(difference).collect::<Vec<_>>(),
         })
@@ -86,7 +101,7 @@ impl Change {
         let time =
             self.at.map_or_else(|| format!("{:20}", ""), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         let slash = if self.namespace.is_empty() { "" } else { "/" };
-        let by = if self.by.is_empty() { String::new() } else { format!(" by {}", self.by.join(", ")) };
+        let by = by(self.author.as_ref(), &self.by.join(", "));
         let mut shown = format!(
             "{:<8} {time} {} {} {}{slash}{}{by}\n",
             self.revision, self.what, self.resource, self.namespace, self.name
@@ -100,6 +115,20 @@ impl Change {
             }
         }
         shown
+    }
+}
+
+/// Who made a change, and with which programs, in words.
+fn by(author: Option<&Author>, programs: &str) -> String {
+    match author {
+        None if programs.is_empty() => String::new(),
+        None => format!(" by {programs}"),
+        Some(Author { user, impersonator, .. }) => {
+            let behind =
+                impersonator.as_ref().map_or_else(String::new, |name| format!(", impersonated by {name}"));
+            let with = if programs.is_empty() { String::new() } else { format!(" ({programs})") };
+            format!(" by {user}{behind}{with}")
+        }
     }
 }
 
@@ -152,6 +181,38 @@ mod tests {
         );
         let deleted = Change::of(&after, &Value::Null, "x");
         assert_eq!((deleted.what, deleted.revision, deleted.at), ("deleted", 7, None));
+    }
+
+    #[test]
+    fn what_the_datastore_noted_counts_more_than_what_the_object_says() {
+        let before = object("5", 1, "first", "2026-01-01T00:00:00Z");
+        let after = object("7", 3, "kubectl-edit", "2026-01-02T00:00:00Z");
+        let author = |impersonator: Option<&str>| Author {
+            user: "alice".to_owned(),
+            impersonator: impersonator.map(str::to_owned),
+            at: "2026-01-03T00:00:00.5Z".parse().ok(),
+        };
+        let change = Change::of(&before, &after, "x").made_by(Some(author(None)));
+        assert!(
+            change
+                .pretty()
+                .starts_with("7        2026-01-03T00:00:00Z updated x n/web by alice (kubectl-edit)\n"),
+            "{}",
+            change.pretty()
+        );
+        let told = change.value();
+        assert_eq!((&told["user"], &told["impersonator"]), (&json!("alice"), &Value::Null));
+        assert_eq!(told["by"], json!(["kubectl-edit"]));
+        let deleted = Change::of(&after, &Value::Null, "x").made_by(Some(author(Some("root"))));
+        assert_eq!(
+            deleted.pretty(),
+            "7        2026-01-03T00:00:00Z deleted x n/web by alice, impersonated by root\n"
+        );
+        assert_eq!(deleted.value()["impersonator"], "root");
+        // Where nothing was noted, it is as the object says.
+        let change = Change::of(&before, &after, "x");
+        assert_eq!(change.clone().made_by(None), change);
+        assert_eq!(change.value()["user"], Value::Null);
     }
 
     #[test]

@@ -7,10 +7,12 @@
 //! | module | what |
 //! |---|---|
 //! | [`read`] | asking the API for the past |
+//! | [`authors`] | asking it who made that |
 //! | [`change`] | a change: when, by whom, of what |
 //! | [`difference`] | two states of an object, field by field |
 //! | [`undo`] | an object as it was |
 
+mod authors;
 mod change;
 mod difference;
 mod read;
@@ -57,7 +59,7 @@ pub async fn run(options: &History) -> Result<ExitCode> {
     let of_namespace = |served: &ServedResource| served.namespaced || options.namespace.is_none();
     let asked = chosen.iter().filter(|served| of_namespace(served)).map(|served| {
         let (rest, selection) = (&rest, selection(served));
-        async move { (served, Past::read(rest, served, &selection).await) }
+        async move { (served, Past::read_with_authors(rest, served, &selection).await) }
     });
     let mut answered = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
     let (mut changes, mut oldest) = (Vec::new(), 0);

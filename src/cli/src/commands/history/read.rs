@@ -1,5 +1,6 @@
 //! Asking the API for the past of a resource.
 
+use super::authors::{self, Author};
 use super::change::Change;
 use super::{revision, text};
 use anyhow::{Context as _, Result, bail};
@@ -34,19 +35,45 @@ pub(super) struct Past {
     base: Vec<Value>,
     /// What was told since: type and object.
     events: Vec<(String, Value)>,
+    /// Who made the changes, by their revisions, if that was asked for.
+    authors: BTreeMap<u64, Author>,
+}
+
+impl Selection {
+    /// The name as a parameter.
+    fn fields(&self) -> String {
+        match self.name.as_str() {
+            "" => String::new(),
+            name => format!("&fieldSelector=metadata.name%3D{}", utf8_percent_encode(name, NON_ALPHANUMERIC)),
+        }
+    }
 }
 
 impl Past {
+    /// Asks for everything that is known, and who made it so.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub(super) async fn read_with_authors(
+        rest: &Rest,
+        served: &ServedResource,
+        selection: &Selection,
+    ) -> Result<Self> {
+        let past = Self::read(rest, served, selection).await?;
+        let last = past.events.iter().map(|(_, object)| revision(object)).max();
+        let Some(last) = last else { return Ok(past) };
+        let path = served.path(&selection.namespace);
+        let authors = authors::read(rest, &path, &selection.fields(), past.oldest, last).await?;
+        Ok(Self { authors, ..past })
+    }
+
     /// Asks for everything that is known.
     ///
     /// # Errors
     /// When the API refuses.
     pub(super) async fn read(rest: &Rest, served: &ServedResource, selection: &Selection) -> Result<Self> {
         let path = served.path(&selection.namespace);
-        let fields = match selection.name.as_str() {
-            "" => String::new(),
-            name => format!("&fieldSelector=metadata.name%3D{}", utf8_percent_encode(name, NON_ALPHANUMERIC)),
-        };
+        let fields = selection.fields();
         let now = list(rest, &format!("{path}?limit=1{fields}")).await?.0;
         let mut past = Self { oldest: 1, ..Self::default() };
         let mut reached = 0;
@@ -111,12 +138,14 @@ impl Past {
     }
 
     /// The changes, each from the state before it.
-    pub(super) fn changes(self, served: &ServedResource) -> Vec<Change> {
+    pub(super) fn changes(mut self, served: &ServedResource) -> Vec<Change> {
+        let authors = std::mem::take(&mut self.authors);
         let dot = if served.group.is_empty() { "" } else { "." };
         let resource = format!("{}{dot}{}", served.plural, served.group);
         let mut changes = Vec::new();
         self.walk(|before, after, revision| {
-            changes.push(Change { revision, ..Change::of(before, after, &resource) });
+            let change = Change { revision, ..Change::of(before, after, &resource) };
+            changes.push(change.made_by(authors.get(&revision).cloned()));
         });
         changes
     }
@@ -196,6 +225,7 @@ mod tests {
                 event("DELETED", object("b", 5, 1)),
                 event("ADDED", object("b", 6, 9)),
             ],
+            authors: BTreeMap::from([(5, Author { user: "alice".to_owned(), ..Author::default() })]),
         }
     }
 
@@ -217,6 +247,9 @@ mod tests {
         assert_eq!(told, [(4, "updated", "a"), (5, "deleted", "b"), (6, "created", "b")]);
         assert_eq!(changes[0].differences[0].before, Some(json!(1)));
         assert_eq!(changes[0].resource, "things.apps");
+        let users: Vec<Option<&str>> =
+            changes.iter().map(|change| change.author.as_ref().map(|author| author.user.as_str())).collect();
+        assert_eq!(users, [None, Some("alice"), None]);
     }
 
     #[test]
