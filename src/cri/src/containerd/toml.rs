@@ -82,11 +82,19 @@ fn render_2(text: &mut String, config: &Config, facts: &Facts) {
     limits(text, facts);
     let _ = writeln!(text, "\n[plugins.\"{cri}\".cni]");
     let _ = writeln!(text, "  bin_dir = {}", path(&config.cni_bin_dir()));
-    let _ = writeln!(text, "  conf_dir = {}", path(&config.cni_conf_dir()));
+    networks(text, config);
     let _ = writeln!(text, "\n[plugins.\"{cri}\".containerd]");
     let _ = writeln!(text, "  snapshotter = {}", quoted(&facts.snapshotter));
     text.push_str("  default_runtime_name = \"runc\"\n");
     runtime(text, cri, facts);
+}
+
+fn networks(text: &mut String, config: &Config) {
+    let _ = writeln!(text, "  conf_dir = {}", path(&config.cni_conf_dir()));
+    if config.cni_conf_dir.is_none() {
+        // The plugin tells the address of the primary family first; containerd would take that of IPv4.
+        text.push_str("  ip_pref = \"cni\"\n");
+    }
 }
 
 fn render_3(text: &mut String, config: &Config, facts: &Facts) {
@@ -110,7 +118,7 @@ fn render_3(text: &mut String, config: &Config, facts: &Facts) {
     } else {
         let _ = writeln!(text, "  bin_dir = {}", path(&config.cni_bin_dir()));
     }
-    let _ = writeln!(text, "  conf_dir = {}", path(&config.cni_conf_dir()));
+    networks(text, config);
     text.push_str("  use_internal_loopback = true\n");
     let _ = writeln!(text, "\n[plugins.\"{cri}\".containerd]\n  default_runtime_name = \"runc\"");
     runtime(text, cri, facts);
@@ -208,6 +216,9 @@ mod tests {
         assert!(text.contains("  sandbox_image = \"knarr.local/knarr:1\"\n"));
         assert!(text.contains("  bin_dir = \"/d/cni/bin\"\n"));
         assert!(!text.contains("cri.v1"));
+        assert!(text.contains("  conf_dir = \"/d/cni/net.d\"\n  ip_pref = \"cni\"\n"));
+        let foreign = Config { cni_conf_dir: Some("/etc/cni/net.d".into()), ..config };
+        assert!(!render(&foreign, &Registries::default(), &facts(1, 6)).contains("ip_pref"));
     }
 
     #[test]
