@@ -26,6 +26,8 @@ impl Namespace {
         let (tell, told) = channel();
         std::thread::spawn(move || {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            // Or links have no address to ask for neighbours from for their first two seconds.
+            std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
             tell.send(format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid())).unwrap();
             todo.into_iter().for_each(|job| job());
         });
@@ -195,6 +197,39 @@ fn egress_is_to_those_who_are_named_only() {
     node.no_policy("a/none");
     node.no_policy("b/client");
     assert!(node.client.connect("192.0.2.2:443").is_ok());
+}
+
+#[test]
+fn policies_hold_for_ipv6_and_leave_neighbours_to_find_each_other() {
+    let Some(mut node) = Node::new() else { return };
+    for (peer, name, network) in [(&node.web, "web", "fd00:1:"), (&node.client, "client", "fd00:2:")] {
+        node.node.ip(&format!("addr add {network}:1/64 dev {name} nodad"));
+        peer.ip(&format!("addr add {network}:2/64 dev eth0 nodad"));
+        peer.ip(&format!("route add default via {network}:1"));
+    }
+    node.node.run(|| std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap());
+    node.web.serve("[fd00:1::2]:8080");
+    node.web.serve("[fd00:1::2]:9090");
+    node.node.serve("[fd00:2::1]:7000");
+    node.world.pod("a/six", "web", "fd00:1::2", "here");
+    node.world.pod("b/six", "client", "fd00:2::2", "here");
+    node.world.policy(
+        "b/client",
+        json!({"podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"], "egress": [
+            {"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "web"}}}],
+             "ports": [{"port": 8080}]}]}),
+    );
+    let script = node.world.0.tables[1].rebuild();
+    node.apply(script);
+    // Who the gateway is has not been asked before: the question comes from the pod's own address.
+    assert!(node.client.connect("[fd00:1::2]:8080").is_ok());
+    assert!(node.client.connect("[fd00:1::2]:9090").is_err());
+    assert!(node.client.connect("[fd00:2::1]:7000").is_err(), "the node is not exempt");
+    node.world.policy("a/none", json!({"podSelector": {}}));
+    let script = node.world.0.tables[1].transaction();
+    node.apply(script);
+    assert!(node.client.connect("[fd00:1::2]:8080").is_err());
+    assert!(node.node.connect("[fd00:1::2]:8080").is_ok(), "the node itself probes its pods");
 }
 
 #[test]

@@ -202,6 +202,11 @@ impl Table {
             }
             text.push_str("\t}\n");
         }
+        // Who asks for the node's MAC sends nothing yet (RFC 4861); with IPv4 that is no IP packet at all.
+        let neighbours = match self.family {
+            Family::V4 => "",
+            Family::V6 => "\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n",
+        };
         // Connections that were let through go on, and so do their answers. A node reaches its own pods always.
         let _ = writeln!(
             text,
@@ -215,7 +220,7 @@ impl Table {
 \tchain input {{
 \t\ttype filter hook input priority filter ;
 \t\tct state established,related accept
-\t\t{ip} saddr vmap @{PODS_OUT}
+{neighbours}\t\t{ip} saddr vmap @{PODS_OUT}
 \t}}
 }}"
         );
