@@ -1,6 +1,7 @@
 //! Exceptions in the firewalls of others. Docker and ufw set the policy of the iptables chain FORWARD to DROP;
 //! no rule in a table of ours can take that back, only a rule in that chain.
 
+use crate::nft::Family;
 use ipnet::IpNet;
 use std::process::{Command, Output, Stdio};
 
@@ -9,15 +10,16 @@ const COMMENT: &str = "knarr pods";
 
 /// Lets pods' traffic through where the policy would drop it. Without iptables there is no such chain.
 pub fn allow(cluster_cidrs: &[IpNet]) {
-    let Some(listing) = iptables(&["-S", "FORWARD"]) else { return };
-    if !drops(&listing) {
-        return;
-    }
-    for cidr in cluster_cidrs.iter().filter(|cidr| cidr.addr().is_ipv4()) {
+    for cidr in cluster_cidrs {
+        let program = program(Family::of(&cidr.addr()));
+        let listing = iptables(program, &["-S", "FORWARD"]).unwrap_or_default();
+        if !drops(&listing) {
+            continue;
+        }
         let cidr = cidr.to_string();
         for direction in ["-s", "-d"] {
             let rule = ["FORWARD", direction, &cidr, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"];
-            let run = |action: &str| iptables(&[&[action], rule.as_slice()].concat());
+            let run = |action: &str| iptables(program, &[&[action], rule.as_slice()].concat());
             if run("-C").is_none() && run("-I").is_none() {
                 eprintln!(
                     "knarr: cannot let traffic of {cidr} through the chain FORWARD, whose policy is DROP"
@@ -29,15 +31,26 @@ pub fn allow(cluster_cidrs: &[IpNet]) {
 
 /// Removes the exceptions.
 pub fn forget() {
-    let listing = iptables(&["-S", "FORWARD"]).unwrap_or_default();
-    for rule in ours(&listing) {
-        let words: Vec<&str> = std::iter::once("-D").chain(rule).collect();
-        let _ = iptables(&words);
+    for program in Family::ALL.map(program) {
+        let listing = iptables(program, &["-S", "FORWARD"]).unwrap_or_default();
+        for rule in ours(&listing) {
+            let words: Vec<&str> = std::iter::once("-D").chain(rule).collect();
+            let _ = iptables(program, &words);
+        }
+    }
+}
+
+fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
     }
 }
 
 fn drops(listing: &str) -> bool {
-    listing.lines().any(|line| line.trim() == "-P FORWARD DROP" || line.contains("-j ufw-"))
+    let drops =
+        |line: &str| line == "-P FORWARD DROP" || line.contains("-j ufw-") || line.contains("-j ufw6-");
+    listing.lines().any(|line| drops(line.trim()))
 }
 
 /// The words of our rules as `-S` lists them, without the leading `-A`.
@@ -54,9 +67,9 @@ fn ours(listing: &str) -> Vec<Vec<&str>> {
 }
 
 /// What iptables printed, if it is there and succeeded.
-fn iptables(arguments: &[&str]) -> Option<String> {
+fn iptables(program: &str, arguments: &[&str]) -> Option<String> {
     let Output { status, stdout, .. } =
-        Command::new("iptables").arg("-w").args(arguments).stdin(Stdio::null()).output().ok()?;
+        Command::new(program).arg("-w").args(arguments).stdin(Stdio::null()).output().ok()?;
     status.success().then(|| String::from_utf8_lossy(&stdout).into_owned())
 }
 
@@ -68,6 +81,7 @@ mod tests {
     fn only_a_dropping_policy_needs_exceptions() {
         assert!(drops("-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n"));
         assert!(drops("-P FORWARD ACCEPT\n-A FORWARD -j ufw-before-forward\n"));
+        assert!(drops("-P FORWARD ACCEPT\n-A FORWARD -j ufw6-before-forward\n"));
         assert!(!drops("-P FORWARD ACCEPT\n"));
     }
 

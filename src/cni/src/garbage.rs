@@ -3,7 +3,6 @@
 use crate::ipam::{Ipam, IpamError};
 use crate::{host_ports, link};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,9 +20,7 @@ pub fn collect(data_dir: &Path, alive: &BTreeSet<String>) -> Result<usize, IpamE
     let leaked = ipam.older_than(GRACE)?.into_iter().filter(|(_, sandbox)| !alive.contains(sandbox));
     let mut sandboxes = BTreeSet::new();
     for (address, sandbox) in leaked {
-        if let IpAddr::V4(address) = address {
-            let _ = host_ports::close(address);
-        }
+        let _ = host_ports::close(address);
         if !sandbox.is_empty() {
             let _ = link::remove(&sandbox);
         }

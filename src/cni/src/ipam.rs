@@ -3,7 +3,7 @@
 //! Guarantees: one address is given once (the file is made exclusively, under a lock); asking again for the
 //! same sandbox gives the same address; an address is used again only after all others were.
 
-use ipnet::IpNet;
+use ipnet::{IpAddrRange, IpNet};
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -93,7 +93,8 @@ impl Ipam {
             fs::read_to_string(self.folder.join(&marker)).ok().and_then(|t| t.trim().parse::<IpAddr>().ok());
         // The first host address is left to the node itself.
         let free = |address: &IpAddr| !used.contains(address) && Some(*address) != range.hosts().next();
-        let after = range.hosts().skip_while(|a| last.is_some_and(|last| *a <= last));
+        let after = up_to(range.hosts(), last).map(|given| range.hosts().skip(given));
+        let after = after.into_iter().flatten();
         let address = after.chain(range.hosts()).find(free).ok_or(IpamError::Full(*range))?;
         self.write(&address.to_string(), sandbox)?;
         self.write(&marker, &address.to_string())?;
@@ -174,6 +175,17 @@ impl Ipam {
     }
 }
 
+/// How many addresses come before the one behind `last`; None for more than can be counted. Not walked: after a million
+/// pods a million are behind.
+fn up_to(mut hosts: IpAddrRange, last: Option<IpAddr>) -> Option<usize> {
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    let (first, Some(last)) = (hosts.next()?, last) else { return Some(0) };
+    usize::try_from(bits(last).saturating_add(1).saturating_sub(bits(first))).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +210,29 @@ mod tests {
         assert!(!given.contains(&one[0]), "others were free");
         assert_eq!(ipam.allocate(&range(), "f").unwrap(), one, "now it is the only one");
         assert!(matches!(ipam.allocate(&range(), "g"), Err(IpamError::Full(_))));
+    }
+
+    #[test]
+    fn a_pod_has_an_address_of_each_family() {
+        let folder = tempfile::tempdir().unwrap();
+        let ipam = Ipam::open(folder.path()).unwrap();
+        let ranges = ["fd00:10:1::/64".parse().unwrap(), "10.1.0.0/24".parse().unwrap()];
+        let given = |sandbox: &str| {
+            let given = ipam.allocate(&ranges, sandbox).unwrap();
+            given.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        // In the order of the ranges: the first is what others know the pod by.
+        assert_eq!(given("a"), ["fd00:10:1::1", "10.1.0.2"]);
+        assert_eq!(given("b"), ["fd00:10:1::2", "10.1.0.3"]);
+        assert_eq!(given("a"), ["fd00:10:1::1", "10.1.0.2"]);
+        assert_eq!(ipam.addresses("b").unwrap().len(), 2);
+        ipam.release("a").unwrap();
+        assert_eq!(ipam.addresses("a").unwrap(), Vec::<IpAddr>::new());
+        // Far into the range, in no time.
+        std::fs::write(folder.path().join("last-6"), "fd00:10:1:0:ff00::").unwrap();
+        assert_eq!(given("c"), ["fd00:10:1:0:ff00::1", "10.1.0.4"]);
+        std::fs::write(folder.path().join("last-6"), "fd00:10:1:0:ffff:ffff:ffff:ffff").unwrap();
+        assert_eq!(given("d")[0], "fd00:10:1::1", "from the beginning");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!   pod namespace                        host
 //!   eth0 10.1.0.7/32  ── veth ──  knarrXXXXXXXX   route 10.1.0.7/32 dev knarrXXXXXXXX
 //!   default via 169.254.1.1 (a permanent neighbour: the host end, whose MAC is always the same)
+//!   eth0 fd00:10:1::7/128                            route fd00:10:1::7 dev knarrXXXXXXXX
+//!   default via fe80::4b:a9ff:fefe:101 (the same end)
 //! ```
 //!
 //! There is no bridge: every packet of a pod passes the host's prerouting, so Services work for pods of one

@@ -2,20 +2,23 @@
 
 use futures::TryStreamExt as _;
 use nix::sched::{CloneFlags, setns};
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::NeighbourState;
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 /// Prefix of the host's ends.
-const PREFIX: &str = "knarr";
+pub(crate) const PREFIX: &str = "knarr";
 /// What pods use as their gateway: link-local, so it can be no pod's or node's address (RFC 3927).
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The same of IPv6: what the kernel makes of [`HOST_MAC`] for a host end by itself (RFC 4291, appendix A).
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x004b, 0xa9ff, 0xfefe, 0x0101);
 /// MAC of all host ends: each has one pod behind it, which knows no other. One that the kernel chose would be replaced by
 /// systemd-udevd (`MACAddressPolicy=persistent`, systemd.link(5)) some moments after the pod was told of it.
 const HOST_MAC: [u8; 6] = [0x02, 0x4b, 169, 254, 1, 1];
@@ -63,6 +66,7 @@ pub fn make(
             }
             let veth = veth.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
             handle.link().add(veth.build()).execute().await.map_err(io::Error::other)?;
+            tune(&host_end);
             set_up(&handle, &host_end).await.map(drop)
         }
     })?;
@@ -85,9 +89,9 @@ pub fn make(
                     .execute()
                     .await
                     .map_err(io::Error::other)?;
-                let IpAddr::V4(address) = address else { continue };
-                let route = RouteMessageBuilder::<Ipv4Addr>::new()
-                    .destination_prefix(address, 32)
+                let route = RouteMessageBuilder::<IpAddr>::new()
+                    .destination_prefix(address, length(&address))
+                    .map_err(io::Error::other)?
                     .output_interface(index)
                     .scope(RouteScope::Link)
                     .build();
@@ -96,24 +100,33 @@ pub fn make(
             Ok(())
         }
     })?;
-    tune(&host_end);
     Ok(Made { host_name: host_end, pod_mac })
 }
 
-/// Kernel settings of a host end. A machine on which they cannot be set (read-only /proc/sys) still has a
-/// working network, only without what they are for.
+/// Length of the prefix that is one address.
+pub(crate) fn length(address: &IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Kernel settings of a host end, before it is up. A machine on which they cannot be set (read-only /proc/sys) still has
+/// a working network, only without what they are for.
 fn tune(host_end: &str) {
     let settings = [
         // A pod can send from its own address only.
-        ("rp_filter", "1"),
+        ("ipv4", "rp_filter", "1"),
         // A port of the host on 127.0.0.1 that leads to the pod; see `host::rules` for what closes the other way.
-        ("route_localnet", "1"),
+        ("ipv4", "route_localnet", "1"),
         // A pod that reaches itself through a Service goes out where it came in: no reason to redirect it.
-        ("send_redirects", "0"),
-        ("accept_redirects", "0"),
+        ("ipv4", "send_redirects", "0"),
+        ("ipv4", "accept_redirects", "0"),
+        // A pod is no router of the host.
+        ("ipv6", "accept_ra", "0"),
+        ("ipv6", "accept_redirects", "0"),
+        // All host ends have the same link-local address, each on a link of its own.
+        ("ipv6", "accept_dad", "0"),
     ];
-    for (name, value) in settings {
-        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{host_end}/{name}"), value);
+    for (family, name, value) in settings {
+        let _ = std::fs::write(format!("/proc/sys/net/{family}/conf/{host_end}/{name}"), value);
     }
 }
 
@@ -137,33 +150,68 @@ async fn set_up_pod(handle: &Handle, interface: &str, addresses: &[IpAddr]) -> i
     set_up(handle, "lo").await?;
     let link = find(handle, interface).await?;
     let index = link.header.index;
+    let set = |family: &str, name: &str, setting: &str, value: &str| {
+        let _ = std::fs::write(format!("/proc/sys/net/{family}/conf/{name}/{setting}"), value);
+    };
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        // Some runtimes switch IPv6 off. Nobody else is on the link: nobody has to be asked whether an address is free,
+        // and nobody there is a router.
+        for (setting, value) in
+            [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0"), ("accept_redirects", "0")]
+        {
+            set("ipv6", interface, setting, value);
+        }
+    }
     for address in addresses {
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        handle.address().add(index, *address, length).execute().await.map_err(io::Error::other)?;
+        add_address(handle, index, *address).await?;
     }
     set_up(handle, interface).await?;
     // The kernel of the host would send them to a pod that reaches itself through a Service.
     for name in ["all", interface] {
-        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/accept_redirects"), "0");
+        set("ipv4", name, "accept_redirects", "0");
     }
-    let gateway = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(GATEWAY, 32)
-        .output_interface(index)
-        .scope(RouteScope::Link)
-        .build();
-    handle.route().add(gateway).execute().await.map_err(io::Error::other)?;
-    let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).output_interface(index).build();
+    for address in addresses {
+        let gateway = match address {
+            IpAddr::V4(_) => IpAddr::V4(GATEWAY),
+            IpAddr::V6(_) => IpAddr::V6(GATEWAY_V6),
+        };
+        add_gateway(handle, index, gateway).await?;
+    }
+    mac(&link).ok_or_else(|| io::Error::other("the link has no MAC"))
+}
+
+/// Gives a link an address that can be used at once; one that is there already stays.
+pub(crate) async fn add_address(handle: &Handle, index: u32, address: IpAddr) -> io::Result<()> {
+    let mut request = handle.address().add(index, address, length(&address)).replace();
+    if address.is_ipv6() {
+        request.message_mut().header.flags.insert(AddressHeaderFlags::Nodad);
+    }
+    request.execute().await.map_err(io::Error::other)
+}
+
+/// Makes the host's end the way to everywhere.
+async fn add_gateway(handle: &Handle, index: u32, gateway: IpAddr) -> io::Result<()> {
+    let everywhere: IpAddr = match gateway {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let route = |destination: IpAddr, length: u8| {
+        let builder = RouteMessageBuilder::<IpAddr>::new().output_interface(index);
+        builder.destination_prefix(destination, length).map_err(io::Error::other)
+    };
+    let near = route(gateway, length(&gateway))?.scope(RouteScope::Link).build();
+    handle.route().add(near).execute().await.map_err(io::Error::other)?;
+    let default = route(everywhere, 0)?.gateway(gateway).map_err(io::Error::other)?.build();
     handle.route().add(default).execute().await.map_err(io::Error::other)?;
     handle
         .neighbours()
-        .add(index, IpAddr::V4(GATEWAY))
+        .add(index, gateway)
         .link_layer_address(&HOST_MAC)
         .state(NeighbourState::Permanent)
         .replace()
         .execute()
         .await
-        .map_err(io::Error::other)?;
-    mac(&link).ok_or_else(|| io::Error::other("the link has no MAC"))
+        .map_err(io::Error::other)
 }
 
 /// Whether the link is there with its addresses.

@@ -100,6 +100,76 @@ fn pod_and_host_reach_each_other_and_removal_leaves_nothing() {
 }
 
 #[test]
+fn a_pod_has_addresses_of_both_families_that_it_can_use_at_once() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: network namespaces need root");
+        return;
+    }
+    let pod: [IpAddr; 2] = ["fd00:10:1::5".parse().unwrap(), "10.1.0.5".parse().unwrap()];
+    let host: [IpAddr; 2] = ["fd00:77::1".parse().unwrap(), "10.77.0.1".parse().unwrap()];
+    let (tell, told) = channel::<Vec<SocketAddr>>();
+    let (done, all_done) = channel::<()>();
+    in_two_namespaces(
+        move |namespace| {
+            in_host(|handle| async move {
+                let lo = find(&handle, "lo").await?.header.index;
+                for address in host {
+                    add_address(&handle, lo, address).await?;
+                }
+                set_up(&handle, "lo").await.map(drop)
+            })
+            .unwrap();
+            crate::host::ensure(&["10.1.0.0/16".parse().unwrap(), "fd00:10:1::/56".parse().unwrap()])
+                .unwrap();
+            make(&namespace, "sandbox", "eth0", &pod, None).unwrap();
+            check(&namespace, "sandbox", "eth0", &pod).unwrap();
+            let sockets = host.map(|address| UdpSocket::bind((address, 0)).unwrap());
+            tell.send(sockets.iter().map(|socket| socket.local_addr().unwrap()).collect()).unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 16];
+                for (socket, pod) in sockets.iter().zip(pod) {
+                    socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+                    let (length, peer) = socket.recv_from(&mut buffer).unwrap();
+                    assert_eq!((&buffer[..length], peer.ip()), (b"first".as_slice(), pod));
+                    socket.send_to(&buffer[..length], peer).unwrap();
+                }
+                all_done.recv().unwrap();
+                // What came from an address that is not the pod's own has gone nowhere.
+                for socket in sockets {
+                    let (length, _) = socket.recv_from(&mut buffer).unwrap();
+                    assert_eq!(&buffer[..length], b"last");
+                }
+            })
+        },
+        move || {
+            let everywhere = told.recv().unwrap();
+            // No waiting, and no second try.
+            for (to, from) in everywhere.iter().zip(pod) {
+                let socket = UdpSocket::bind((from, 0)).unwrap();
+                socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+                socket.send_to(b"first", to).unwrap();
+                let mut buffer = [0; 16];
+                assert_eq!(socket.recv(&mut buffer).unwrap(), 5);
+            }
+            let others: [IpAddr; 2] = ["fd00:10:1::6".parse().unwrap(), "10.1.0.6".parse().unwrap()];
+            in_host(|handle| async move {
+                let index = find(&handle, "eth0").await?.header.index;
+                for address in others {
+                    add_address(&handle, index, address).await?;
+                }
+                Ok(())
+            })
+            .unwrap();
+            for (to, [own, other]) in everywhere.iter().zip([[pod[0], others[0]], [pod[1], others[1]]]) {
+                UdpSocket::bind((other, 0)).unwrap().send_to(b"forged", to).unwrap();
+                UdpSocket::bind((own, 0)).unwrap().send_to(b"last", to).unwrap();
+            }
+            done.send(()).unwrap();
+        },
+    );
+}
+
+#[test]
 fn names_of_links_fit_and_differ() {
     let one = host_name("0123456789abcdef");
     assert_eq!(one.len(), 15);

@@ -89,8 +89,8 @@ fn add(call: &Call) -> Result<Value, CallError> {
     let addresses = open(call)?.allocate(&configuration.pod_cidrs, &call.container).map_err(told)?;
     let mtu = configuration.mtu.or_else(mtu::of_uplink);
     let made = link::make(namespace, &call.container, &call.interface, &addresses, mtu).and_then(|made| {
-        if let Some(address) = v4(&addresses) {
-            host_ports::open(&configuration.runtime_config.port_mappings, address)?;
+        for address in &addresses {
+            host_ports::open(&configuration.runtime_config.port_mappings, *address)?;
         }
         Ok(made)
     });
@@ -106,8 +106,8 @@ fn add(call: &Call) -> Result<Value, CallError> {
 
 fn reply(call: &Call, addresses: &[IpAddr], made: &link::Made) -> Value {
     let mac = made.pod_mac.map(|byte| format!("{byte:02x}")).join(":");
-    let length = |address: &IpAddr| if address.is_ipv4() { 32 } else { 128 };
-    let ips: Vec<Value> = addresses.iter().map(|address| ip(call, address, length(address), 1)).collect();
+    let ips: Vec<Value> =
+        addresses.iter().map(|address| ip(call, address, link::length(address), 1)).collect();
     json!({
         "cniVersion": call.configuration.cni_version,
         "interfaces": [
@@ -123,9 +123,7 @@ fn reply(call: &Call, addresses: &[IpAddr], made: &link::Made) -> Value {
 fn delete(call: &Call) -> Result<(), CallError> {
     let ipam = open(call)?;
     for address in ipam.addresses(&call.container).map_err(told)? {
-        if let IpAddr::V4(address) = address {
-            host_ports::close(address).map_err(|e| failed("cannot close ports of the host", &e))?;
-        }
+        host_ports::close(address).map_err(|e| failed("cannot close ports of the host", &e))?;
     }
     link::remove(&call.container).map_err(|e| failed("cannot remove the link", &e))?;
     ipam.release(&call.container).map_err(told)
@@ -146,13 +144,6 @@ fn open(call: &Call) -> Result<Ipam, CallError> {
         return Err(CallError::new(code::CONFIGURATION, "dataDir is missing in the network configuration"));
     }
     Ipam::open(&call.configuration.data_dir.join("ipam")).map_err(told)
-}
-
-fn v4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
-    addresses.iter().find_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    })
 }
 
 fn told(error: IpamError) -> CallError {

@@ -85,9 +85,9 @@ fn tcp() -> String {
 }
 
 impl PortMapping {
-    /// The address that it is limited to, if any.
+    /// The address that it is limited to, if any; the unspecified one is all addresses of its family.
     pub fn address(&self) -> Option<IpAddr> {
-        self.host_ip.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified())
+        self.host_ip.parse().ok()
     }
 }
 

@@ -244,8 +244,8 @@ impl Agent {
             };
             let network = PodNetwork {
                 node_name: self.settings.node_name.clone(),
-                cluster_cidr: self.settings.cluster_cidr,
-                service_cidr: self.settings.service_cidr,
+                cluster_cidrs: vec![self.settings.cluster_cidr],
+                service_cidrs: self.settings.service_cidr.into_iter().collect(),
                 data_dir: self.settings.data_dir.join("cni"),
                 directory,
             };

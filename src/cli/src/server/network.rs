@@ -6,7 +6,7 @@ use client::Informer;
 use cni::nodes::Member;
 use cri::Runtime as _;
 use futures::{FutureExt as _, StreamExt as _};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,9 +27,9 @@ pub struct PodNetwork {
     /// The node.
     pub node_name: String,
     /// Addresses of all pods of the cluster.
-    pub cluster_cidr: IpNet,
-    /// Addresses of Services; None on a worker that joined with an older version.
-    pub service_cidr: Option<IpNet>,
+    pub cluster_cidrs: Vec<IpNet>,
+    /// Addresses of Services; none on a worker that joined with an older version.
+    pub service_cidrs: Vec<IpNet>,
     /// Where the plugin keeps given addresses.
     pub data_dir: PathBuf,
     /// Where the runtime looks for network configurations.
@@ -107,12 +107,9 @@ impl PodNetwork {
     async fn follow(&self, members: &[Member]) -> Result<()> {
         let (members, own) = (members.to_owned(), self.node_name.clone());
         let foreign = foreign(&members, &own).join(", ");
-        let services = match self.service_cidr {
-            Some(IpNet::V4(cidr)) => Some(cidr),
-            _ => None,
-        };
+        let services = self.service_cidrs.clone();
         let changes =
-            tokio::task::spawn_blocking(move || cni::nodes::follow(&members, &own, services)).await??;
+            tokio::task::spawn_blocking(move || cni::nodes::follow(&members, &own, &services)).await??;
         if changes > 0 {
             tracing::info!(changes, "the ways to pods of other nodes are up to date");
         }
@@ -128,9 +125,9 @@ impl PodNetwork {
     // nft and files: not for the threads that answer requests.
     async fn set_up(&self, cidrs: &[IpNet]) -> Result<()> {
         let (cluster, directory, data_dir, given) =
-            (self.cluster_cidr, self.directory.clone(), self.data_dir.clone(), cidrs.to_vec());
+            (self.cluster_cidrs.clone(), self.directory.clone(), self.data_dir.clone(), cidrs.to_vec());
         tokio::task::spawn_blocking(move || {
-            cni::host::ensure(&[cluster])?;
+            cni::host::ensure(&cluster)?;
             cni::configuration::write(&directory, &data_dir, &given, None)
         })
         .await??;
@@ -140,9 +137,9 @@ impl PodNetwork {
     async fn keep(&self, runtime: &cri::Client) -> Result<()> {
         let sandboxes = runtime.list_pod_sandbox(None).await?;
         let alive: BTreeSet<String> = sandboxes.into_iter().map(|sandbox| sandbox.id).collect();
-        let (cluster, data_dir) = (self.cluster_cidr, self.data_dir.clone());
+        let (cluster, data_dir) = (self.cluster_cidrs.clone(), self.data_dir.clone());
         let leaked = tokio::task::spawn_blocking(move || {
-            cni::host::ensure(&[cluster])?;
+            cni::host::ensure(&cluster)?;
             anyhow::Ok(cni::garbage::collect(&data_dir, &alive)?)
         })
         .await??;
@@ -158,26 +155,22 @@ fn pod_cidrs(node: &Node) -> Vec<IpNet> {
     cidrs.into_iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect()
 }
 
-/// A node as the pod network sees it; None without an address. IPv4 comes before IPv6, but for the address that a node
-/// has among its pods: that one leads through the pod network itself.
+/// A node as the pod network sees it; None without an address. IPv4 comes before IPv6. The addresses that a node has among
+/// its pods do not count: they lead through the pod network itself.
 fn member(node: &Node) -> Option<Member> {
-    let ranges: Vec<Ipv4Net> = pod_cidrs(node)
-        .into_iter()
-        .filter_map(|cidr| match cidr {
-            IpNet::V4(cidr) => Some(cidr),
-            IpNet::V6(_) => None,
-        })
-        .collect();
-    let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let internal = addresses.iter().filter(|address| address.type_ == "InternalIP");
-    let address = internal
+    let pod_cidrs = pod_cidrs(node);
+    let all = node.status.as_ref()?.addresses.as_ref()?;
+    let internal = all.iter().filter(|address| address.type_ == "InternalIP");
+    let addresses: Vec<IpAddr> = internal
         .filter_map(|address| address.address.parse().ok())
-        .filter(|address| match address {
-            IpAddr::V4(address) => !ranges.iter().any(|range| range.contains(address)),
-            IpAddr::V6(_) => true,
-        })
-        .min_by_key(IpAddr::is_ipv6)?;
-    Some(Member { name: node.metadata.name.clone()?, address, pod_cidrs: ranges })
+        .filter(|address| !pod_cidrs.iter().any(|range| range.contains(address)))
+        .collect();
+    let address_v6 = addresses.iter().find_map(|address| match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(*address),
+    });
+    let address = addresses.into_iter().min_by_key(IpAddr::is_ipv6)?;
+    Some(Member { name: node.metadata.name.clone()?, address, address_v6, pod_cidrs })
 }
 
 /// The nodes whose addresses are not of the own one's family.
@@ -196,21 +189,24 @@ mod tests {
     fn a_node_is_a_member_by_its_first_internal_address_and_rather_by_ipv4() {
         let node = |addresses: serde_json::Value| -> Node {
             serde_json::from_value(json!({"metadata": {"name": "a"},
-                "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00::/64"]},
+                "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd00:10::/64"]},
                 "status": {"addresses": addresses}}))
             .unwrap()
         };
         let found = member(&node(json!([{"type": "Hostname", "address": "10.0.0.9"},
             {"type": "ExternalIP", "address": "192.0.2.1"}, {"type": "InternalIP", "address": "fd00::1"},
             {"type": "InternalIP", "address": "192.168.7.2"}, {"type": "InternalIP", "address": "192.168.8.2"}])));
-        let pod_cidrs = vec!["10.1.0.0/24".parse().unwrap()];
-        let address = "192.168.7.2".parse().unwrap();
-        assert_eq!(found, Some(Member { name: "a".to_owned(), address, pod_cidrs }));
+        let pod_cidrs = vec!["10.1.0.0/24".parse().unwrap(), "fd00:10::/64".parse().unwrap()];
+        let (address, address_v6) = ("192.168.7.2".parse().unwrap(), "fd00::1".parse().ok());
+        assert_eq!(found, Some(Member { name: "a".to_owned(), address, address_v6, pod_cidrs }));
         assert_eq!(member(&node(json!([{"type": "Hostname", "address": "a"}]))), None);
         // What it has among its pods is reached by way of its own address only.
         let found = member(&node(json!([{"type": "InternalIP", "address": "fd00::1"},
             {"type": "InternalIP", "address": "10.1.0.0"}, {"type": "InternalIP", "address": "fd00::2"}])));
         assert_eq!(found.unwrap().address, "fd00::1".parse::<IpAddr>().unwrap());
+        let found = member(&node(json!([{"type": "InternalIP", "address": "192.168.7.2"},
+            {"type": "InternalIP", "address": "fd00:10::"}])));
+        assert_eq!(found.unwrap().address_v6, None);
     }
 
     #[test]
@@ -218,6 +214,7 @@ mod tests {
         let node = |name: &str, address: &str| Member {
             name: name.to_owned(),
             address: address.parse().unwrap(),
+            address_v6: None,
             pod_cidrs: Vec::new(),
         };
         let members = [node("a", "fd00::1"), node("b", "192.168.7.2"), node("c", "fd00::3")];

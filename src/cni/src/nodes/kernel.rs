@@ -1,9 +1,9 @@
 //! Reading and changing what the kernel has, by netlink.
 
-use super::plan::{self, Change, Mac, Member, Route, State, Tunnel, Uplink};
-use crate::link::{self, delete, find, in_host, mac, mtu, name};
+use super::plan::{self, Bases, Change, Mac, Member, Route, State, Tunnel, Uplink, Uplinks};
+use crate::link::{self, add_address, delete, find, in_host, mac, mtu, name};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -13,7 +13,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
 };
 use rtnetlink::{
     Handle, LinkUnspec, LinkVxlan, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
@@ -22,7 +22,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The tunnel's device; no name of a pod's host end.
-const DEVICE: &str = "knarr-vxlan";
+pub(crate) const DEVICE: &str = "knarr-vxlan";
 /// Number of the virtual network: "kn". Others use 1 (flannel) or small numbers.
 const VNI: u32 = 0x6b6e;
 /// The kernel's own default port for VXLAN, and so what people open between nodes already.
@@ -38,15 +38,17 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(75);
 ///
 /// # Errors
 /// When the kernel refuses something; what comes before it is done.
-pub fn follow(members: &[Member], own: &str, services: Option<Ipv4Net>) -> io::Result<usize> {
-    let (members, own) = (members.to_owned(), own.to_owned());
+pub fn follow(members: &[Member], own: &str, services: &[IpNet]) -> io::Result<usize> {
+    let (members, own, services) = (members.to_owned(), own.to_owned(), services.to_owned());
     in_host(|handle| async move {
-        let address = members.iter().find(|member| member.name == own).map(|member| member.address);
-        let uplink = match address {
-            Some(address) => uplink(&handle, address).await?,
-            None => None,
-        };
-        let wants = plan::wanted(&members, &own, services, uplink.as_ref());
+        let mut uplinks = Uplinks::default();
+        if let Some(own) = members.iter().find(|member| member.name == own) {
+            uplinks.first = uplink(&handle, own.address).await?;
+            if let Some(address) = own.address_v6 {
+                uplinks.v6 = uplink(&handle, IpAddr::V6(address)).await?;
+            }
+        }
+        let wants = plan::wanted(&members, &own, &services, &uplinks);
         let steps = plan::steps(&read(&handle).await?, &wants);
         for step in &steps {
             let done = apply(&handle, step).await;
@@ -61,7 +63,7 @@ pub fn follow(members: &[Member], own: &str, services: Option<Ipv4Net>) -> io::R
 /// # Errors
 /// When the kernel refuses something.
 pub(crate) fn remove() -> io::Result<()> {
-    follow(&[], "", None).map(drop)
+    follow(&[], "", &[]).map(drop)
 }
 
 /// Tells whenever a link or an address of the node changes: the kernel takes routes away with them.
@@ -105,32 +107,35 @@ async fn read(handle: &Handle) -> io::Result<State> {
     let device = find(handle, DEVICE).await.ok();
     let index = device.as_ref().map(|device| device.header.index);
     let mut state = State::default();
-    let request = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let mut routes = handle.route().get(request).execute();
-    while let Some(route) = routes.try_next().await.map_err(io::Error::other)? {
-        if let Some((range, route)) = read_route(&route, index) {
-            state.routes.insert(range, route);
+    let all =
+        [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+    for request in all {
+        let mut routes = handle.route().get(request).execute();
+        while let Some(route) = routes.try_next().await.map_err(io::Error::other)? {
+            if let Some((range, route)) = read_route(&route, index) {
+                state.routes.insert(range, route);
+            }
         }
     }
     // One that is not as ours would be is made anew.
     let Some(device) = device.filter(is_ours) else { return Ok(state) };
     let index = device.header.index;
-    let address = address_of(handle, index).await?;
-    if let (Some(mac), Some(address), Some(mtu)) = (mac(&device), address, mtu(&device)) {
-        state.tunnel = Some(Tunnel { mac, address, mtu, local: local(&device) });
+    let bases = bases_of(handle, index).await?;
+    if let (Some(mac), Some(mtu)) = (mac(&device), mtu(&device)) {
+        state.tunnel = Some(Tunnel { mac, bases, mtu, local: local(&device) });
     }
-    for family in [AddressFamily::Inet, AddressFamily::Bridge] {
+    for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
         let mut found = handle.neighbours().get().set_address_family(family).execute();
         while let Some(entry) = found.try_next().await.map_err(io::Error::other)? {
             if entry.header.ifindex != index || entry.header.state != NeighbourState::Permanent {
                 continue;
             }
             match (read_entry(&entry), family) {
-                (Some((mac, IpAddr::V4(address))), AddressFamily::Inet) => {
-                    state.neighbours.insert(address, mac);
-                }
                 (Some((mac, address)), AddressFamily::Bridge) => {
                     state.hosts.insert(mac, address);
+                }
+                (Some((mac, address)), _) => {
+                    state.neighbours.insert(address, mac);
                 }
                 _ => {}
             }
@@ -140,15 +145,15 @@ async fn read(handle: &Handle) -> io::Result<State> {
 }
 
 /// One of our routes.
-fn read_route(route: &RouteMessage, tunnel: Option<u32>) -> Option<(Ipv4Net, Route)> {
+fn read_route(route: &RouteMessage, tunnel: Option<u32>) -> Option<(IpNet, Route)> {
     if route.header.protocol != PROTOCOL {
         return None;
     }
     let (mut destination, mut gateway, mut index, mut source) = (None, None, None, None);
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = Some(*address),
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            RouteAttribute::Destination(address) => destination = plain(address),
+            RouteAttribute::Gateway(address) => gateway = plain(address),
             // RTA_VIA: a gateway of another family (RFC 8950 has it for routes that are told).
             RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
             RouteAttribute::PrefSource(RouteAddress::Inet(address)) => source = Some(*address),
@@ -156,10 +161,12 @@ fn read_route(route: &RouteMessage, tunnel: Option<u32>) -> Option<(Ipv4Net, Rou
             _ => {}
         }
     }
-    let range = Ipv4Net::new(destination?, route.header.destination_prefix_length).ok()?;
+    let range = IpNet::new(destination?, route.header.destination_prefix_length).ok()?;
     let route = match (route.header.kind, gateway) {
         (RouteType::Unreachable, _) => Route::Unreachable,
-        (_, Some(IpAddr::V4(gateway))) if index == tunnel => Route::Tunnel { gateway },
+        (_, Some(gateway)) if index == tunnel && gateway.is_ipv4() == range.addr().is_ipv4() => {
+            Route::Tunnel { gateway }
+        }
         (_, None) if index == tunnel => Route::Services,
         // A gateway that is none makes it differ from any that is wanted.
         (_, gateway) => {
@@ -170,12 +177,23 @@ fn read_route(route: &RouteMessage, tunnel: Option<u32>) -> Option<(Ipv4Net, Rou
     Some((range, route))
 }
 
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
 fn read_entry(entry: &NeighbourMessage) -> Option<(Mac, IpAddr)> {
     let (mut mac, mut address): (_, Option<IpAddr>) = (None, None);
     for attribute in &entry.attributes {
         match attribute {
             NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
             NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some((*found).into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => {
+                address = Some((*found).into())
+            }
             // The forwarding table has no address family of its own.
             NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
                 let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from);
@@ -211,18 +229,23 @@ fn details(device: &LinkMessage) -> &[InfoVxlan] {
     details.unwrap_or_default()
 }
 
-async fn address_of(handle: &Handle, index: u32) -> io::Result<Option<Ipv4Addr>> {
+async fn bases_of(handle: &Handle, index: u32) -> io::Result<Bases> {
+    let mut bases = Bases::default();
     let mut addresses = handle.address().get().set_link_index_filter(index).execute();
     while let Some(address) = addresses.try_next().await.map_err(io::Error::other)? {
-        let found = address.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-            _ => None,
-        });
-        if found.is_some() {
-            return Ok(found);
+        // Every link has one of IPv6 for itself.
+        if address.header.scope == AddressScope::Link {
+            continue;
+        }
+        for attribute in &address.attributes {
+            match attribute {
+                AddressAttribute::Address(IpAddr::V4(found)) => bases.v4 = Some(*found),
+                AddressAttribute::Address(IpAddr::V6(found)) => bases.v6 = Some(*found),
+                _ => {}
+            }
         }
     }
-    Ok(None)
+    Ok(bases)
 }
 
 async fn apply(handle: &Handle, step: &Change) -> io::Result<()> {
@@ -242,11 +265,11 @@ async fn apply(handle: &Handle, step: &Change) -> io::Result<()> {
         }
         Change::SetNeighbour(base, mac) => {
             let index = device(handle).await?;
-            let entry = handle.neighbours().add(index, IpAddr::V4(base)).link_layer_address(&mac).replace();
+            let entry = handle.neighbours().add(index, base).link_layer_address(&mac).replace();
             entry.execute().await.map_err(io::Error::other)
         }
         Change::DropNeighbour(base) => {
-            let mut entry = handle.neighbours().add(device(handle).await?, IpAddr::V4(base));
+            let mut entry = handle.neighbours().add(device(handle).await?, base);
             handle.neighbours().del(entry.message_mut().clone()).execute().await.map_err(io::Error::other)
         }
         Change::SetRoute(range, route) => {
@@ -264,9 +287,10 @@ async fn device(handle: &Handle) -> io::Result<u32> {
     Ok(find(handle, DEVICE).await?.header.index)
 }
 
-async fn write_route(handle: &Handle, range: Ipv4Net, route: Route) -> io::Result<RouteMessage> {
-    let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+async fn write_route(handle: &Handle, range: IpNet, route: Route) -> io::Result<RouteMessage> {
+    let builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(range.network(), range.prefix_len())
+        .map_err(io::Error::other)?
         .protocol(PROTOCOL)
         .scope(RouteScope::Universe);
     Ok(match route {
@@ -274,30 +298,29 @@ async fn write_route(handle: &Handle, range: Ipv4Net, route: Route) -> io::Resul
         Route::Direct { gateway, index, source } => {
             let mut builder = builder.output_interface(index);
             if let Some(source) = source {
-                builder = builder.pref_source(source);
+                builder = builder.pref_source(source.into()).map_err(io::Error::other)?;
             }
-            match gateway {
-                IpAddr::V4(gateway) => builder.gateway(gateway).build(),
-                IpAddr::V6(gateway) => builder.via(gateway).build(),
-            }
+            builder.gateway(gateway).map_err(io::Error::other)?.build()
         }
         Route::Services => builder.output_interface(device(handle).await?).scope(RouteScope::Link).build(),
         Route::Tunnel { gateway } => {
-            let mut message = builder.gateway(gateway).output_interface(device(handle).await?).build();
+            let builder = builder.gateway(gateway).map_err(io::Error::other)?;
             // No address of the device makes the gateway one on its link.
-            message.header.flags.insert(RouteFlags::Onlink);
-            message
+            builder.output_interface(device(handle).await?).onlink().build()
         }
     })
 }
 
 /// Makes the device, or makes it as it should be.
 async fn set_tunnel(handle: &Handle, tunnel: Tunnel) -> io::Result<()> {
-    let existing = find(handle, DEVICE).await.ok();
-    // The MAC and the address are of one range: with another one nothing of the old is of use.
-    let keep = existing.as_ref().is_some_and(|device| {
-        is_ours(device) && mac(device) == Some(tunnel.mac) && local(device) == tunnel.local
-    });
+    // The MAC and the addresses are of one node: with others nothing of the old is of use.
+    let keep = match find(handle, DEVICE).await {
+        Ok(device) if is_ours(&device) => {
+            let alike = mac(&device) == Some(tunnel.mac) && local(&device) == tunnel.local;
+            alike && bases_of(handle, device.header.index).await? == tunnel.bases
+        }
+        _ => false,
+    };
     if !keep {
         delete(handle, DEVICE).await?;
         let mut device = LinkVxlan::new(DEVICE, VNI).port(PORT).learning(false);
@@ -307,13 +330,21 @@ async fn set_tunnel(handle: &Handle, tunnel: Tunnel) -> io::Result<()> {
         let device = device.mtu(tunnel.mtu).address(tunnel.mac.to_vec()).build();
         handle.link().add(device).execute().await.map_err(io::Error::other)?;
     }
+    let set = |family: &str, name: &str| {
+        let _ = std::fs::write(format!("/proc/sys/net/{family}/conf/{DEVICE}/{name}"), "0");
+    };
+    // Nobody in the tunnel is a router, nor has the address that the kernel makes of the MAC.
+    set("ipv6", "accept_ra");
+    set("ipv6", "accept_dad");
     let index = device(handle).await?;
     let up = LinkUnspec::new_with_index(index).mtu(tunnel.mtu).up().build();
     handle.link().set(up).execute().await.map_err(io::Error::other)?;
-    let address = handle.address().add(index, IpAddr::V4(tunnel.address), 32).replace();
-    address.execute().await.map_err(io::Error::other)?;
+    let Bases { v4, v6 } = tunnel.bases;
+    for address in v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)) {
+        add_address(handle, index, address).await?;
+    }
     // Answers to the node's own packets may come another way than these went.
-    let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{DEVICE}/rp_filter"), "0");
+    set("ipv4", "rp_filter");
     Ok(())
 }
 

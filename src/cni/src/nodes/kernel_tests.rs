@@ -58,13 +58,16 @@ impl Namespace {
         self.ip(&format!("addr add {address} dev eth0{}", no_dad(address)));
         self.ip("link set eth0 up");
         self.ip(&format!("route add default via {gateway}"));
-        self.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+        self.run(|| {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+        });
     }
 
     fn follow(&self, members: &[Member], own: &'static str) -> usize {
         let members = members.to_owned();
-        let services = Some("10.152.183.0/24".parse().unwrap());
-        self.run(move || follow(&members, own, services).unwrap())
+        let services = ["10.152.183.0/24".parse().unwrap(), "fd00:10:152::/112".parse().unwrap()];
+        self.run(move || follow(&members, own, &services).unwrap())
     }
 
     /// Whether bulk data gets from an address here to one there.
@@ -89,7 +92,11 @@ impl Namespace {
         });
         let read = self.run(move || -> io::Result<usize> {
             let socket = nix::sys::socket::socket(
-                nix::sys::socket::AddressFamily::Inet,
+                if from.is_ipv4() {
+                    nix::sys::socket::AddressFamily::Inet
+                } else {
+                    nix::sys::socket::AddressFamily::Inet6
+                },
                 nix::sys::socket::SockType::Stream,
                 nix::sys::socket::SockFlag::empty(),
                 None,
@@ -123,11 +130,12 @@ fn no_dad(address: &str) -> &'static str {
 }
 
 fn member(name: &str, address: &str, range: &str) -> Member {
-    Member {
-        name: name.to_owned(),
-        address: address.parse().unwrap(),
-        pod_cidrs: vec![range.parse().unwrap()],
-    }
+    let address = address.parse().unwrap();
+    let address_v6 = match address {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    };
+    Member { name: name.to_owned(), address, address_v6, pod_cidrs: vec![range.parse().unwrap()] }
 }
 
 struct Cluster {
@@ -225,6 +233,87 @@ fn pods_reach_each_other_where_nodes_have_ipv6_addresses_only() {
     assert!(cluster.a.reaches("10.1.0.5", &cluster.c, "10.1.2.5"));
     cluster.a.run(|| remove().unwrap());
     assert!(!cluster.a.ip("route").contains("10.") && !cluster.a.ip("link").contains("knarr-vxlan"));
+}
+
+impl Cluster {
+    /// Gives nodes' pods addresses of IPv6, too.
+    fn with_pods_of_both(&mut self) {
+        for (n, node) in [&self.a, &self.b, &self.c].into_iter().enumerate() {
+            node.ip(&format!("addr add fd00:10:1:{n}::5/128 dev lo nodad"));
+            self.members[n].pod_cidrs.push(format!("fd00:10:1:{n}::/64").parse().unwrap());
+        }
+    }
+}
+
+#[test]
+fn pods_of_both_families_reach_each_other_between_nodes_of_ipv4() {
+    let Some(mut cluster) = cluster() else { return };
+    cluster.follow();
+    cluster.with_pods_of_both();
+    cluster.follow();
+    assert_eq!(cluster.follow(), [0; 3], "another process that starts finds all as it should be");
+    let Cluster { a, b, c, .. } = &cluster;
+    for (node, from) in [(a, "fd00:10:1::5"), (a, "fd00:10:1::")] {
+        assert!(node.reaches(from, b, "fd00:10:1:1::5"));
+        assert!(node.reaches(from, c, "fd00:10:1:2::5"));
+    }
+    assert!(b.reaches("fd00:10:1:1::5", a, "fd00:10:1::5"));
+    assert!(a.reaches("10.1.0.5", b, "10.1.1.5") && c.reaches("10.1.2.5", a, "10.1.0.5"));
+    assert!(a.ip("route get 10.1.1.5").contains("via 192.168.7.3 dev eth0"), "IPv4 goes as it did");
+    assert!(a.ip("-6 route get fd00:10:152::a").contains("dev knarr-vxlan"));
+    assert!(a.ip("-6 route get fd00:10:1:1::5").contains("src fd00:10:1::"));
+    // What others break is mended.
+    a.ip("-6 route del fd00:10:1:1::/64");
+    a.ip("-6 route del unreachable fd00:10:1::/64");
+    a.ip("-6 neigh del fe80::4b:aff:fe01:200 dev knarr-vxlan");
+    assert_eq!(cluster.follow(), [3, 0, 0]);
+    // The address of another range goes with the device that had it.
+    cluster.members[0].pod_cidrs[1] = "fd00:10:1:9::/64".parse().unwrap();
+    cluster.follow();
+    assert!(!cluster.a.ip("-6 addr").contains("fd00:10:1::/128"));
+    assert_eq!(cluster.follow(), [0; 3]);
+    cluster.a.run(|| remove().unwrap());
+    let routes = cluster.a.ip("-6 route");
+    assert!(!routes.contains("proto 75"), "{routes}");
+}
+
+#[test]
+fn nodes_with_addresses_of_both_families_reach_pods_of_ipv6_directly() {
+    let Some(mut cluster) = cluster() else { return };
+    cluster.with_pods_of_both();
+    for (n, node) in [&cluster.a, &cluster.b].into_iter().enumerate() {
+        let address = format!("fd00:7::{}", n + 2);
+        node.ip(&format!("addr add {address}/64 dev eth0 nodad"));
+        cluster.members[n].address_v6 = Some(address.parse().unwrap());
+    }
+    cluster.follow();
+    assert_eq!(cluster.follow(), [0; 3]);
+    let Cluster { a, b, c, .. } = &cluster;
+    assert!(a.ip("-6 route get fd00:10:1:1::5").contains("via fd00:7::3 dev eth0"));
+    assert!(a.reaches("fd00:10:1::5", b, "fd00:10:1:1::5") && a.reaches("fd00:7::2", b, "fd00:10:1:1::5"));
+    assert!(
+        a.reaches("fd00:10:1::5", c, "fd00:10:1:2::5") && c.reaches("fd00:10:1:2::5", b, "fd00:10:1:1::5")
+    );
+    // Without it the neighbour is reached through the tunnel, and back.
+    cluster.members[1].address_v6 = None;
+    cluster.follow();
+    let Cluster { a, b, .. } = &cluster;
+    assert!(a.ip("-6 route get fd00:10:1:1::5").contains("dev knarr-vxlan"));
+    assert!(a.reaches("fd00:10:1::5", b, "fd00:10:1:1::5"));
+}
+
+#[test]
+fn pods_of_ipv6_alone_reach_each_other() {
+    let Some(mut cluster) = cluster_of(["fd00:7::", "fd00:8::"], 64) else { return };
+    cluster.with_pods_of_both();
+    for member in &mut cluster.members {
+        member.pod_cidrs.remove(0);
+    }
+    assert_eq!(cluster.follow(), [6, 6, 8]);
+    assert_eq!(cluster.follow(), [0; 3]);
+    let Cluster { a, b, c, .. } = &cluster;
+    assert!(a.reaches("fd00:10:1::5", b, "fd00:10:1:1::5") && a.reaches("fd00:10:1::5", c, "fd00:10:1:2::5"));
+    assert!(!a.ip("route").contains("10.1."));
 }
 
 #[test]

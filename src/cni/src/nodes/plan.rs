@@ -1,7 +1,8 @@
 //! What the kernel should have, and the steps from what it has.
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What VXLAN adds to a packet over IPv4: outer IP 20, UDP 8, VXLAN 8, inner Ethernet 14 bytes (RFC 7348, section 5).
@@ -21,13 +22,15 @@ pub(super) type Mac = [u8; 6];
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Its InternalIP.
+    /// Its InternalIP, of IPv4 if it has one: where tunnels to it end.
     pub address: IpAddr,
-    /// Addresses of its pods.
-    pub pod_cidrs: Vec<Ipv4Net>,
+    /// Its InternalIP of IPv6, if it has one.
+    pub address_v6: Option<Ipv6Addr>,
+    /// Addresses of its pods: a range, or one of each family.
+    pub pod_cidrs: Vec<IpNet>,
 }
 
-/// The link that has the node's own address.
+/// A link that has an address of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Uplink {
     pub(super) index: u32,
@@ -36,13 +39,22 @@ pub(super) struct Uplink {
     pub(super) mtu: Option<u32>,
 }
 
+/// The links of the node's addresses; both are one link, and often one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Uplinks {
+    /// Of the one that counts.
+    pub(super) first: Option<Uplink>,
+    /// Of the one of IPv6.
+    pub(super) v6: Option<Uplink>,
+}
+
 /// Where packets for a range go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// To a host on a link. The node's own packets come from `source`, where the link has no IPv4 address.
     Direct { gateway: IpAddr, index: u32, source: Option<Ipv4Addr> },
     /// Into the tunnel.
-    Tunnel { gateway: Ipv4Addr },
+    Tunnel { gateway: IpAddr },
     /// Nobody is there: only so that the node's own packets come as far as the rules that give them another
     /// destination.
     Services,
@@ -55,19 +67,26 @@ pub(super) enum Route {
 pub(super) struct Tunnel {
     pub(super) mac: Mac,
     /// What this node's own packets into the tunnel come from, so that answers take the same way.
-    pub(super) address: Ipv4Addr,
+    pub(super) bases: Bases,
     pub(super) mtu: u32,
     /// The node's own address where tunnels go over IPv6: a device is for one family.
     pub(super) local: Option<Ipv6Addr>,
+}
+
+/// The addresses that a node has among its pods: the first of each range, which no pod gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bases {
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
 }
 
 /// What the kernel has, or should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) tunnel: Option<Tunnel>,
-    pub(super) routes: BTreeMap<Ipv4Net, Route>,
-    /// Ends of the tunnel by the address that routes name.
-    pub(super) neighbours: BTreeMap<Ipv4Addr, Mac>,
+    pub(super) routes: BTreeMap<IpNet, Route>,
+    /// Ends of the tunnel by the addresses that routes name.
+    pub(super) neighbours: BTreeMap<IpAddr, Mac>,
     /// Hosts by their ends of the tunnel.
     pub(super) hosts: BTreeMap<Mac, IpAddr>,
 }
@@ -77,28 +96,23 @@ pub(super) struct State {
 pub(super) enum Change {
     SetTunnel(Tunnel),
     SetHost(Mac, IpAddr),
-    SetNeighbour(Ipv4Addr, Mac),
-    SetRoute(Ipv4Net, Route),
-    DropRoute(Ipv4Net, Route),
-    DropNeighbour(Ipv4Addr),
+    SetNeighbour(IpAddr, Mac),
+    SetRoute(IpNet, Route),
+    DropRoute(IpNet, Route),
+    DropNeighbour(IpAddr),
     DropHost(Mac, IpAddr),
     DropTunnel,
 }
 
 /// What the kernel of the node `own` should have. Nothing before it has a range of its own.
 ///
-/// A node whose address is IPv6 may have no other: what it sends to pods itself would come from nowhere, and what it
-/// sends to Services would have no route. So it has its end of the tunnel even if that leads to nobody, for its address,
-/// and a route for `services`.
-pub(super) fn wanted(
-    members: &[Member],
-    own: &str,
-    services: Option<Ipv4Net>,
-    uplink: Option<&Uplink>,
-) -> State {
+/// A node may lack an address of a family that pods have: what it sends to them itself would come from nowhere, and what
+/// it sends to Services would have no route. So it has its end of the tunnel even if that leads to nobody, for its
+/// address, and a route for `services` of that family.
+pub(super) fn wanted(members: &[Member], own: &str, services: &[IpNet], uplinks: &Uplinks) -> State {
     let mut state = State::default();
     let Some(own) = members.iter().find(|member| member.name == own) else { return state };
-    let Some(own_base) = own.base() else { return state };
+    let Some(own_mac) = own.mac() else { return state };
     for range in &own.pod_cidrs {
         state.routes.insert(range.trunc(), Route::Unreachable);
     }
@@ -108,37 +122,30 @@ pub(super) fn wanted(
     let mut others: Vec<&Member> = members.iter().filter(reached).collect();
     others.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     for other in others {
-        let Some(base) = other.base() else { continue };
-        let direct = uplink.filter(|uplink| uplink.network.contains(&other.address));
-        let route = match direct {
-            Some(uplink) => {
-                let source = own.address.is_ipv6().then_some(own_base);
-                Route::Direct { gateway: other.address, index: uplink.index, source }
+        let Some(mac) = other.mac() else { continue };
+        for range in other.pod_cidrs.iter().map(IpNet::trunc) {
+            let Entry::Vacant(entry) = state.routes.entry(range) else { continue };
+            if let Some(direct) = own.direct(other, &range, uplinks) {
+                entry.insert(direct);
+                continue;
             }
-            None => Route::Tunnel { gateway: base },
-        };
-        let mut used = false;
-        for range in &other.pod_cidrs {
-            if let std::collections::btree_map::Entry::Vacant(entry) = state.routes.entry(range.trunc()) {
-                entry.insert(route);
-                used = true;
-            }
-        }
-        if used && direct.is_none() {
-            state.neighbours.insert(base, mac(base));
-            state.hosts.insert(mac(base), other.address);
+            let gateway = tunnel_gateway(&range, mac);
+            entry.insert(Route::Tunnel { gateway });
+            state.neighbours.insert(gateway, mac);
+            state.hosts.insert(mac, other.address);
         }
     }
     let (local, overhead) = match own.address {
         IpAddr::V4(_) => (None, VXLAN_OVERHEAD),
         IpAddr::V6(address) => (Some(address), VXLAN_OVERHEAD_V6),
     };
-    if !state.hosts.is_empty() || local.is_some() {
-        let mtu = uplink.and_then(|uplink| uplink.mtu).unwrap_or(DEFAULT_MTU).saturating_sub(overhead);
-        state.tunnel = Some(Tunnel { mac: mac(own_base), address: own_base, mtu, local });
-    }
-    if let Some(services) = services.filter(|_| local.is_some()) {
-        state.routes.entry(services.trunc()).or_insert(Route::Services);
+    if !state.hosts.is_empty() || own.pod_cidrs.iter().any(|range| own.lacks(range)) {
+        let mtu = uplinks.first.as_ref().and_then(|uplink| uplink.mtu).unwrap_or(DEFAULT_MTU);
+        let mtu = mtu.saturating_sub(overhead);
+        state.tunnel = Some(Tunnel { mac: own_mac, bases: own.bases(), mtu, local });
+        for network in services.iter().filter(|network| own.lacks(network)) {
+            state.routes.entry(network.trunc()).or_insert(Route::Services);
+        }
     }
     state
 }
@@ -149,22 +156,74 @@ impl Member {
         self.address.is_ipv4() != other.address.is_ipv4()
     }
 
-    /// The address that its end of the tunnel has: the first of its range, which no pod gets.
-    fn base(&self) -> Option<Ipv4Addr> {
-        self.pod_cidrs.first().map(Ipv4Net::network)
+    /// Whether its pods have addresses of a network's family, but itself has none.
+    fn lacks(&self, network: &IpNet) -> bool {
+        match network {
+            IpNet::V4(_) => self.bases().v4.is_some() && self.address.is_ipv6(),
+            IpNet::V6(_) => self.bases().v6.is_some() && self.address_v6.is_none(),
+        }
+    }
+
+    /// The route to a range of another node that is on one of the links.
+    fn direct(&self, other: &Self, range: &IpNet, uplinks: &Uplinks) -> Option<Route> {
+        let (uplink, gateway) = match range {
+            IpNet::V4(_) => (uplinks.first.as_ref()?, other.address),
+            // What is IPv6 has no gateways of IPv4.
+            IpNet::V6(_) => (uplinks.v6.as_ref()?, IpAddr::V6(other.address_v6?)),
+        };
+        let source = self.bases().v4.filter(|_| range.addr().is_ipv4() && self.address.is_ipv6());
+        let route = Route::Direct { gateway, index: uplink.index, source };
+        uplink.network.contains(&gateway).then_some(route)
+    }
+
+    fn bases(&self) -> Bases {
+        let mut bases = Bases::default();
+        for range in &self.pod_cidrs {
+            match range.network() {
+                IpAddr::V4(base) => bases.v4 = bases.v4.or(Some(base)),
+                IpAddr::V6(base) => bases.v6 = bases.v6.or(Some(base)),
+            }
+        }
+        bases
+    }
+
+    /// The MAC of its end of the tunnel, made of what no other node has: its range of IPv4, or else the last 32 bits of its
+    /// IPv6 range's prefix. More than those the networks of a cluster's nodes do not differ in.
+    fn mac(&self) -> Option<Mac> {
+        let of_v6 = || {
+            self.pod_cidrs.iter().find_map(|range| match range {
+                IpNet::V4(_) => None,
+                IpNet::V6(range) => {
+                    let prefix = range.network().to_bits() >> (128 - range.prefix_len().max(32));
+                    let [.., a, b, c, d] = prefix.to_be_bytes();
+                    Some([a, b, c, d])
+                }
+            })
+        };
+        let [first, second] = MAC_PREFIX;
+        let [a, b, c, d] = self.bases().v4.map(|base| base.octets()).or_else(of_v6)?;
+        Some([first, second, a, b, c, d])
     }
 }
 
-fn mac(base: Ipv4Addr) -> Mac {
-    let ([first, second], [a, b, c, d]) = (MAC_PREFIX, base.octets());
-    [first, second, a, b, c, d]
+/// What routes name as the other end of the tunnel. IPv6 does not take a gateway that so far went elsewhere, as the range
+/// itself may: so it is the link-local address that the kernel makes of the end's MAC (RFC 4291, appendix A).
+fn tunnel_gateway(range: &IpNet, mac: Mac) -> IpAddr {
+    match range {
+        IpNet::V4(range) => IpAddr::V4(range.network()),
+        IpNet::V6(_) => {
+            let [a, b, c, d, e, f] = mac.map(u16::from);
+            let first = (a ^ 0x02) << 8 | b;
+            IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, first, c << 8 | 0xff, 0xfe00 | d, e << 8 | f))
+        }
+    }
 }
 
 /// The steps from one state to another. What is new comes before what goes, so that nothing that stays is cut.
 pub(super) fn steps(has: &State, wants: &State) -> Vec<Change> {
     let mut steps = Vec::new();
     // What has to be made anew takes all that belongs to it along.
-    let end = |state: &State| state.tunnel.map(|tunnel| (tunnel.mac, tunnel.local));
+    let end = |state: &State| state.tunnel.map(|tunnel| (tunnel.mac, tunnel.bases, tunnel.local));
     let kept = has
         .routes
         .iter()
@@ -176,9 +235,9 @@ pub(super) fn steps(has: &State, wants: &State) -> Vec<Change> {
     }
     let new = |(mac, host): &(&Mac, &IpAddr)| has.hosts.get(*mac) != Some(*host);
     steps.extend(wants.hosts.iter().filter(new).map(|(mac, host)| Change::SetHost(*mac, *host)));
-    let new = |(base, mac): &(&Ipv4Addr, &Mac)| has.neighbours.get(*base) != Some(*mac);
+    let new = |(base, mac): &(&IpAddr, &Mac)| has.neighbours.get(*base) != Some(*mac);
     steps.extend(wants.neighbours.iter().filter(new).map(|(base, mac)| Change::SetNeighbour(*base, *mac)));
-    let new = |(range, route): &(&Ipv4Net, &Route)| has.routes.get(*range) != Some(*route);
+    let new = |(range, route): &(&IpNet, &Route)| has.routes.get(*range) != Some(*route);
     steps.extend(wants.routes.iter().filter(new).map(|(range, route)| Change::SetRoute(*range, *route)));
     let old = has.routes.iter().filter(|(range, _)| !wants.routes.contains_key(*range));
     steps.extend(old.map(|(range, route)| Change::DropRoute(*range, *route)));
@@ -194,183 +253,5 @@ pub(super) fn steps(has: &State, wants: &State) -> Vec<Change> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn member(name: &str, address: &str, range: &str) -> Member {
-        let pod_cidrs = if range.is_empty() { vec![] } else { vec![range.parse().unwrap()] };
-        Member { name: name.to_owned(), address: address.parse().unwrap(), pod_cidrs }
-    }
-
-    fn uplink() -> Uplink {
-        Uplink { index: 2, network: "192.168.7.2/24".parse().unwrap(), mtu: Some(9000) }
-    }
-
-    fn net(text: &str) -> Ipv4Net {
-        text.parse().unwrap()
-    }
-
-    fn ip<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-        text.parse().unwrap()
-    }
-
-    fn three() -> Vec<Member> {
-        vec![
-            member("a", "192.168.7.2", "10.1.0.0/24"),
-            member("b", "192.168.7.3", "10.1.1.0/24"),
-            member("c", "192.168.8.2", "10.1.2.0/24"),
-        ]
-    }
-
-    const MAC_C: Mac = [0x02, 0x4b, 10, 1, 2, 0];
-
-    #[test]
-    fn nodes_of_the_subnet_are_routed_to_and_others_tunnelled_to() {
-        let state = wanted(&three(), "a", None, Some(&uplink()));
-        let routes = [
-            (net("10.1.0.0/24"), Route::Unreachable),
-            (net("10.1.1.0/24"), Route::Direct { gateway: ip("192.168.7.3"), index: 2, source: None }),
-            (net("10.1.2.0/24"), Route::Tunnel { gateway: ip("10.1.2.0") }),
-        ];
-        assert_eq!(state.routes, routes.into());
-        assert_eq!(state.neighbours, [(ip("10.1.2.0"), MAC_C)].into());
-        assert_eq!(state.hosts, [(MAC_C, ip("192.168.8.2"))].into());
-        let mac = [0x02, 0x4b, 10, 1, 0, 0];
-        assert_eq!(state.tunnel, Some(Tunnel { mac, address: ip("10.1.0.0"), mtu: 8950, local: None }));
-        // A node whose own address is on no link tunnels to all.
-        let state = wanted(&three(), "a", None, None);
-        assert_eq!(state.hosts.len(), 2);
-        assert_eq!(state.tunnel.unwrap().mtu, 1450);
-    }
-
-    #[test]
-    fn a_node_alone_or_without_a_range_needs_no_tunnel() {
-        let alone = wanted(&three()[..1], "a", None, Some(&uplink()));
-        assert_eq!((alone.tunnel, alone.routes.len()), (None, 1));
-        let mut members = three();
-        members[0].pod_cidrs.clear();
-        assert_eq!(wanted(&members, "a", None, Some(&uplink())), State::default());
-        members = vec![member("a", "192.168.7.2", "10.1.0.0/24"), member("b", "192.168.9.9", "")];
-        assert_eq!(wanted(&members, "a", None, Some(&uplink())), alone);
-        assert_eq!(wanted(&three(), "unknown", None, Some(&uplink())), State::default());
-    }
-
-    #[test]
-    fn of_two_nodes_with_one_range_the_first_name_has_it() {
-        let mut members = three();
-        members.insert(0, member("d", "192.168.9.9", "10.1.2.0/24"));
-        members.push(member("e", "192.168.9.8", "10.1.0.0/24"));
-        assert_eq!(
-            wanted(&members, "a", None, Some(&uplink())),
-            wanted(&three(), "a", None, Some(&uplink()))
-        );
-    }
-
-    #[test]
-    fn nothing_is_done_where_nothing_differs() {
-        let state = wanted(&three(), "a", None, Some(&uplink()));
-        assert_eq!(steps(&state, &state), []);
-        assert_eq!(steps(&State::default(), &state).len(), 6);
-    }
-
-    #[test]
-    fn a_changed_address_changes_one_entry() {
-        let before = wanted(&three(), "a", None, Some(&uplink()));
-        let mut members = three();
-        members[2].address = ip("192.168.8.9");
-        let after = wanted(&members, "a", None, Some(&uplink()));
-        assert_eq!(steps(&before, &after), [Change::SetHost(MAC_C, ip("192.168.8.9"))]);
-        // It moves onto our subnet: the way is there before the tunnel goes.
-        members[2].address = ip("192.168.7.9");
-        let after = wanted(&members, "a", None, Some(&uplink()));
-        let route = Route::Direct { gateway: ip("192.168.7.9"), index: 2, source: None };
-        assert_eq!(steps(&before, &after), [Change::SetRoute(net("10.1.2.0/24"), route), Change::DropTunnel]);
-    }
-
-    #[test]
-    fn a_lost_device_brings_back_what_it_had() {
-        let wants = wanted(&three(), "a", None, Some(&uplink()));
-        let mut has = wants.clone();
-        has.tunnel = None;
-        let again = steps(&has, &wants);
-        assert_eq!(again.len(), 4, "{again:?}");
-        assert!(matches!(again[0], Change::SetTunnel(_)));
-        // So does one of another range.
-        has.tunnel = wants.tunnel.map(|tunnel| Tunnel { mac: MAC_C, ..tunnel });
-        assert_eq!(steps(&has, &wants), again);
-    }
-
-    #[test]
-    fn what_left_nodes_had_is_dropped() {
-        let before = wanted(&three(), "a", None, None);
-        let after = wanted(&three()[..2], "a", None, None);
-        assert_eq!(
-            steps(&before, &after),
-            [
-                Change::DropRoute(net("10.1.2.0/24"), Route::Tunnel { gateway: ip("10.1.2.0") }),
-                Change::DropNeighbour(ip("10.1.2.0")),
-                Change::DropHost(MAC_C, ip("192.168.8.2")),
-            ]
-        );
-    }
-    fn three_over_ipv6() -> Vec<Member> {
-        vec![
-            member("a", "fd00:7::2", "10.1.0.0/24"),
-            member("b", "fd00:7::3", "10.1.1.0/24"),
-            member("c", "fd00:8::2", "10.1.2.0/24"),
-        ]
-    }
-
-    fn uplink_v6() -> Uplink {
-        Uplink { network: "fd00:7::2/64".parse().unwrap(), ..uplink() }
-    }
-
-    #[test]
-    fn nodes_with_ipv6_addresses_are_gateways_of_pods_with_ipv4_addresses() {
-        let services = Some(net("10.152.183.0/24"));
-        let state = wanted(&three_over_ipv6(), "a", services, Some(&uplink_v6()));
-        let near = Route::Direct { gateway: ip("fd00:7::3"), index: 2, source: Some(ip("10.1.0.0")) };
-        let routes = [
-            (net("10.1.0.0/24"), Route::Unreachable),
-            (net("10.1.1.0/24"), near),
-            (net("10.1.2.0/24"), Route::Tunnel { gateway: ip("10.1.2.0") }),
-            (net("10.152.183.0/24"), Route::Services),
-        ];
-        assert_eq!(state.routes, routes.into());
-        assert_eq!(state.hosts, [(MAC_C, ip("fd00:8::2"))].into());
-        let tunnel = state.tunnel.unwrap();
-        assert_eq!((tunnel.local, tunnel.mtu), (Some(ip("fd00:7::2")), 8930));
-        // Alone it has an address, too, of which its packets to pods come.
-        let alone = wanted(&three_over_ipv6()[..1], "a", services, Some(&uplink_v6()));
-        assert_eq!(alone.tunnel, state.tunnel);
-        assert_eq!(alone.routes.len(), 2);
-        // One that has an IPv4 address needs neither.
-        assert_eq!(wanted(&three()[..1], "a", services, Some(&uplink())).routes.len(), 1);
-    }
-
-    #[test]
-    fn its_own_new_ipv6_address_is_a_new_end_of_the_tunnel() {
-        let services = Some(net("10.152.183.0/24"));
-        let mut members = three_over_ipv6();
-        let before = wanted(&members, "a", services, Some(&uplink_v6()));
-        members[0].address = ip("fd00:7::9");
-        let after = wanted(&members, "a", services, Some(&uplink_v6()));
-        let steps = steps(&before, &after);
-        assert!(matches!(steps[0], Change::SetTunnel(Tunnel { local: Some(_), .. })), "{steps:?}");
-        assert!(steps.contains(&Change::SetHost(MAC_C, ip("fd00:8::2"))));
-        assert!(steps.contains(&Change::SetRoute(net("10.152.183.0/24"), Route::Services)));
-        // The kernel takes away what comes from the old one's address.
-        assert!(steps.iter().any(|step| matches!(step, Change::SetRoute(_, Route::Direct { .. }))));
-    }
-
-    #[test]
-    fn there_is_no_way_to_a_node_of_the_other_family() {
-        let mut members = three();
-        members[2].address = ip("fd00:8::2");
-        assert_eq!(
-            wanted(&members, "a", None, Some(&uplink())),
-            wanted(&three()[..2], "a", None, Some(&uplink()))
-        );
-        assert!(members[0].is_foreign(&members[2]) && !members[0].is_foreign(&members[1]));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;
