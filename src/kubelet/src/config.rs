@@ -3,6 +3,7 @@
 use crate::eviction::Thresholds;
 use crate::images::ImageGcPolicy;
 use client::SharedInformers;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Taint;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -45,8 +46,10 @@ pub struct Config {
     /// The node's addresses, the primary one first. Empty: the address of the default route, followed when it
     /// changes.
     pub node_ips: Vec<IpAddr>,
-    /// Whether a node whose own addresses are all IPv6 has the first of its pods' IPv4 addresses, too, as knarr's pod
-    /// network gives it: pods without IPv6 reach it there.
+    /// Networks of pods, the primary one first: where they have IPv6 addresses, a node's own of IPv6 is told, too.
+    pub pod_networks: Vec<IpNet>,
+    /// Whether a node that lacks an address of a family that its pods have tells the first of theirs, too, as knarr's pod
+    /// network gives it: pods without another family reach it there.
     pub address_among_pods: bool,
     /// Labels that the Node carries besides the well-known ones, such as `node-role.kubernetes.io/control-plane`.
     pub node_labels: BTreeMap<String, String>,
@@ -111,6 +114,7 @@ impl Config {
             informers,
             node_name: node_name.to_owned(),
             node_ips: Vec::new(),
+            pod_networks: Vec::new(),
             address_among_pods: false,
             node_labels: BTreeMap::new(),
             node_taints: Vec::new(),

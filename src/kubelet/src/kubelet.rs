@@ -96,7 +96,7 @@ impl Kubelet {
             container_logs_dir: config.container_logs_dir.clone(),
             dns: RwLock::new(node_dns(&config)),
             host_ips: RwLock::new(if config.node_ips.is_empty() {
-                detect_addresses()
+                detect_addresses(&config.pod_networks)
             } else {
                 config.node_ips.clone()
             }),
@@ -181,6 +181,7 @@ impl Kubelet {
             view,
             node_name: config.node_name.clone(),
             node_ips: config.node_ips.clone(),
+            pod_networks: config.pod_networks.clone(),
             address_among_pods: config.address_among_pods,
             labels: config.node_labels.clone(),
             taints: config.node_taints.clone(),

@@ -1,5 +1,6 @@
 //! The node's addresses.
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -14,11 +15,25 @@ const ELSEWHERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0,
 const POD_INTERFACES: [&str; 9] =
     ["knarr", "cni", "flannel", "vxlan", "veth", "docker", "cali", "kube-", "br-"];
 
-/// The address by which others reach this node: the source address of the default route, else the first
-/// address of a real interface, else the loopback.
-pub fn detect_addresses() -> Vec<IpAddr> {
+/// The addresses by which others reach this node: the source address of the default route, else the first address of a
+/// real interface, else the loopback; and that of IPv6's default route where pods have such addresses.
+pub fn detect_addresses(pod_networks: &[IpNet]) -> Vec<IpAddr> {
     let found = source_towards(ELSEWHERE_V4).or_else(primary_v6).or_else(first_of_interfaces);
-    vec![found.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    beside(found.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), primary_v6(), pod_networks)
+}
+
+/// An address, and the one of IPv6 where pods have such addresses. The pods' primary family comes first.
+fn beside(found: IpAddr, v6: Option<IpAddr>, pod_networks: &[IpNet]) -> Vec<IpAddr> {
+    let mut ips = vec![found];
+    if pod_networks.iter().any(|network| network.addr().is_ipv6()) {
+        // What leads through the pod network itself is none.
+        let fit = |ip: &IpAddr| *ip != found && !pod_networks.iter().any(|network| network.contains(ip));
+        ips.extend(v6.filter(fit));
+    }
+    if pod_networks.first().is_some_and(|network| network.addr().is_ipv6()) {
+        ips.sort_by_key(IpAddr::is_ipv4);
+    }
+    ips
 }
 
 /// The source address of IPv6's default route; None without one. In place of an address that lasts for a day only
@@ -57,16 +72,19 @@ fn lasting(table: &str, source: Ipv6Addr) -> Ipv6Addr {
     alike.map(|(address, ..)| *address).min().unwrap_or(source)
 }
 
-/// The address that a node has among its pods: the first one of their IPv4 range, which no pod gets.
-pub(super) fn among_pods(node: &Node) -> Option<IpAddr> {
-    let ranges = node.spec.as_ref()?.pod_cidrs.as_ref()?;
-    ranges.iter().find_map(|range| range.split('/').next()?.parse::<Ipv4Addr>().ok()).map(IpAddr::V4)
+/// The addresses that a node has among its pods: the first one of each of their ranges, which no pod gets.
+pub(super) fn among_pods(node: &Node) -> Vec<IpAddr> {
+    let ranges = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_ref());
+    let ranges = ranges.into_iter().flatten().filter_map(|range| range.parse::<IpNet>().ok());
+    ranges.map(|range| range.network()).collect()
 }
 
-/// The addresses of a node, with the one that it has among its pods if that is its only one of IPv4.
-pub(super) fn with(mut ips: Vec<IpAddr>, among_pods: Option<IpAddr>) -> Vec<IpAddr> {
-    if ips.iter().all(IpAddr::is_ipv6) {
-        ips.extend(among_pods);
+/// The addresses of a node, with those that it has among its pods of a family that it lacks.
+pub(super) fn with(mut ips: Vec<IpAddr>, among_pods: &[IpAddr]) -> Vec<IpAddr> {
+    for address in among_pods {
+        if !ips.iter().any(|ip| ip.is_ipv4() == address.is_ipv4()) {
+            ips.push(*address);
+        }
     }
     ips
 }
@@ -127,17 +145,31 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_an_ipv4_address_has_the_first_of_its_pods() {
+    fn a_node_without_an_address_of_a_family_has_the_first_of_its_pods() {
         let node: Node = serde_json::from_value(
             serde_json::json!({"metadata": {}, "spec": {"podCIDRs": ["fd00:1::/64", "10.1.3.0/24"]}}),
         )
         .unwrap();
         let (own, v4) = ("fd00::1".parse().unwrap(), "192.0.2.7".parse().unwrap());
-        let among: IpAddr = "10.1.3.0".parse().unwrap();
-        assert_eq!(among_pods(&node), Some(among));
-        assert_eq!(with(vec![own], among_pods(&node)), [own, among]);
-        assert_eq!(with(vec![own, v4], among_pods(&node)), [own, v4]);
-        assert_eq!(with(vec![v4], among_pods(&node)), [v4]);
-        assert_eq!(with(vec![own], None), [own]);
+        let among: [IpAddr; 2] = ["fd00:1::".parse().unwrap(), "10.1.3.0".parse().unwrap()];
+        assert_eq!(among_pods(&node), among);
+        assert_eq!(with(vec![own], &among), [own, among[1]]);
+        assert_eq!(with(vec![own, v4], &among), [own, v4]);
+        assert_eq!(with(vec![v4], &among), [v4, among[0]]);
+        assert_eq!(with(vec![v4], &among[1..]), [v4]);
+        assert_eq!(with(vec![own], &[]), [own]);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_told_where_pods_have_such() {
+        let (v4, v6): (IpAddr, IpAddr) = ("192.0.2.7".parse().unwrap(), "fd00::1".parse().unwrap());
+        let nets = |texts: &[&str]| texts.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+        let both = nets(&["10.1.0.0/16", "fd00:1::/56"]);
+        assert_eq!(beside(v4, Some(v6), &both[..1]), [v4]);
+        assert_eq!(beside(v4, Some(v6), &both), [v4, v6]);
+        assert_eq!(beside(v4, None, &both), [v4]);
+        assert_eq!(beside(v6, Some(v6), &both), [v6]);
+        assert_eq!(beside(v4, "fd00:1::".parse().ok(), &both), [v4], "its own among its pods");
+        assert_eq!(beside(v4, Some(v6), &nets(&["fd00:1::/56", "10.1.0.0/16"])), [v6, v4]);
     }
 }

@@ -15,6 +15,7 @@ use apimachinery::time::rfc3339;
 use client::ObjectKey;
 use client::rest::{self, Patch, Rest};
 use cri::{Images, Runtime};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use parking_lot::{Mutex, RwLock};
@@ -65,7 +66,9 @@ pub struct NodeStatusParts {
     pub node_name: String,
     /// Fixed addresses; detected when empty.
     pub node_ips: Vec<IpAddr>,
-    /// Whether a node without an IPv4 address has one among its pods.
+    /// Networks of pods.
+    pub pod_networks: Vec<IpNet>,
+    /// Whether a node tells those of its addresses among its pods whose family it lacks.
     pub address_among_pods: bool,
     /// Configured labels.
     pub labels: BTreeMap<String, String>,
@@ -93,8 +96,8 @@ pub struct NodeStatusManager {
     pub wake: Notify,
     /// What was posted last may not be what the API has.
     overwritten: AtomicBool,
-    /// The node's address among its pods.
-    among_pods: Mutex<Option<IpAddr>>,
+    /// The node's addresses among its pods.
+    among_pods: Mutex<Vec<IpAddr>>,
 }
 
 /// What was posted last.
@@ -154,9 +157,13 @@ impl NodeStatusManager {
     /// The Node's object changed.
     pub fn node_seen(&self, node: &Node) {
         self.parts.view.write().labels = Some(node.metadata.labels.clone().unwrap_or_default());
-        let among_pods = among_pods(node).filter(|_| self.parts.address_among_pods);
-        if std::mem::replace(&mut *self.among_pods.lock(), among_pods) != among_pods {
-            self.wake.notify_one();
+        if self.parts.address_among_pods {
+            let among_pods = among_pods(node);
+            let mut known = self.among_pods.lock();
+            if *known != among_pods {
+                *known = among_pods;
+                self.wake.notify_one();
+            }
         }
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
         let unknown = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "Unknown";
@@ -241,8 +248,11 @@ impl NodeStatusManager {
     async fn look(&self, posted: &mut Posted) {
         let parts = &self.parts;
         parts.runtime_state.refresh(parts.runtime.as_ref()).await;
-        let ips = if parts.node_ips.is_empty() { detect_addresses() } else { parts.node_ips.clone() };
-        let ips = with(ips, *self.among_pods.lock());
+        let ips = match parts.node_ips.as_slice() {
+            [] => detect_addresses(&parts.pod_networks),
+            given => given.to_vec(),
+        };
+        let ips = with(ips, &self.among_pods.lock());
         if *parts.settings.host_ips.read() != ips {
             tracing::info!(?ips, "the node's addresses");
             *parts.settings.host_ips.write() = ips;
