@@ -63,5 +63,5 @@ mod volume_protection;
 
 pub use cronjob::{Schedule, ScheduleError};
 pub use manager::{Config, ControllersError, run};
-pub use node_ipam::NODE_PREFIX_V4;
+pub use node_ipam::{NODE_PREFIX_V4, NODE_PREFIX_V6, NodePrefixes};
 pub use node_lifecycle::NODE_MONITOR_GRACE_PERIOD;

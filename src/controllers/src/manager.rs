@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::framework::{self, Context, Controller};
+use crate::node_ipam::NodePrefixes;
 
 /// Name of the lease that the active instance holds; upstream's.
 const LEASE: &str = "kube-controller-manager";
@@ -23,8 +24,8 @@ pub struct Config {
     pub identity: Option<String>,
     /// Networks that pod addresses come from, one of each family at most; empty leaves nodes without pod CIDR.
     pub cluster_cidrs: Vec<IpNet>,
-    /// Prefix of the part of an IPv4 cluster network that each node gets.
-    pub node_cidr_mask_size: u8,
+    /// Prefixes of the parts of these that each node gets.
+    pub node_prefixes: NodePrefixes,
     /// A node that is silent for this long is taken for dead.
     pub node_monitor_grace_period: Duration,
     /// Networks that service addresses come from; pods never get addresses in them.
@@ -50,7 +51,7 @@ pub enum ControllersError {
 /// # Errors
 /// When the configuration cannot work. Failures at run time are retried for ever.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ControllersError> {
-    crate::node_ipam::check_networks(&config.cluster_cidrs, config.node_cidr_mask_size)
+    crate::node_ipam::check_networks(&config.cluster_cidrs, config.node_prefixes)
         .map_err(ControllersError::Config)?;
     if config.root_ca_pem.is_empty() {
         return Err(ControllersError::Config("the root CA is empty".into()));

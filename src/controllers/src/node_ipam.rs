@@ -22,8 +22,32 @@ use crate::{
 const NAME: &str = "cidrAllocator";
 /// Prefix of a node's IPv4 range unless another is asked for: 254 addresses for at most 110 pods (upstream's default).
 pub const NODE_PREFIX_V4: u8 = 24;
-/// Prefix of a node's IPv6 range (upstream's default).
-const NODE_PREFIX_V6: u8 = 64;
+/// Prefix of a node's IPv6 range unless another is asked for (upstream's default).
+pub const NODE_PREFIX_V6: u8 = 64;
+
+/// Prefixes of nodes' ranges.
+#[derive(Clone, Copy, Debug)]
+pub struct NodePrefixes {
+    /// Of IPv4.
+    pub v4: u8,
+    /// Of IPv6.
+    pub v6: u8,
+}
+
+impl Default for NodePrefixes {
+    fn default() -> Self {
+        Self { v4: NODE_PREFIX_V4, v6: NODE_PREFIX_V6 }
+    }
+}
+
+impl NodePrefixes {
+    fn of(&self, network: &IpNet) -> u8 {
+        match network {
+            IpNet::V4(_) => self.v4,
+            IpNet::V6(_) => self.v6,
+        }
+    }
+}
 
 /// The controller; keys are nodes.
 pub struct NodeIpam {
@@ -32,7 +56,7 @@ pub struct NodeIpam {
     recorder: EventRecorder,
     networks: Vec<IpNet>,
     reserved: Vec<IpNet>,
-    prefix_v4: u8,
+    prefixes: NodePrefixes,
     // Given to nodes (by uid) whose new state the cache does not show yet.
     assumed: Mutex<HashMap<String, Vec<IpNet>>>,
 }
@@ -46,7 +70,7 @@ impl NodeIpam {
             recorder: context.recorder(NAME),
             networks: config.cluster_cidrs.clone(),
             reserved: config.service_cidrs.clone(),
-            prefix_v4: config.node_cidr_mask_size,
+            prefixes: config.node_prefixes,
             assumed: Mutex::default(),
         }
     }
@@ -56,9 +80,9 @@ impl NodeIpam {
 ///
 /// # Errors
 /// What is wrong, for people.
-pub fn check_networks(networks: &[IpNet], prefix_v4: u8) -> Result<(), String> {
+pub fn check_networks(networks: &[IpNet], prefixes: NodePrefixes) -> Result<(), String> {
     for network in networks {
-        let prefix = node_prefix(network, prefix_v4);
+        let prefix = prefixes.of(network);
         if network.prefix_len() > prefix || prefix > network.max_prefix_len() {
             return Err(format!(
                 "a range of /{prefix} for each node does not fit into the cluster network {network}"
@@ -72,13 +96,6 @@ pub fn check_networks(networks: &[IpNet], prefix_v4: u8) -> Result<(), String> {
     Ok(())
 }
 
-fn node_prefix(network: &IpNet, v4: u8) -> u8 {
-    match network {
-        IpNet::V4(_) => v4,
-        IpNet::V6(_) => NODE_PREFIX_V6,
-    }
-}
-
 fn node_ranges(node: &Node) -> impl Iterator<Item = IpNet> {
     let spec = node.spec.as_ref();
     let all = spec.and_then(|spec| spec.pod_cidrs.clone()).unwrap_or_default();
@@ -87,12 +104,17 @@ fn node_ranges(node: &Node) -> impl Iterator<Item = IpNet> {
 }
 
 /// The first free range of each network; `None` when one of them is full.
-fn plan(networks: &[IpNet], prefix_v4: u8, reserved: &[IpNet], used: &HashSet<IpNet>) -> Option<Vec<IpNet>> {
+fn plan(
+    networks: &[IpNet],
+    prefixes: NodePrefixes,
+    reserved: &[IpNet],
+    used: &HashSet<IpNet>,
+) -> Option<Vec<IpNet>> {
     let overlaps = |range: &IpNet, other: &IpNet| range.contains(other) || other.contains(range);
     networks
         .iter()
         .map(|network| {
-            let mut ranges = network.subnets(node_prefix(network, prefix_v4)).ok()?;
+            let mut ranges = network.subnets(prefixes.of(network)).ok()?;
             ranges.find(|range| {
                 // The exact match decides almost always; nodes with ranges of other sizes are rare.
                 !used.contains(range)
@@ -141,7 +163,7 @@ impl Controller for NodeIpam {
                 return Ok(Action::Done);
             }
             let used: HashSet<IpNet> = shown.into_iter().chain(assumed.values().flatten().copied()).collect();
-            let ranges = plan(&self.networks, self.prefix_v4, &self.reserved, &used);
+            let ranges = plan(&self.networks, self.prefixes, &self.reserved, &used);
             if let Some(ranges) = &ranges {
                 assumed.insert(uid.clone(), ranges.clone());
             }
@@ -175,28 +197,41 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn v4(prefix: u8) -> NodePrefixes {
+        NodePrefixes { v4: prefix, ..NodePrefixes::default() }
+    }
+
     #[test]
     fn the_first_range_that_is_neither_used_nor_reserved_is_given() {
         let used: HashSet<IpNet> = nets(&["10.1.0.0/24", "10.1.2.0/23"]).into_iter().collect();
         let reserved = nets(&["10.1.1.0/24"]);
-        assert_eq!(plan(&nets(&["10.1.0.0/16"]), 24, &reserved, &used), Some(nets(&["10.1.4.0/24"])));
+        assert_eq!(plan(&nets(&["10.1.0.0/16"]), v4(24), &reserved, &used), Some(nets(&["10.1.4.0/24"])));
         assert_eq!(
-            plan(&nets(&["10.1.0.0/16", "fd00:1::/48"]), 24, &[], &HashSet::new()),
+            plan(&nets(&["10.1.0.0/16", "fd00:1::/48"]), v4(24), &[], &HashSet::new()),
             Some(nets(&["10.1.0.0/24", "fd00:1::/64"]))
         );
     }
 
     #[test]
+    fn ranges_of_ipv6_are_as_large_as_asked_for() {
+        let prefixes = NodePrefixes { v6: 80, ..NodePrefixes::default() };
+        let used = nets(&["fd00:1::/80"]).into_iter().collect();
+        assert_eq!(plan(&nets(&["fd00:1::/64"]), prefixes, &[], &used), Some(nets(&["fd00:1::1:0:0:0/80"])));
+        assert!(check_networks(&nets(&["fd00:1::/64"]), prefixes).is_ok());
+        assert!(check_networks(&nets(&["fd00:1::/96"]), prefixes).is_err());
+    }
+
+    #[test]
     fn a_full_network_gives_nothing() {
         let used = nets(&["10.1.0.0/24", "10.1.1.0/24"]).into_iter().collect();
-        assert_eq!(plan(&nets(&["10.1.0.0/23"]), 24, &[], &used), None);
-        assert_eq!(plan(&nets(&["10.1.0.0/23"]), 25, &[], &HashSet::new()), Some(nets(&["10.1.0.0/25"])));
+        assert_eq!(plan(&nets(&["10.1.0.0/23"]), v4(24), &[], &used), None);
+        assert_eq!(plan(&nets(&["10.1.0.0/23"]), v4(25), &[], &HashSet::new()), Some(nets(&["10.1.0.0/25"])));
     }
 
     #[test]
     fn networks_that_cannot_work_are_refused() {
-        assert!(check_networks(&nets(&["10.1.0.0/16", "fd00::/48"]), 24).is_ok());
-        assert!(check_networks(&nets(&["10.1.0.0/25"]), 24).is_err());
-        assert!(check_networks(&nets(&["10.1.0.0/16", "10.2.0.0/16"]), 24).is_err());
+        assert!(check_networks(&nets(&["10.1.0.0/16", "fd00::/48"]), v4(24)).is_ok());
+        assert!(check_networks(&nets(&["10.1.0.0/25"]), v4(24)).is_err());
+        assert!(check_networks(&nets(&["10.1.0.0/16", "10.2.0.0/16"]), v4(24)).is_err());
     }
 }

@@ -30,24 +30,50 @@ pub struct Server {
     /// Further name or address in the API server's certificate; can be given often
     #[arg(long, env = "KNARR_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
-    /// Addresses of pods
-    #[arg(long, env = "KNARR_CLUSTER_CIDR", default_value = "10.1.0.0/16", value_name = "CIDR")]
-    pub cluster_cidr: IpNet,
-    /// Prefix of the part of the pods' addresses that each node gets
-    #[arg(long, env = "KNARR_NODE_CIDR_MASK_SIZE", default_value_t = controllers::NODE_PREFIX_V4, value_name = "BITS")]
+    /// Addresses of pods: a network, or one of each family with a comma between them, the primary one first
+    #[arg(
+        long,
+        env = "KNARR_CLUSTER_CIDR",
+        default_value = "10.1.0.0/16",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Prefix of the part of the pods' IPv4 addresses that each node gets
+    #[arg(
+        long,
+        alias = "node-cidr-mask-size-ipv4",
+        env = "KNARR_NODE_CIDR_MASK_SIZE",
+        default_value_t = controllers::NODE_PREFIX_V4,
+        value_name = "BITS"
+    )]
     pub node_cidr_mask_size: u8,
+    /// Prefix of the part of the pods' IPv6 addresses that each node gets
+    #[arg(
+        long,
+        env = "KNARR_NODE_CIDR_MASK_SIZE_IPV6",
+        default_value_t = controllers::NODE_PREFIX_V6,
+        value_name = "BITS"
+    )]
+    pub node_cidr_mask_size_ipv6: u8,
     /// A node that is silent for this long is taken for dead
     #[arg(long, env = "KNARR_NODE_MONITOR_GRACE_PERIOD", default_value_t = GoDuration(controllers::NODE_MONITOR_GRACE_PERIOD), value_name = "DURATION")]
     pub node_monitor_grace_period: GoDuration,
-    /// Addresses of Services
-    #[arg(long, env = "KNARR_SERVICE_CIDR", default_value = "10.152.183.0/24", value_name = "CIDR")]
-    pub service_cidr: IpNet,
+    /// Addresses of Services, of the same families as those of pods
+    #[arg(
+        long,
+        env = "KNARR_SERVICE_CIDR",
+        default_value = "10.152.183.0/24",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub service_cidr: Vec<IpNet>,
     /// Ports of Services of type NodePort
     #[arg(long, env = "KNARR_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_name = "RANGE")]
     pub service_node_port_range: String,
-    /// Address of the cluster's DNS Service
-    #[arg(long, env = "KNARR_CLUSTER_DNS", default_value = "10.152.183.10", value_name = "IP")]
-    pub cluster_dns: IpAddr,
+    /// Address of the cluster's DNS Service (default: the tenth of the Services')
+    #[arg(long, env = "KNARR_CLUSTER_DNS", value_name = "IP")]
+    pub cluster_dns: Option<IpAddr>,
     /// Domain of the cluster
     #[arg(long, env = "KNARR_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     pub cluster_domain: String,

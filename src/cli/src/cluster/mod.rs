@@ -12,10 +12,12 @@
 //! | [`remote`] | the joining side's connection |
 //! | [`token`] | tokens, kept hashed in Secrets |
 //! | [`facts`] | what a node remembers of the cluster that it joined |
+//! | [`networks`] | networks of one family or of both |
 //! | [`local`] | commands and the server of the same node |
 
 pub mod facts;
 pub mod local;
+pub mod networks;
 pub mod protocol;
 pub mod remote;
 pub mod target;

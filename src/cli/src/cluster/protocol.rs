@@ -9,7 +9,7 @@
 //! Refusals are a `Status` whose message says what to do; nothing has changed then. A request may be repeated: with the
 //! same token and name it takes the place of the one before, as long as that was not finished.
 
-use ipnet::IpNet;
+use super::networks::Networks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,9 +99,9 @@ pub struct NodeCertificates {
 #[serde(rename_all = "camelCase")]
 pub struct Common {
     /// Addresses of pods.
-    pub cluster_cidr: IpNet,
+    pub cluster_cidr: Networks,
     /// Addresses of Services.
-    pub service_cidr: IpNet,
+    pub service_cidr: Networks,
     /// Ports of Services of type NodePort: the first and the last.
     pub node_ports: (u16, u16),
     /// Address of the DNS Service.

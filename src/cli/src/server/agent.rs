@@ -6,6 +6,7 @@ use super::listen;
 use super::network::PodNetwork;
 use super::settings::{self, Settings};
 use crate::arguments::{self, Network};
+use crate::cluster::networks::Networks;
 use crate::commands::unit;
 use crate::paths::Paths;
 use crate::worker::material::Material;
@@ -15,7 +16,6 @@ use client::rest::Patch;
 use client::{ObjectKey, Rest, SharedInformers};
 use cri::containerd::{self, Supervisor};
 use futures::future::BoxFuture;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kubelet::Kubelet;
@@ -69,9 +69,9 @@ pub struct AgentSettings {
     /// Labels of the node at its registration.
     pub node_labels: BTreeMap<String, String>,
     /// Addresses of pods.
-    pub cluster_cidr: IpNet,
+    pub cluster_cidr: Networks,
     /// Addresses of Services, if they are known.
-    pub service_cidr: Option<IpNet>,
+    pub service_cidr: Option<Networks>,
     /// Address of the DNS Service.
     pub cluster_dns: IpAddr,
     /// Domain of the cluster.
@@ -244,8 +244,8 @@ impl Agent {
             };
             let network = PodNetwork {
                 node_name: self.settings.node_name.clone(),
-                cluster_cidrs: vec![self.settings.cluster_cidr],
-                service_cidrs: self.settings.service_cidr.into_iter().collect(),
+                cluster_cidrs: self.settings.cluster_cidr.to_vec(),
+                service_cidrs: self.settings.service_cidr.map(Networks::to_vec).unwrap_or_default(),
                 data_dir: self.settings.data_dir.join("cni"),
                 directory,
             };
@@ -259,7 +259,7 @@ impl Agent {
         let proxy = proxy::Config {
             informers: self.network_informers.clone(),
             node_name: self.settings.node_name.clone(),
-            cluster_cidrs: vec![self.settings.cluster_cidr],
+            cluster_cidrs: self.settings.cluster_cidr.to_vec(),
             node_port_addresses: Vec::new(),
         };
         let stop = self.stop.clone();
@@ -298,6 +298,7 @@ impl Agent {
         config.cluster_dns = vec![settings.cluster_dns];
         config.cluster_domain.clone_from(&settings.cluster_domain);
         config.port = settings.kubelet.port();
+        config.pod_networks = settings.cluster_cidr.to_vec();
         config.address_among_pods = settings.own_network;
         let runtime = Arc::new(cri::Client::new(socket)?);
         let kubelet = Kubelet::new(config, runtime.clone(), runtime.clone(), &self.stop)?;

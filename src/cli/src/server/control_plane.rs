@@ -85,11 +85,14 @@ pub async fn start(
         store.shutdown().await;
         return Ok(None);
     }
-    if !settings.agent && settings.advertise.is_ipv6() && settings.service_cidr.addr().is_ipv4() {
+    let services = settings.service_cidr.primary().addr();
+    if !settings.agent && settings.advertise.is_ipv4() != services.is_ipv4() {
+        let family = if services.is_ipv4() { "IPv4" } else { "IPv6" };
         tracing::warn!(
             address = %settings.advertise,
-            "pods do not reach this API server: Services are IPv4, and without an agent this node has no address among \
-             pods; run a control-plane node without --disable-agent, or give this one an IPv4 address by --node-ip"
+            "pods do not reach this API server: Services are {family}, and without an agent this node has no address \
+             among pods; run a control-plane node without --disable-agent, or give this one an {family} address by \
+             --node-ip"
         );
     }
     let kubelet_client =
@@ -99,7 +102,7 @@ pub async fn start(
         pki.leaf(&LeafRequest::client(Component::FrontProxyClient, &settings.node_name), now)?;
     let front_proxy_name = vec!["front-proxy-client".to_owned()];
     let mut config = Config {
-        service_cidrs: vec![settings.service_cidr],
+        service_cidrs: settings.service_cidr.to_vec(),
         // Without an agent nothing here programs cluster IPs.
         route_to_endpoints: settings.api_server.enable_aggregator_routing.unwrap_or(!settings.agent),
         node_ports: settings.node_ports.clone(),
@@ -305,10 +308,10 @@ fn act(
         client: as_user("system:kube-controller-manager", "kube-controller-manager"),
         informers: informers.clone(),
         identity: None,
-        cluster_cidrs: vec![settings.cluster_cidr],
-        node_cidr_mask_size: settings.node_cidr_mask_size,
+        cluster_cidrs: settings.cluster_cidr.to_vec(),
+        node_prefixes: settings.node_prefixes,
         node_monitor_grace_period: settings.node_monitor_grace_period,
-        service_cidrs: vec![settings.service_cidr],
+        service_cidrs: settings.service_cidr.to_vec(),
         pki: Some(Arc::clone(pki)),
         root_ca_pem: pki.cluster_ca().pem().to_owned(),
         storage_version_migrator: api

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`addresses`] | the node's addresses, and their changes |
 //! | [`settings`] | the flags, checked |
+//! | [`cidrs`] | those of networks |
 //! | [`api_server`] | the flags of the API server |
 //! | [`control_plane`] | datastore, API server, controllers, scheduler, add-ons |
 //! | [`backup_flags`] | the flags of backups |
@@ -27,6 +28,7 @@ pub mod agent;
 pub mod api_server;
 mod audit_flags;
 pub mod backup_flags;
+mod cidrs;
 mod control_plane;
 mod datastore_api;
 mod etcd_api;

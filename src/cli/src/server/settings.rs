@@ -2,9 +2,11 @@
 
 use super::addresses;
 use super::api_server::ApiServerFlags;
+use super::cidrs;
 use crate::arguments::{Network, NodeFlags, Server};
 use crate::backups::keeper::Keeping;
 use crate::cluster::facts::Facts;
+use crate::cluster::networks::Networks;
 use crate::cluster::protocol::Common;
 use crate::commands::{process::State, unit};
 use crate::paths::Paths;
@@ -12,8 +14,8 @@ use anyhow::{Context, Result, bail};
 use apimachinery::validation;
 use apiserver::GoDuration;
 use apiserver::audit::{Delivery, LogOptions};
+use controllers::NodePrefixes;
 use datastore::raft::Ticket;
-use ipnet::IpNet;
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -59,13 +61,13 @@ pub struct Settings {
     /// Further addresses in its certificate.
     pub san_addresses: Vec<IpAddr>,
     /// Addresses of pods.
-    pub cluster_cidr: IpNet,
-    /// Prefix of the part of them that each node gets.
-    pub node_cidr_mask_size: u8,
+    pub cluster_cidr: Networks,
+    /// Prefixes of the parts of them that each node gets.
+    pub node_prefixes: NodePrefixes,
     /// How long a node may be silent.
     pub node_monitor_grace_period: Duration,
     /// Addresses of Services.
-    pub service_cidr: IpNet,
+    pub service_cidr: Networks,
     /// Ports of Services of type NodePort.
     pub node_ports: RangeInclusive<u16>,
     /// Address of the DNS Service.
@@ -150,9 +152,7 @@ impl Settings {
                 "running pods needs root; run this as root, or use --disable-agent for the control plane alone"
             );
         }
-        if !(16..=28).contains(&options.node_cidr_mask_size) {
-            bail!("--node-cidr-mask-size {} is not between 16 and 28", options.node_cidr_mask_size);
-        }
+        cidrs::check_sizes(&options)?;
         if options.node_monitor_grace_period.0 < SHORTEST_GRACE {
             bail!(
                 "--node-monitor-grace-period {} is too short: nodes give a sign of life every 10 s, say {} at least",
@@ -160,56 +160,11 @@ impl Settings {
                 GoDuration(SHORTEST_GRACE)
             );
         }
-        for (flag, cidr, longest) in [
-            ("--cluster-cidr", options.cluster_cidr, options.node_cidr_mask_size),
-            ("--service-cidr", options.service_cidr, 28),
-        ] {
-            if cidr.addr().is_ipv4() && cidr.prefix_len() > longest {
-                bail!("{flag} {cidr} is too small: /{longest} at least");
-            }
-        }
         let common = match &facts {
             Some(facts) => facts.common.clone(),
-            None => {
-                let range = range(&options.service_node_port_range)?;
-                Common {
-                    cluster_cidr: options.cluster_cidr.trunc(),
-                    service_cidr: options.service_cidr.trunc(),
-                    node_ports: range.into_inner(),
-                    cluster_dns: options.cluster_dns,
-                    cluster_domain: options.cluster_domain.trim_end_matches('.').to_lowercase(),
-                }
-            }
+            None => cidrs::common(&options)?,
         };
-        let (pods, services) = (common.cluster_cidr, common.service_cidr);
-        if pods.addr().is_ipv4() != services.addr().is_ipv4() {
-            bail!(
-                "--cluster-cidr {pods} and --service-cidr {services} are of different families; give both of IPv4 or \
-                 both of IPv6"
-            );
-        }
-        let own_network = options.node.network == Network::Knarr;
-        if pods.addr().is_ipv6() && own_network && !options.disable_agent {
-            bail!(
-                "--cluster-cidr {pods}: knarr's pod network gives pods IPv4 addresses, on nodes with IPv6 addresses, \
-                 too; give an IPv4 network, or bring a pod network of your own with --network none"
-            );
-        }
-        if pods.contains(&services) || services.contains(&pods) {
-            bail!("--cluster-cidr {pods} and --service-cidr {services} overlap; give networks of their own");
-        }
-        if !services.contains(&common.cluster_dns) {
-            bail!(
-                "--cluster-dns {} is not in --service-cidr {services}; give an address in it",
-                common.cluster_dns
-            );
-        }
-        let bind = options.bind_address;
-        if !options.disable_agent && services.addr().is_ipv4() && bind.is_ipv6() && !bind.is_unspecified() {
-            bail!(
-                "--bind-address {bind}: pods reach the API server by IPv4; leave it out, or give :: for all addresses"
-            );
-        }
+        cidrs::check(&common, &options)?;
         let (san_addresses, san_names): (Vec<_>, Vec<_>) =
             options.tls_san.iter().partition(|san| san.parse::<IpAddr>().is_ok());
         let files = files(&options)?;
@@ -224,10 +179,13 @@ impl Settings {
             port: options.https_listen_port,
             san_names: san_names.into_iter().cloned().collect(),
             san_addresses: san_addresses.into_iter().filter_map(|san| san.parse().ok()).collect(),
-            cluster_cidr: pods,
-            node_cidr_mask_size: options.node_cidr_mask_size,
+            cluster_cidr: common.cluster_cidr,
+            node_prefixes: NodePrefixes {
+                v4: options.node_cidr_mask_size,
+                v6: options.node_cidr_mask_size_ipv6,
+            },
             node_monitor_grace_period: options.node_monitor_grace_period.0,
-            service_cidr: services,
+            service_cidr: common.service_cidr,
             node_ports: common.node_ports.0..=common.node_ports.1,
             cluster_dns: common.cluster_dns,
             cluster_domain: common.cluster_domain,
@@ -254,7 +212,7 @@ impl Settings {
             without_addons: options.disable.clone(),
             runtime_endpoint: options.node.container_runtime_endpoint.clone(),
             registries: options.node.private_registry.clone(),
-            own_network,
+            own_network: options.node.network == Network::Knarr,
             kubelet_port: options.node.kubelet_port,
             datastore_port: options.datastore_port,
             datastore_standbys: options.datastore_standbys,
@@ -272,7 +230,7 @@ impl Settings {
 
     /// The first address of the Service network: the API server's own Service.
     pub fn first_service_address(&self) -> IpAddr {
-        self.service_cidr.hosts().next().unwrap_or(self.service_cidr.addr())
+        cidrs::first_service_address(&self.service_cidr)
     }
 
     /// What all nodes of its cluster have in common.
@@ -364,14 +322,6 @@ pub fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(labels)
 }
 
-fn range(text: &str) -> Result<RangeInclusive<u16>> {
-    let bounds = text.split_once('-').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
-    match bounds {
-        Some((low, high)) if 0 < low && low <= high => Ok(low..=high),
-        _ => bail!("--service-node-port-range {text:?} is not LOW-HIGH, such as 30000-32767"),
-    }
-}
-
 /// None for ever; more often than each second is no use.
 fn compaction(interval: SignedDuration) -> Option<Duration> {
     let seconds = u64::try_from(interval.as_secs()).unwrap_or(0);
@@ -410,12 +360,56 @@ mod tests {
             (&["--cluster-cidr=10.1.0.0/24", "--node-cidr-mask-size=20"], "too small"),
             (&["--node-cidr-mask-size=30"], "not between"),
             (&["--cluster-cidr=fd00:1::/48"], "different families"),
+            (&["--cluster-cidr=10.1.0.0/16,fd00:1::/48"], "different families"),
+            (
+                &["--cluster-cidr=fd00:1::/48,10.1.0.0/16", "--service-cidr=10.9.0.0/24,fd00:2::/112"],
+                "in the same order",
+            ),
+            (&["--cluster-cidr=10.1.0.0/16,10.2.0.0/16"], "neither one network nor"),
+            (&["--cluster-cidr=fd00:1::/68", "--service-cidr=fd00:2::/112"], "/64 at least"),
+            (&["--cluster-cidr=fd00:1::/48", "--service-cidr=fd00:1::/112"], "overlap"),
+            (&["--node-cidr-mask-size-ipv6=127"], "not between"),
             (&["--node-ip=fe80::1"], "beyond its link"),
             (&["--advertise-address=::"], "others can reach"),
         ] {
             let error = check(flags).unwrap_err().to_string();
             assert!(error.contains(told), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn pods_and_services_have_addresses_of_one_family_or_of_both() {
+        let told = |flags: &[&str]| {
+            let settings = check(flags).unwrap();
+            (
+                settings.cluster_cidr.to_string(),
+                settings.service_cidr.to_string(),
+                settings.cluster_dns.to_string(),
+                settings.first_service_address().to_string(),
+            )
+        };
+        let expected = |one: &str, two: &str, three: &str, four: &str| {
+            (one.to_owned(), two.to_owned(), three.to_owned(), four.to_owned())
+        };
+        let both = ["--cluster-cidr=10.1.0.0/16,fd00:1::/56", "--service-cidr=10.9.0.0/24,fd00:2::/112"];
+        assert_eq!(
+            told(&both),
+            expected("10.1.0.0/16,fd00:1::/56", "10.9.0.0/24,fd00:2::/112", "10.9.0.10", "10.9.0.1")
+        );
+        // As a list in the file, and the other one first.
+        let both = [
+            "--cluster-cidr=fd00:1::/56",
+            "--cluster-cidr=10.1.0.0/16",
+            "--service-cidr=fd00:2::/112,10.9.0.0/24",
+        ];
+        assert_eq!(
+            told(&both),
+            expected("fd00:1::/56,10.1.0.0/16", "fd00:2::/112,10.9.0.0/24", "fd00:2::a", "fd00:2::1")
+        );
+        let six = ["--cluster-cidr=fd00:1::/56", "--service-cidr=fd00:2::/112", "--cluster-dns=fd00:2::53"];
+        assert_eq!(told(&six), expected("fd00:1::/56", "fd00:2::/112", "fd00:2::53", "fd00:2::1"));
+        let sizes = check(&["--node-cidr-mask-size-ipv4=26", "--node-cidr-mask-size-ipv6=72"]).unwrap();
+        assert_eq!((sizes.node_prefixes.v4, sizes.node_prefixes.v6), (26, 72));
     }
 
     #[test]

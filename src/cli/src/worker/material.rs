@@ -1,8 +1,8 @@
 //! What a worker got when it joined, and keeps: whom it trusts, where the API is, who it is.
 
+use crate::cluster::networks::Networks;
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ pub struct Material {
     /// API servers that were known then, as `HOST:PORT`.
     pub servers: Vec<String>,
     /// Addresses of pods.
-    pub cluster_cidr: IpNet,
+    pub cluster_cidr: Networks,
     /// Addresses of Services; older versions did not keep them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_cidr: Option<IpNet>,
+    pub service_cidr: Option<Networks>,
     /// Address of the DNS Service.
     pub cluster_dns: IpAddr,
     /// Domain of the cluster.

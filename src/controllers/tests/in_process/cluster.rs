@@ -40,7 +40,7 @@ impl Cluster {
             client,
             identity: Some("test".into()),
             cluster_cidrs: vec!["10.1.0.0/16".parse().unwrap()],
-            node_cidr_mask_size: controllers::NODE_PREFIX_V4,
+            node_prefixes: controllers::NodePrefixes::default(),
             node_monitor_grace_period: controllers::NODE_MONITOR_GRACE_PERIOD,
             service_cidrs: vec!["10.152.183.0/24".parse().unwrap()],
             pki: Some(Arc::clone(&server.pki)),

@@ -24,7 +24,7 @@ impl Cluster {
             informers: informers.clone(),
             identity: None,
             cluster_cidrs: Vec::new(),
-            node_cidr_mask_size: controllers::NODE_PREFIX_V4,
+            node_prefixes: controllers::NodePrefixes::default(),
             node_monitor_grace_period: controllers::NODE_MONITOR_GRACE_PERIOD,
             service_cidrs: Vec::new(),
             pki: None,
