@@ -149,7 +149,7 @@ pub fn nginx(tag: &str) -> Result<Image> {
          events {{ worker_connections 1024; }}\n\
          http {{ access_log /dev/stdout; client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy;\n\
          fastcgi_temp_path /tmp/fastcgi; uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;\n\
-         server {{ listen 80; location / {{ return 200 \"$hostname {tag}\\n\"; }}\n\
+         server {{ listen 80; listen [::]:80; location / {{ return 200 \"$hostname {tag}\\n\"; }}\n\
          location /files/ {{ alias /usr/share/nginx/html/; }} }} }}\n"
     );
     base()?
