@@ -75,7 +75,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), DnsErr
     let listeners =
         server::Listeners::bind(address).await.map_err(|source| DnsError::Listen { address, source })?;
     let health_address = SocketAddr::new(config.bind, config.health_port);
-    let health_listener = tokio::net::TcpListener::bind(health_address)
+    let health_listener = tokio::net::TcpListener::bind(&*server::ways_to_bind(health_address))
         .await
         .map_err(|source| DnsError::Listen { address: health_address, source })?;
 

@@ -7,7 +7,7 @@ use super::zone::{Answer, Zone};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use parking_lot::RwLock;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,7 +40,7 @@ pub struct Listeners {
 impl Listeners {
     /// Takes the port for UDP and TCP.
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        let udp = Arc::new(UdpSocket::bind(address).await?);
+        let udp = Arc::new(UdpSocket::bind(&*ways_to_bind(address)).await?);
         let tcp = TcpListener::bind(udp.local_addr()?).await?;
         Ok(Self { udp, tcp })
     }
@@ -53,6 +53,16 @@ impl Listeners {
             serve_tcp(self.tcp, shared, waiting)
         );
     }
+}
+
+/// What to listen on, the first that can be had: `0.0.0.0` and `::` both mean all addresses of both families, or of IPv4
+/// where the kernel has no IPv6.
+pub fn ways_to_bind(address: SocketAddr) -> Vec<SocketAddr> {
+    if !address.ip().is_unspecified() {
+        return vec![address];
+    }
+    let port = address.port();
+    vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
 }
 
 async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>, waiting: Arc<Semaphore>) {

@@ -131,3 +131,21 @@ async fn a_kept_answer_is_an_answer_to_its_own_query() {
         assert_eq!(answer.queries, second.queries);
     }
 }
+
+#[tokio::test]
+async fn all_addresses_are_those_of_both_families() {
+    for any in ["0.0.0.0:0", "[::]:0"] {
+        let listeners = Listeners::bind(any.parse().unwrap()).await.unwrap();
+        let port = listeners.udp.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "::1"] {
+            TcpStream::connect((host, port)).await.unwrap();
+            let socket = UdpSocket::bind((host, 0)).await.unwrap();
+            socket.send_to(b"x", (host, port)).await.unwrap();
+            let (length, _) = listeners.udp.recv_from(&mut [0; 8]).await.unwrap();
+            assert_eq!(length, 1);
+        }
+    }
+    let one = Listeners::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let port = one.udp.local_addr().unwrap().port();
+    TcpStream::connect(("::1", port)).await.unwrap_err();
+}

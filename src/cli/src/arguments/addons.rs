@@ -226,7 +226,7 @@ pub struct AddonStorage {
 /// Flags of `knarr addon dns`.
 #[derive(Args, Debug)]
 pub struct AddonDns {
-    /// Address to listen on
+    /// Address to listen on; 0.0.0.0 and :: are all addresses of both families
     #[arg(long, env = "KNARR_DNS_BIND", default_value = "0.0.0.0", value_name = "IP")]
     pub bind: IpAddr,
     /// Port to listen on, UDP and TCP

@@ -5,6 +5,7 @@ use crate::arguments::addons::{
     AddonRegistry, AddonServer, AddonStorage,
 };
 use crate::logging;
+use crate::server::listen;
 use addons::arguments::address;
 use addons::http::{self, Pages, Ready};
 use addons::metrics_server::{self, KubeletClient};
@@ -95,7 +96,7 @@ async fn serve_metrics(options: AddonPorts, cancel: CancellationToken) -> Result
         Arc::new(KubeletClient::new(format!("{SERVICE_ACCOUNT}/ca.crt"), format!("{SERVICE_ACCOUNT}/token")));
     let config = metrics_server::Config { informers, kubelets, period: metrics_server::PERIOD, ready };
     let metrics = metrics_server::start(config, cancel.clone()).await;
-    let listener = listen(options.port).await?;
+    let listener = listen(options.port)?;
     tokio::select! {
         () = http::serve(listener, Some(tls.acceptor), metrics, cancel) => Ok(()),
         // The kubelet starts the container again.
@@ -112,7 +113,7 @@ async fn serve_registry(options: AddonRegistry, cancel: CancellationToken) -> Re
     let ready = Ready::default();
     let counted = registry.clone();
     health(options.ports.health_port, ready.clone(), move || counted.metrics(), &cancel).await?;
-    let listener = listen(options.ports.port).await?;
+    let listener = listen(options.ports.port)?;
     ready.set();
     http::serve(listener, None, registry, cancel).await;
     Ok(())
@@ -148,7 +149,7 @@ async fn serve_ingress(options: AddonIngress, cancel: CancellationToken) -> Resu
     let served = ingress::start(config, cancel.clone())?;
     let counted = served.plain.clone();
     health(options.ports.health_port, ready, move || counted.metrics(), &cancel).await?;
-    let (plain, secure) = (listen(options.ports.port).await?, listen(options.https_port).await?);
+    let (plain, secure) = (listen(options.ports.port)?, listen(options.https_port)?);
     tokio::join!(
         http::serve(plain, None, served.plain, cancel.clone()),
         http::serve_over(secure, Some(served.entrance), served.secure, cancel),
@@ -184,16 +185,17 @@ async fn serve_dashboard(options: AddonDashboard, cancel: CancellationToken) -> 
     health(options.ports.health_port, ready.clone(), metrics_text, &cancel).await?;
     let url = format!("https://{}", SocketAddr::new(options.api_host, options.api_port));
     let api = dashboard::ApiServer::new(url, options.api_authority)?;
-    let listener = listen(options.ports.port).await?;
+    let listener = listen(options.ports.port)?;
     let tls = dashboard::tls()?;
     ready.set();
     http::serve(listener, Some(tls), dashboard::Dashboard::new(api, cancel.clone()), cancel).await;
     Ok(())
 }
 
-async fn listen(port: u16) -> Result<TcpListener> {
-    let address = (Ipv4Addr::UNSPECIFIED, port);
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on port {port}"))
+/// Listens at all addresses of the pod.
+fn listen(port: u16) -> Result<TcpListener> {
+    let address = (Ipv4Addr::UNSPECIFIED, port).into();
+    listen::on(address).with_context(|| format!("cannot listen on port {port}"))
 }
 
 fn informers(component: &str) -> Result<SharedInformers> {
@@ -208,7 +210,7 @@ async fn health(
     metrics: impl Fn() -> String + Send + Sync + 'static,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let listener = listen(port).await?;
+    let listener = listen(port)?;
     let pages = Pages::new(ready, metrics);
     tokio::spawn(http::serve(listener, None, pages, cancel.clone()));
     Ok(())
