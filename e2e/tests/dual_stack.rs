@@ -149,6 +149,21 @@ fn pods_and_services_have_addresses_of_both_families() -> Result<()> {
         let told = cluster.network.router().shell(&ask(&format!("http://{address}:{port}/")))?;
         ensure!(told == "web latest\n", "{told}");
     }
+    // By addresses that a node speaks for, by ARP and NDP.
+    first.run("enable loadbalancer:10.79.0.100-10.79.0.109,fd00:79::100-fd00:79::109")?;
+    first.kubectl("patch service web -p {\"spec\":{\"type\":\"LoadBalancer\"}}")?;
+    first.eventually("the load balancer's addresses", || {
+        let balanced = texts(&first.get("service web")?["status"]["loadBalancer"]["ingress"], "ip");
+        ensure!(balanced == ["10.79.0.100", "fd00:79::100"], "{balanced:?}");
+        Ok(())
+    })?;
+    for address in ["10.79.0.100", "[fd00:79::100]"] {
+        first.eventually(address, || {
+            let told = cluster.network.router().shell(&ask(&format!("http://{address}/")))?;
+            ensure!(told == "web latest\n", "{told}");
+            Ok(())
+        })?;
+    }
     // To outside, where nobody knows of pods.
     for (at, from) in [("10.79.0.254:8099", "10.79.0.1"), ("[fd00:79::254]:8099", "fd00:79::1")] {
         let visitor = visitor(cluster.network.router(), at)?;

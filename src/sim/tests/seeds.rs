@@ -103,5 +103,5 @@ fn a_leader_that_leads_on_after_a_restart_is_noticed() {
 
 #[test]
 fn a_leader_that_takes_its_own_vote_is_noticed() {
-    catches("self-removal", "60654", "does not vote");
+    catches("self-removal", "18", "does not vote");
 }
