@@ -3,6 +3,7 @@
 use super::family::Family;
 use super::pool::{Pool, of_each_family};
 use super::ranges::Ranges;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -141,9 +142,13 @@ fn is_eligible(node: &Node) -> bool {
     !excluded && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// A node's own addresses. One out of its pods' range, of a family that it lacks, is known within the cluster only.
 fn addresses(node: &Node) -> Vec<IpAddr> {
     let all = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-    all.iter().filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok()).collect()
+    let ranges = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_deref()).unwrap_or_default();
+    let of_pods: Vec<IpNet> = ranges.iter().filter_map(|range| range.parse().ok()).collect();
+    let internal = all.iter().filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok());
+    internal.filter(|address| !of_pods.iter().any(|range| range.contains(address))).collect()
 }
 
 #[cfg(test)]
@@ -328,7 +333,11 @@ mod tests {
 
     #[test]
     fn a_node_of_the_addresses_family_speaks_before_others() {
-        let nodes = [node("a", "True"), addressed("bb", "True", &["192.0.2.2", "2001:db8::2"])];
+        // The IPv6 address of the first one is among its pods.
+        let mut first = addressed("a", "True", &["192.0.2.1", "fd00:10:1::"]);
+        Arc::make_mut(&mut first).spec =
+            serde_json::from_value(json!({"podCIDRs": ["10.1.0.0/24", "fd00:10:1::/64"]})).unwrap();
+        let nodes = [first, addressed("bb", "True", &["192.0.2.2", "2001:db8::2"])];
         for last in 0..30 {
             let address = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]);
             assert_eq!(speaker(address, &nodes, None).as_deref(), Some("bb"), "{address}");
