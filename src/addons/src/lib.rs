@@ -12,6 +12,7 @@
 //! | [`helm`] | releases of Helm charts as custom resources |
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
+//! | `nodes` | what several of them ask of a Node |
 //! | [`relay`] | what proxies do with the heads of messages |
 //! | [`dashboard`] | the server of the `dashboard` add-on, and its page |
 //! | [`dns`] | the server of the `dns` add-on |
@@ -35,6 +36,7 @@ pub mod http;
 pub mod ingress;
 pub mod loadbalancer;
 pub mod metrics_server;
+mod nodes;
 pub mod registry;
 pub mod relay;
 pub mod render;

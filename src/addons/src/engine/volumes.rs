@@ -5,6 +5,7 @@
 //! is refused before anything is changed when somebody uses a volume, and goes on where it ended when repeated.
 
 use super::EngineError;
+use crate::nodes::is_ready;
 use client::rest::{self, DeleteOptions, Patch};
 use client::{ObjectKey, Rest};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -212,11 +213,6 @@ fn node_of(volume: &PersistentVolume) -> Option<&str> {
     let mut all =
         required.node_selector_terms.iter().flat_map(|term| term.match_expressions.iter().flatten());
     all.find(|one| one.key == HOSTNAME)?.values.as_ref()?.first().map(String::as_str)
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn phase(volume: &PersistentVolume) -> &str {

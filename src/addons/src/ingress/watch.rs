@@ -6,6 +6,7 @@ use super::gateway::{self, Inputs, Objects, Policies, Update, Watched};
 use super::snapshot::{self, Pool, Snapshot};
 use super::table::Table;
 use crate::http::Ready;
+use crate::nodes::own_addresses;
 use client::informer::HandlerGuard;
 use client::rest::Patch;
 use client::{Informer, ObjectKey, Rest, Scope, SharedInformers};
@@ -299,13 +300,11 @@ impl Cluster {
         all
     }
 
-    /// The nodes' addresses within the cluster, in order.
+    /// The nodes' own addresses, in order.
     fn addresses(&self) -> Vec<String> {
         let nodes = self.nodes.list();
-        let addresses =
-            nodes.iter().flat_map(|node| node.status.iter().flat_map(|s| s.addresses.iter().flatten()));
-        let internal = addresses.filter(|address| address.type_ == "InternalIP");
-        let mut ips: Vec<String> = internal.map(|address| address.address.clone()).collect();
+        let own = nodes.iter().flat_map(|node| own_addresses(node));
+        let mut ips: Vec<String> = own.map(|address| address.to_string()).collect();
         ips.sort_unstable();
         ips
     }

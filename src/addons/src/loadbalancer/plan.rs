@@ -3,7 +3,7 @@
 use super::family::Family;
 use super::pool::{Pool, of_each_family};
 use super::ranges::Ranges;
-use ipnet::IpNet;
+use crate::nodes::{is_ready, own_addresses};
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -51,7 +51,7 @@ pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &Ranges) -
     }
     if ranges.is_empty() {
         let own: BTreeSet<IpAddr> =
-            nodes.iter().filter(|n| is_eligible(n)).flat_map(|n| addresses(n)).collect();
+            nodes.iter().filter(|n| is_eligible(n)).flat_map(|n| own_addresses(n)).collect();
         for service in mine {
             let found = of_each_family(service, |family| {
                 let own: Vec<IpAddr> = own.iter().copied().filter(|a| Family::of(*a) == family).collect();
@@ -75,7 +75,7 @@ pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &Ranges) -
 /// nodes that have the Service's pods, if others may not speak for it.
 pub fn speaker(address: IpAddr, nodes: &[Arc<Node>], local: Option<&BTreeSet<String>>) -> Option<String> {
     let eligible = nodes.iter().filter(|node| is_eligible(node)).filter_map(|node| {
-        let near = addresses(node).into_iter().any(|own| Family::of(own) == Family::of(address));
+        let near = own_addresses(node).into_iter().any(|own| Family::of(own) == Family::of(address));
         Some((near, node.metadata.name.clone()?))
     });
     let eligible = eligible.filter(|(_, node)| local.is_none_or(|local| local.contains(node)));
@@ -137,18 +137,8 @@ pub fn requested(service: &Service) -> Result<Vec<IpAddr>, String> {
 }
 
 fn is_eligible(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let excluded = node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(EXCLUDED));
-    !excluded && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-/// A node's own addresses. One out of its pods' range, of a family that it lacks, is known within the cluster only.
-fn addresses(node: &Node) -> Vec<IpAddr> {
-    let all = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
-    let ranges = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_deref()).unwrap_or_default();
-    let of_pods: Vec<IpNet> = ranges.iter().filter_map(|range| range.parse().ok()).collect();
-    let internal = all.iter().filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok());
-    internal.filter(|address| !of_pods.iter().any(|range| range.contains(address))).collect()
+    !excluded && is_ready(node)
 }
 
 #[cfg(test)]
