@@ -20,6 +20,12 @@ pub enum KubeletError {
     /// The cgroups of pods cannot be made.
     #[error("setting up the cgroups of pods")]
     Cgroups(#[from] CgroupError),
+    /// A process of a pod does not end.
+    #[error("a process in the cgroup pod{uid} does not end: see cgroup.procs below /sys/fs/cgroup")]
+    StillRunning {
+        /// The pod's.
+        uid: String,
+    },
     /// The container runtime.
     #[error("container runtime: {0}")]
     Runtime(#[from] cri::CriError),

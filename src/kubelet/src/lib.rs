@@ -78,7 +78,7 @@ pub use eviction::{Limit, Signal, Thresholds};
 pub use images::ImageGcPolicy;
 pub use kubelet::Kubelet;
 pub use node_status::primary_v6;
-pub use stop::{StopOptions, stop_all_pods};
+pub use stop::{StopOptions, end_pod_cgroups, stop_all_pods};
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

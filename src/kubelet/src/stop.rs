@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct StopOptions {
     /// The most that a container gets between SIGTERM and SIGKILL, whatever its pod asks for.
     pub grace: Duration,
-    /// Also remove containers, sandboxes and cgroups, so that nothing of the pods is left.
+    /// Also remove containers and sandboxes, so that the runtime knows no pods any more.
     pub remove: bool,
 }
 
@@ -47,9 +47,6 @@ pub async fn stop_all_pods(
         }
         tokio::time::sleep(PAUSE).await;
     };
-    if options.remove {
-        Cgroups::new(&cgroup_root(data_dir)).remove_all();
-    }
     let pods_dir = root_dir(data_dir).join("pods");
     let unmounted = tokio::task::spawn_blocking(move || unmount_below(&pods_dir)).await;
     result?;
@@ -57,6 +54,31 @@ pub async fn stop_all_pods(
         Ok(result) => result.map_err(|error| KubeletError::Unmount(Box::new(error))),
         Err(error) => Err(KubeletError::Unmount(Box::new(error))),
     }
+}
+
+/// Removes the cgroups of a node's pods, and kills what the runtime has lost of them ([`Cgroups::end_pod`]). For when it has
+/// ended, or has no pods any more: until then it starts and ends processes itself.
+///
+/// # Errors
+/// When a process does not end. Calling it again is safe.
+pub async fn end_pod_cgroups(data_dir: &Path) -> Result<(), KubeletError> {
+    let cgroups = Cgroups::new(&cgroup_root(data_dir));
+    let pods_dir = root_dir(data_dir).join("pods");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // A machine may have pods of another kubelet in a group of the same name.
+        let ours = cgroups.pods().into_iter().filter(|uid| pods_dir.join(uid).exists());
+        let left: Vec<String> = ours.filter(|uid| !cgroups.end_pod(uid)).collect();
+        match left.first() {
+            None => break,
+            Some(uid) if Instant::now() >= until => {
+                return Err(KubeletError::StillRunning { uid: uid.clone() });
+            }
+            Some(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    cgroups.remove_all();
+    Ok(())
 }
 
 async fn stop_pod(runtime: &dyn Runtime, pod: &ObservedPod, options: StopOptions) -> Result<(), CriError> {

@@ -55,6 +55,7 @@ pub async fn stop(paths: &Paths, progress: &mut Progress) -> Result<()> {
         progress.step("Stopping the container runtime");
         cri::containerd::supervisor::stop_running(&state.containerd(paths)).await;
     }
+    kubelet::end_pod_cgroups(paths.root()).await?;
     progress.step("Removing rules and links of the network");
     network(&state).await
 }

@@ -5,6 +5,8 @@ use super::limits::{CpuLimits, milli_cpu_to_shares, pod_limits};
 use crate::pod;
 use crate::resources::{self, QosClass};
 use k8s_openapi::api::core::v1::Pod;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,14 +146,19 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Removes a pod's groups wherever they are: in all classes, and all v1 hierarchies. What still has
-    /// processes is left for the next time.
-    pub fn remove_pod(&self, uid: &str) {
+    /// Removes a pod's groups wherever they are: in all classes, and all v1 hierarchies. Processes that are left in them are
+    /// killed: a runtime that was killed itself knows no more of a container that it was making. Returns whether none is left;
+    /// those that were killed take a moment to end.
+    pub fn end_pod(&self, uid: &str) -> bool {
+        let mut ended = true;
         for hierarchy in self.hierarchies() {
             for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
-                remove_tree(&under(&hierarchy, &format!("{}/pod{uid}", self.class_path(class))));
+                let group = under(&hierarchy, &format!("{}/pod{uid}", self.class_path(class)));
+                ended &= !kill_tree(&group);
+                remove_tree(&group);
             }
         }
+        ended
     }
 
     /// Removes the whole tree, as far as no process is left in it.
@@ -325,6 +332,24 @@ fn entries(directory: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Kills what is in a group and those below it. Returns whether there was something.
+fn kill_tree(group: &Path) -> bool {
+    let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let processes = processes.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw);
+    // What is not of this PID namespace is told as 0, which would be ourselves.
+    let processes: Vec<Pid> = processes.filter(|process| process.as_raw() > 0).collect();
+    for process in &processes {
+        let _ = kill(*process, Signal::SIGKILL);
+    }
+    let freezer = group.join("freezer.state");
+    if freezer.exists() {
+        // v1 lets nothing end that is frozen.
+        let _ = std::fs::write(freezer, "THAWED");
+    }
+    let below = entries(group).into_iter().map(|name| group.join(name)).filter(|path| path.is_dir());
+    below.fold(!processes.is_empty(), |found, group| kill_tree(&group) || found)
+}
+
 /// Groups are removed leaf first, by rmdir alone: their files cannot be unlinked.
 fn remove_tree(directory: &Path) {
     for name in entries(directory) {
@@ -340,6 +365,7 @@ fn remove_tree(directory: &Path) {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::os::unix::process::ExitStatusExt;
 
     fn burstable() -> Pod {
         serde_json::from_value(json!({"metadata": {"uid": "u1"}, "spec": {"containers": [
@@ -403,6 +429,23 @@ mod tests {
             assert_eq!(read("memory.max") == "1048576", !refused, "{now}{used}");
             assert_eq!(read("cpu.weight") == "1", refused, "{now}{used}");
         }
+    }
+
+    #[test]
+    fn processes_that_a_pod_leaves_are_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let group = directory.path().join("memory/kubepods/burstable/podu1/container");
+        std::fs::create_dir_all(&group).unwrap();
+        let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        std::fs::write(group.join("cgroup.procs"), format!("0\n{}\n", process.id())).unwrap();
+        let cgroups = Cgroups::at(directory.path(), "kubepods");
+        assert!(cgroups.end_pod("u2"), "another pod's");
+        assert!(process.try_wait().unwrap().is_none());
+        assert!(!cgroups.end_pod("u1"));
+        assert_eq!(process.wait().unwrap().signal(), Some(libc::SIGKILL));
+        std::fs::remove_file(group.join("cgroup.procs")).unwrap();
+        assert!(cgroups.end_pod("u1"));
+        assert!(!group.exists());
     }
 
     #[test]

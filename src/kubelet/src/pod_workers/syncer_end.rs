@@ -68,8 +68,10 @@ impl PodSyncer {
 
     /// Takes volumes and cgroup of a stopped pod away.
     pub(super) async fn clean_up(&self, uid: &str, _pod: Option<&Arc<Pod>>) -> Result<(), EndError> {
+        if !self.parts.cgroups.end_pod(uid) {
+            return Err(EndError::StillRunning);
+        }
         self.parts.volumes.tear_down(uid).await?;
-        self.parts.cgroups.remove_pod(uid);
         self.weigh();
         Ok(())
     }
