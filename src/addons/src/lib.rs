@@ -13,6 +13,7 @@
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
 //! | `nodes` | what several of them ask of a Node |
+//! | [`resident`] | what of the program is in memory |
 //! | [`relay`] | what proxies do with the heads of messages |
 //! | [`dashboard`] | the server of the `dashboard` add-on, and its page |
 //! | [`dns`] | the server of the `dns` add-on |
@@ -41,6 +42,7 @@ pub mod registry;
 pub mod relay;
 pub mod render;
 pub mod repositories;
+pub mod resident;
 mod self_signed;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@
 mod cluster;
 mod disk;
 mod ingress;
+mod memory;
 mod names;
 mod nginx;
 mod node;
@@ -51,7 +52,7 @@ fn main() -> Result<()> {
 type Section = fn(&mut Report) -> Result<()>;
 
 /// What is measured; arguments pick some of it.
-const SECTIONS: [(&str, Section); 8] = [
+const SECTIONS: [(&str, Section); 9] = [
     ("starts", starts),
     ("idle", node::whole),
     ("writes", writes),
@@ -60,6 +61,7 @@ const SECTIONS: [(&str, Section); 8] = [
     ("cluster", cluster::measure),
     ("joins", cluster::joins),
     ("addons", addons),
+    ("addons_memory", memory::measure),
 ];
 
 fn starts(report: &mut Report) -> Result<()> {
@@ -115,6 +117,20 @@ fn server_pid(node: &Node) -> Result<u32> {
     Ok(text.trim().parse()?)
 }
 
+/// The process of a pod that runs knarr.
+fn process_of(uid: &str) -> Result<u32> {
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let read = |file: &str| std::fs::read(path.join(file)).unwrap_or_default();
+        if String::from_utf8_lossy(&read("cgroup")).contains(uid)
+            && read("cmdline").starts_with(b"/knarr\0addon\0")
+        {
+            return Ok(path.file_name().context("a number")?.to_string_lossy().parse()?);
+        }
+    }
+    anyhow::bail!("pod {uid} has no process")
+}
+
 fn cpu_ticks(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // After the name in brackets: fields 14 and 15 of proc_pid_stat(5) are user and system time.
@@ -124,7 +140,13 @@ fn cpu_ticks(pid: u32) -> Result<u64> {
 }
 
 fn rss_kib(pid: u32) -> Result<u64> {
+    kib(pid, "VmRSS")
+}
+
+/// One of the figures of proc_pid_status(5).
+fn kib(pid: u32, figure: &'static str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.split_whitespace().next().context("a number")?.parse()?)
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(name, _)| *name == figure).context(figure)?;
+    Ok(value.split_whitespace().next().context("a number")?.parse()?)
 }

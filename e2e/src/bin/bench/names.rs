@@ -1,6 +1,6 @@
 //! The dns add-on under load: names of the cluster, and a name of elsewhere out of its cache.
 
-use crate::{Report, cpu_ticks, on_machine, percentile};
+use crate::{Report, cpu_ticks, on_machine, percentile, process_of};
 use anyhow::{Context, Result, ensure};
 use e2e::node::Node;
 use serde_json::{Value, json};
@@ -125,18 +125,4 @@ async fn answer_all(socket: UdpSocket) {
         answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 192, 0, 2, 1]);
         let _ = socket.send_to(&answer, from).await;
     }
-}
-
-/// The process of a pod that runs knarr.
-fn process_of(uid: &str) -> Result<u32> {
-    for entry in std::fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let read = |file: &str| std::fs::read(path.join(file)).unwrap_or_default();
-        if String::from_utf8_lossy(&read("cgroup")).contains(uid)
-            && read("cmdline").starts_with(b"/knarr\0addon\0")
-        {
-            return Ok(path.file_name().context("a number")?.to_string_lossy().parse()?);
-        }
-    }
-    anyhow::bail!("pod {uid} has no process")
 }

@@ -9,16 +9,20 @@ use crate::server::listen;
 use addons::arguments::address;
 use addons::http::{self, Pages, Ready};
 use addons::metrics_server::{self, KubeletClient};
-use addons::{dashboard, dns, host_access, hostpath, ingress, loadbalancer, registry};
+use addons::{dashboard, dns, host_access, hostpath, ingress, loadbalancer, registry, resident};
 use anyhow::{Context, Result, bail};
 use apimachinery::quantity::Quantity;
 use client::SharedInformers;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// When what the start needed of the program is not needed any more.
+const STARTED: Duration = Duration::from_secs(10);
 
 /// Where a pod finds its credentials.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -36,6 +40,12 @@ pub async fn serve(which: AddonServer) -> Result<ExitCode> {
     tokio::spawn(async move {
         terminate.recv().await;
         ended.cancel();
+    });
+    tokio::spawn(async {
+        tokio::time::sleep(STARTED).await;
+        if let Err(error) = resident::forget_code() {
+            tracing::debug!(%error, "the program stays in memory");
+        }
     });
     match which {
         AddonServer::Dns(options) => serve_dns(options, cancel).await?,
