@@ -1,7 +1,7 @@
 //! Exceptions in the firewalls of others. Docker and ufw set the policy of the iptables chain FORWARD to DROP;
 //! no rule in a table of ours can take that back, only a rule in that chain.
 
-use crate::nft::Family;
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use std::process::{Command, Output, Stdio};
 
@@ -11,7 +11,7 @@ const COMMENT: &str = "knarr pods";
 /// Lets pods' traffic through where the policy would drop it. Without iptables there is no such chain.
 pub fn allow(cluster_cidrs: &[IpNet]) {
     for cidr in cluster_cidrs {
-        let program = program(Family::of(&cidr.addr()));
+        let program = program(Family::of(cidr.addr()));
         let listing = iptables(program, &["-S", "FORWARD"]).unwrap_or_default();
         if !drops(&listing) {
             continue;

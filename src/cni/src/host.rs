@@ -1,9 +1,10 @@
 //! What the node needs around the pods' links: forwarding, masquerading of what leaves the cluster, and the
 //! removal of all of it.
 
-use crate::nft::Family;
+use crate::nft::NftFamily as _;
 use crate::nodes::DEVICE;
 use crate::{forwarding, host_ports, link, nft, nodes};
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use std::io;
 use std::path::Path;
@@ -17,8 +18,7 @@ const TABLE: &str = "knarr-network";
 /// When forwarding cannot be switched on or nft refuses.
 pub fn ensure(cluster_cidrs: &[IpNet]) -> io::Result<()> {
     for family in Family::ALL {
-        let cidrs: Vec<&IpNet> =
-            cluster_cidrs.iter().filter(|cidr| Family::of(&cidr.addr()) == family).collect();
+        let cidrs: Vec<&IpNet> = cluster_cidrs.iter().filter(|cidr| family.has(&cidr.addr())).collect();
         if cidrs.is_empty() {
             continue;
         }

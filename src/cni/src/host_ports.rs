@@ -1,8 +1,9 @@
 //! Ports of the host that lead to pods: elements of two maps in the tables `ip knarr-hostports` and `ip6
 //! knarr-hostports`, one for ports on all addresses of the host, one for ports on one address.
 
-use crate::nft::{self, Family};
+use crate::nft::{self, NftFamily as _};
 use crate::protocol::PortMapping;
+use apimachinery::family::Family;
 use std::io;
 use std::net::IpAddr;
 
@@ -53,7 +54,7 @@ add rule {table} output {local}fib daddr type local jump ports
 /// # Errors
 /// When nft refuses.
 pub fn open(mappings: &[PortMapping], pod: IpAddr) -> io::Result<()> {
-    let family = Family::of(&pod);
+    let family = Family::of(pod);
     let keys: Vec<(&str, String, u16)> = mappings.iter().filter_map(|mapping| key(mapping, family)).collect();
     if keys.is_empty() {
         return Ok(());
@@ -80,7 +81,7 @@ pub fn open(mappings: &[PortMapping], pod: IpAddr) -> io::Result<()> {
 /// # Errors
 /// When nft refuses.
 pub fn close(pod: IpAddr) -> io::Result<()> {
-    let family = Family::of(&pod);
+    let family = Family::of(pod);
     let ip = family.ip();
     let mut script = String::new();
     for map in [ANYWHERE, SOMEWHERE] {
@@ -110,7 +111,7 @@ fn key(mapping: &PortMapping, family: Family) -> Option<(&'static str, String, u
         _ => 6,
     };
     match mapping.address() {
-        Some(address) if Family::of(&address) != family => None,
+        Some(address) if !family.has(&address) => None,
         Some(address) if !address.is_unspecified() => {
             Some((SOMEWHERE, format!("{address} . {protocol} . {port}"), to))
         }
@@ -159,8 +160,8 @@ mod tests {
                 protocol: "udp".to_owned(),
                 host_ip: host_ip.to_owned(),
             };
-            let anywhere = |pod: IpAddr| keys_to(&listing(Family::of(&pod), ANYWHERE), pod);
-            let somewhere = |pod: IpAddr| keys_to(&listing(Family::of(&pod), SOMEWHERE), pod);
+            let anywhere = |pod: IpAddr| keys_to(&listing(Family::of(pod), ANYWHERE), pod);
+            let somewhere = |pod: IpAddr| keys_to(&listing(Family::of(pod), SOMEWHERE), pod);
             for [one, two, local, any, other] in [
                 ["10.1.0.5", "10.1.0.6", "127.0.0.1", "0.0.0.0", "fd00:1::1"],
                 ["fd00:10::5", "fd00:10::6", "fd00:1::1", "::", "127.0.0.1"],
@@ -174,7 +175,7 @@ mod tests {
                 assert_eq!(anywhere(two), ["17 . 80"]);
                 close(two).unwrap();
                 close(two).unwrap();
-                assert_eq!(pairs(&listing(Family::of(&one), ANYWHERE)).count(), 0);
+                assert_eq!(pairs(&listing(Family::of(one), ANYWHERE)).count(), 0);
                 assert!(!nft::run(&["list", "ruleset"], "").unwrap().contains(&one.to_string()));
             }
             let cidrs = ["10.1.0.0/16".parse().unwrap(), "fd00:10::/56".parse().unwrap()];

@@ -1,34 +1,27 @@
 //! Runs `nft`: one transaction a call.
 
+use apimachinery::family::Family;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-/// A family of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    V4,
-    V6,
+/// nft's words for a family.
+pub trait NftFamily {
+    /// The family's name, which is also the word for its packets' header.
+    fn ip(self) -> &'static str;
+
+    /// The type of its addresses in sets.
+    fn address_type(self) -> &'static str;
 }
 
-impl Family {
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The family of an address.
-    pub fn of(address: &IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    /// The family's name, which is also the word for its packets' header.
-    pub fn ip(self) -> &'static str {
+impl NftFamily for Family {
+    fn ip(self) -> &'static str {
         match self {
             Self::V4 => "ip",
             Self::V6 => "ip6",
         }
     }
 
-    /// The type of its addresses in sets.
-    pub fn address_type(self) -> &'static str {
+    fn address_type(self) -> &'static str {
         match self {
             Self::V4 => "ipv4_addr",
             Self::V6 => "ipv6_addr",

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use apimachinery::family::Family;
 use async_trait::async_trait;
 use client::{
     EventRecorder, EventType, Informer, ObjectKey, Rest,
@@ -192,12 +193,9 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
 
 fn address(service: &Service, pod: &Pod) -> Option<EndpointAddress> {
     let families = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref());
-    let first_is_v6 = match families.and_then(|families| families.first()) {
-        Some(family) => family == "IPv6",
-        None => false,
-    };
     // Endpoints have one family only: the service's first one.
-    let ip = service_pods::addresses(pod).into_iter().find(|ip| ip.is_ipv6() == first_is_v6)?;
+    let family = families.and_then(|families| Family::parse(families.first()?)).unwrap_or(Family::V4);
+    let ip = service_pods::addresses(pod).into_iter().find(|ip| family.has(ip))?;
     Some(EndpointAddress {
         ip: ip.to_string(),
         hostname: service_pods::hostname(pod, service),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use apimachinery::family::Family;
 use async_trait::async_trait;
 use client::{Event, Expectations, Informer, ObjectKey, Rest};
 use k8s_openapi::{
@@ -158,11 +159,8 @@ fn wanted(subsets: &[EndpointSubset]) -> Vec<Wanted> {
         let ready = subset.addresses.iter().flatten().map(|address| (address, true));
         let unready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
         for (address, ready) in ready.chain(unready) {
-            let address_type = match address.ip.parse::<std::net::IpAddr>() {
-                Ok(ip) if ip.is_ipv4() => "IPv4",
-                Ok(_) => "IPv6",
-                Err(_) => continue,
-            };
+            let Ok(ip) = address.ip.parse() else { continue };
+            let address_type = Family::of(ip).name();
             let endpoint = endpoint(address, ready);
             match groups.iter_mut().find(|group| group.address_type == address_type && group.ports == ports) {
                 Some(group) => group.endpoints.push(endpoint),

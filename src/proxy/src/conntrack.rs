@@ -7,6 +7,7 @@
 
 use crate::endpoints::Reachable;
 use crate::service::{Protocol, ServicePort};
+use apimachinery::family::Family;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,12 +36,12 @@ pub(crate) struct Stale {
 
 impl Flows {
     /// Those of a port in one family; None when it is not UDP.
-    pub(crate) fn of(port: &ServicePort, reachable: &Reachable, ipv6: bool) -> Option<Self> {
+    pub(crate) fn of(port: &ServicePort, reachable: &Reachable, family: Family) -> Option<Self> {
         if port.name.protocol != Protocol::Udp {
             return None;
         }
         let addresses = port.cluster_ips.iter().chain(port.external_addresses());
-        let addresses = addresses.filter(|address| address.is_ipv6() == ipv6);
+        let addresses = addresses.filter(|address| family.has(address));
         let mut fronts: BTreeSet<_> = addresses.map(|address| (Some(*address), port.port)).collect();
         fronts.extend(port.node_port.map(|port| (None, port)));
         let endpoints = reachable.cluster.iter().chain(&reachable.local).copied().collect();

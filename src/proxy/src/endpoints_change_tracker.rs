@@ -2,6 +2,7 @@
 
 use crate::endpoints::Endpoint;
 use crate::service::{Protocol, ServicePortName};
+use apimachinery::family::Family;
 use client::{Event, ObjectKey};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::collections::BTreeMap;
@@ -68,7 +69,12 @@ impl EndpointsChangeTracker {
     }
 
     /// The endpoints of a port in one address family, each once, in order.
-    pub(crate) fn endpoints(&self, service: &ObjectKey, port: &ServicePortName, ipv6: bool) -> Vec<Endpoint> {
+    pub(crate) fn endpoints(
+        &self,
+        service: &ObjectKey,
+        port: &ServicePortName,
+        family: Family,
+    ) -> Vec<Endpoint> {
         let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
         for slice in self.services.get(service).into_iter().flat_map(BTreeMap::values) {
             let ports = slice
@@ -76,7 +82,7 @@ impl EndpointsChangeTracker {
                 .iter()
                 .filter(|(name, protocol, _)| *name == port.port && *protocol == port.protocol);
             for (_, _, number) in ports {
-                for address in slice.addresses.iter().filter(|address| address.ip.is_ipv6() == ipv6) {
+                for address in slice.addresses.iter().filter(|address| family.has(&address.ip)) {
                     let endpoint = Endpoint {
                         address: SocketAddr::new(address.ip, *number),
                         ready: address.ready,
@@ -114,9 +120,8 @@ impl EndpointsChangeTracker {
     }
 
     fn parse(&self, slice: &EndpointSlice) -> Option<Slice> {
-        if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
-            return None;
-        }
+        // Not FQDN: rules know addresses only.
+        Family::parse(&slice.address_type)?;
         let ports = slice.ports.iter().flatten().filter_map(|port| {
             let number = u16::try_from(port.port?).ok()?;
             Some((port.name.clone().unwrap_or_default(), Protocol::parse(port.protocol.as_deref())?, number))
@@ -175,14 +180,16 @@ mod tests {
         assert!(tracker.apply(&Event::Applied(one.clone(), None)).is_empty());
         let two = slice("a-2", "a", json!([{"addresses": ["10.1.0.2"]}, {"addresses": ["not an address"]}]));
         assert_eq!(tracker.apply(&Event::Applied(two, None)), std::slice::from_ref(&key));
-        let found = tracker.endpoints(&key, &port(), false);
+        let found = tracker.endpoints(&key, &port(), Family::V4);
         assert_eq!(found.len(), 2);
         assert!(found[0].local && found[0].ready && !found[1].local);
         assert!(found[1].ready, "ready in one of two slices");
-        assert!(tracker.endpoints(&key, &port(), true).is_empty());
-        assert!(tracker.endpoints(&key, &ServicePortName { port: "x".into(), ..port() }, false).is_empty());
+        assert!(tracker.endpoints(&key, &port(), Family::V6).is_empty());
+        assert!(
+            tracker.endpoints(&key, &ServicePortName { port: "x".into(), ..port() }, Family::V4).is_empty()
+        );
         assert_eq!(tracker.apply(&Event::Deleted(one)), std::slice::from_ref(&key));
-        assert_eq!(tracker.endpoints(&key, &port(), false).len(), 1);
+        assert_eq!(tracker.endpoints(&key, &port(), Family::V4).len(), 1);
     }
 
     #[test]

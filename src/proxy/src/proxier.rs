@@ -3,10 +3,11 @@
 use crate::conntrack::{self, Flows, Stale};
 use crate::endpoints::reachable;
 use crate::endpoints_change_tracker::EndpointsChangeTracker;
-use crate::nftables::{self, Family, NftError, Rendered, ShadowTable, render};
+use crate::nftables::{self, NftError, NftFamily as _, Rendered, ShadowTable, render};
 use crate::policy;
 use crate::service::ServicePortName;
 use crate::service_change_tracker::ServiceChangeTracker;
+use apimachinery::family::Family;
 use client::{ObjectKey, SharedInformers};
 use futures::FutureExt;
 use ipnet::IpNet;
@@ -200,10 +201,9 @@ impl Proxier {
                     changes.push((name, None));
                 }
                 for port in ports {
-                    let ipv6 = *family == Family::V6;
-                    let endpoints = self.endpoints.endpoints(key, &port.name, ipv6);
+                    let endpoints = self.endpoints.endpoints(key, &port.name, *family);
                     let reachable = reachable(port, &endpoints);
-                    if let Some(new) = Flows::of(port, &reachable, ipv6) {
+                    if let Some(new) = Flows::of(port, &reachable, *family) {
                         let old = self.flows.insert((*family, port.name.clone()), new.clone());
                         self.stale.extend(old.iter().flat_map(|old| conntrack::stale(old, &new)));
                     }

@@ -9,16 +9,15 @@
 //! Upstream counterpart: MetalLB's layer 2 mode.
 
 mod announcement;
-mod family;
 mod links;
 mod plan;
 mod pool;
 mod ranges;
 
 use crate::http::Ready;
+use apimachinery::family::Family;
 use client::rest::Patch;
 use client::{EventRecorder, EventType, Informer, LeaderElection, ObjectKey, Rest, SharedInformers};
-use family::Family;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use plan::Decision;

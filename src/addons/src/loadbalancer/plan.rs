@@ -1,9 +1,9 @@
 //! Which Service gets which address, and which node speaks for it: pure.
 
-use super::family::Family;
 use super::pool::{Pool, of_each_family};
 use super::ranges::Ranges;
 use crate::nodes::{is_ready, own_addresses};
+use apimachinery::family::Family;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -54,7 +54,7 @@ pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &Ranges) -
             nodes.iter().filter(|n| is_eligible(n)).flat_map(|n| own_addresses(n)).collect();
         for service in mine {
             let found = of_each_family(service, |family| {
-                let own: Vec<IpAddr> = own.iter().copied().filter(|a| Family::of(*a) == family).collect();
+                let own: Vec<IpAddr> = own.iter().copied().filter(|a| family.has(a)).collect();
                 if own.is_empty() { Err(format!("no ready node has an {family} address")) } else { Ok(own) }
             });
             decided.insert(name(service), found.into());
@@ -74,8 +74,9 @@ pub fn assign(services: &[Arc<Service>], nodes: &[Arc<Node>], ranges: &Ranges) -
 /// addresses move. Nodes with addresses of its family come first: others are hardly on a wire that has it. `local` are the
 /// nodes that have the Service's pods, if others may not speak for it.
 pub fn speaker(address: IpAddr, nodes: &[Arc<Node>], local: Option<&BTreeSet<String>>) -> Option<String> {
+    let family = Family::of(address);
     let eligible = nodes.iter().filter(|node| is_eligible(node)).filter_map(|node| {
-        let near = own_addresses(node).into_iter().any(|own| Family::of(own) == Family::of(address));
+        let near = own_addresses(node).into_iter().any(|own| family.has(&own));
         Some((near, node.metadata.name.clone()?))
     });
     let eligible = eligible.filter(|(_, node)| local.is_none_or(|local| local.contains(node)));
@@ -111,6 +112,13 @@ pub fn given(service: &Service) -> Vec<IpAddr> {
     all.iter().filter_map(|one| one.ip.as_ref()?.parse().ok()).collect()
 }
 
+/// The families of a Service, its first one first.
+pub fn families(service: &Service) -> Vec<Family> {
+    let named = service.spec.as_ref().and_then(|spec| spec.ip_families.as_deref()).unwrap_or_default();
+    let all: Vec<Family> = named.iter().filter_map(|name| Family::parse(name)).collect();
+    if all.is_empty() { vec![Family::V4] } else { all }
+}
+
 fn service_type(service: &Service) -> Option<&str> {
     service.spec.as_ref()?.type_.as_deref()
 }
@@ -124,10 +132,10 @@ pub fn requested(service: &Service) -> Result<Vec<IpAddr>, String> {
     let annotated = REQUESTED.iter().find_map(|name| annotations?.get(*name));
     let field = service.spec.as_ref().and_then(|spec| spec.load_balancer_ip.as_ref());
     let Some(text) = annotated.or(field).filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
-    let mut left = Family::of_service(service);
+    let mut left = families(service);
     let one = |part: &str| {
         let address: IpAddr = part.trim().parse().map_err(|_| format!("{part:?} is no address"))?;
-        let family = left.iter().position(|family| *family == Family::of(address));
+        let family = left.iter().position(|family| family.has(&address));
         family
             .map(|at| left.remove(at))
             .ok_or_else(|| format!("{text} is not one address of each family that the Service has"))?;

@@ -1,8 +1,8 @@
 //! Who has which address of the ranges. Pure.
 
-use super::family::Family;
-use super::plan::{given, requested};
+use super::plan::{families, given, requested};
 use super::ranges::Ranges;
+use apimachinery::family::Family;
 use k8s_openapi::api::core::v1::Service;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -25,11 +25,12 @@ impl<'a> Pool<'a> {
         let Ok(wanted) = requested(service) else { return Vec::new() };
         let given = given(service);
         let may = |address: &IpAddr, family: Family| {
-            let other = |wanted: &IpAddr| Family::of(*wanted) == family && wanted != address;
-            Family::of(*address) == family && self.ranges.contains(*address) && !wanted.iter().any(other)
+            let other = |wanted: &IpAddr| family.has(wanted) && wanted != address;
+            family.has(address) && self.ranges.contains(*address) && !wanted.iter().any(other)
         };
-        let families = Family::of_service(service).into_iter();
-        let kept = families.filter_map(|family| given.iter().copied().find(|address| may(address, family)));
+        let kept = families(service)
+            .into_iter()
+            .filter_map(|family| given.iter().copied().find(|address| may(address, family)));
         kept.filter(|address| self.taken.insert(*address)).collect()
     }
 
@@ -58,7 +59,7 @@ impl<'a> Pool<'a> {
             }
         }
         of_each_family(service, |family| {
-            let fixed = wanted.iter().chain(kept).copied().find(|address| Family::of(*address) == family);
+            let fixed = wanted.iter().chain(kept).copied().find(|address| family.has(address));
             let found = fixed.or_else(|| self.ranges.iter(family).find(|a| !self.taken.contains(a)));
             found.map(|address| vec![address]).ok_or_else(|| format!("no {family} address is free"))
         })
@@ -75,7 +76,7 @@ pub fn of_each_family(
 ) -> Result<Vec<IpAddr>, String> {
     let policy = service.spec.as_ref().and_then(|spec| spec.ip_family_policy.as_deref());
     let (mut found, mut lacking) = (Vec::new(), None);
-    for family in Family::of_service(service) {
+    for family in families(service) {
         match find(family) {
             Ok(addresses) => found.extend(addresses),
             Err(why) => lacking = lacking.or(Some(why)),

@@ -1,6 +1,6 @@
 //! Ranges of addresses. Pure.
 
-use super::family::Family;
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;

@@ -1,6 +1,7 @@
 //! Networks of pods, or of Services: one, or one of each family (KEP-563).
 
 use anyhow::{Result, bail};
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -52,13 +53,13 @@ impl Networks {
     }
 
     /// Whether it has a network of a family.
-    pub fn has(&self, is_ipv4: bool) -> bool {
-        self.all().any(|network| network.addr().is_ipv4() == is_ipv4)
+    pub fn has(&self, family: Family) -> bool {
+        self.all().any(|network| family.has(&network.addr()))
     }
 
     /// Whether it has the same families as others.
     pub fn is_like(&self, others: &Self) -> bool {
-        [true, false].into_iter().all(|is_ipv4| self.has(is_ipv4) == others.has(is_ipv4))
+        Family::ALL.into_iter().all(|family| self.has(family) == others.has(family))
     }
 }
 
@@ -112,7 +113,7 @@ mod tests {
     fn there_is_one_network_of_each_family_at_most() {
         let both: Networks = "fd00:10::1/56,10.1.0.0/16".parse().unwrap();
         assert_eq!(both.to_string(), "fd00:10::/56,10.1.0.0/16");
-        assert!(both.primary().addr().is_ipv6() && both.has(true) && both.has(false));
+        assert!(both.primary().addr().is_ipv6() && Family::ALL.into_iter().all(|family| both.has(family)));
         for wrong in ["", "10.1.0.0", "10.1.0.0/16,10.2.0.0/16", "10.1.0.0/16,fd00::/56,fd01::/56"] {
             assert!(wrong.parse::<Networks>().is_err(), "{wrong}");
         }

@@ -4,6 +4,7 @@ use crate::arguments::{Network, Server};
 use crate::cluster::networks::{self, Networks};
 use crate::cluster::protocol::Common;
 use anyhow::{Result, anyhow, bail};
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -64,15 +65,15 @@ pub fn check_sizes(options: &Server) -> Result<()> {
 /// What does not, and what to say instead.
 pub fn check(common: &Common, options: &Server) -> Result<()> {
     let (pods, services) = (&common.cluster_cidr, &common.service_cidr);
-    let primary_is_v4 = |networks: &Networks| networks.primary().addr().is_ipv4();
-    if !pods.is_like(services) || primary_is_v4(pods) != primary_is_v4(services) {
+    let first = |networks: &Networks| Family::of(networks.primary().addr());
+    if !pods.is_like(services) || first(pods) != first(services) {
         bail!(
             "--cluster-cidr {pods} and --service-cidr {services} are of different families; give both of IPv4, both of \
              IPv6, or both of both in the same order"
         );
     }
     let own_network = options.node.network == Network::Knarr && !options.disable_agent;
-    if own_network && pods.has(false) && !Path::new(IPV6).exists() {
+    if own_network && pods.has(Family::V6) && !Path::new(IPV6).exists() {
         bail!(
             "--cluster-cidr {pods}: the kernel of this machine has no IPv6; boot it without ipv6.disable=1, or give \
              networks of IPv4 only"
@@ -87,8 +88,8 @@ pub fn check(common: &Common, options: &Server) -> Result<()> {
         bail!("--cluster-dns {dns} is not in --service-cidr {services}; give an address in it");
     }
     let bind = options.bind_address;
-    if !options.disable_agent && services.addr().is_ipv4() != bind.is_ipv4() && !bind.is_unspecified() {
-        let family = if services.addr().is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = Family::of(services.addr());
+    if !options.disable_agent && !family.has(&bind) && !bind.is_unspecified() {
         bail!(
             "--bind-address {bind}: pods reach the API server by {family}; leave it out, or give :: for all addresses"
         );

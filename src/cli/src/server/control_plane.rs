@@ -16,6 +16,7 @@ use crate::paths::Paths;
 use addons::engine::{Engine, Straggler, manifests};
 use addons::helm;
 use anyhow::{Context, Result, bail};
+use apimachinery::family::Family;
 use apiserver::audit::{Auditor, Policy};
 use apiserver::authentication::{RequestHeaderConfig, TokenSettings, UserInfo};
 use apiserver::encryption::{self, Encryption};
@@ -85,9 +86,8 @@ pub async fn start(
         store.shutdown().await;
         return Ok(None);
     }
-    let services = settings.service_cidr.primary().addr();
-    if !settings.agent && settings.advertise.is_ipv4() != services.is_ipv4() {
-        let family = if services.is_ipv4() { "IPv4" } else { "IPv6" };
+    let family = Family::of(settings.service_cidr.primary().addr());
+    if !settings.agent && !family.has(&settings.advertise) {
         tracing::warn!(
             address = %settings.advertise,
             "pods do not reach this API server: Services are {family}, and without an agent this node has no address \

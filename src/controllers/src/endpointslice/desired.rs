@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use apimachinery::family::Family;
 use k8s_openapi::api::{
     core::v1::{Node, ObjectReference, Pod, Service},
     discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone},
@@ -23,17 +24,15 @@ pub(super) fn wanted(
     pods: &[Arc<Pod>],
     nodes: &HashMap<String, Arc<Node>>,
 ) -> Vec<Wanted> {
-    let mut groups: BTreeMap<(String, String), Wanted> = BTreeMap::new();
+    let mut groups: BTreeMap<(Family, String), Wanted> = BTreeMap::new();
     let families = families(service);
     for pod in pods.iter().filter(|pod| service_pods::belongs(pod, true)) {
         let ports = ports(service, pod);
         for family in &families {
-            let address =
-                service_pods::addresses(pod).into_iter().find(|address| family_of(address) == *family);
+            let address = service_pods::addresses(pod).into_iter().find(|address| family.has(address));
             let Some(address) = address else { continue };
-            let key = ((*family).to_owned(), format!("{ports:?}"));
-            let group = groups.entry(key).or_insert_with(|| Wanted {
-                address_type: (*family).to_owned(),
+            let group = groups.entry((*family, format!("{ports:?}"))).or_insert_with(|| Wanted {
+                address_type: family.to_string(),
                 ports: ports.clone(),
                 endpoints: Vec::new(),
             });
@@ -47,34 +46,26 @@ pub(super) fn wanted(
     }
     for family in families {
         // A service without pods has one empty slice per family, so that clients know there is nothing.
-        if !groups.keys().any(|(known, _)| known == family) {
-            let empty = Wanted { address_type: family.to_owned(), ports: Vec::new(), endpoints: Vec::new() };
-            groups.insert((family.to_owned(), String::new()), empty);
+        if !groups.keys().any(|(known, _)| *known == family) {
+            let empty = Wanted { address_type: family.to_string(), ports: Vec::new(), endpoints: Vec::new() };
+            groups.insert((family, String::new()), empty);
         }
     }
     groups.into_values().collect()
 }
 
-fn families(service: &Service) -> Vec<&'static str> {
+fn families(service: &Service) -> Vec<Family> {
     let spec = service.spec.as_ref();
     let families: Vec<_> = spec
         .iter()
         .flat_map(|spec| spec.ip_families.iter().flatten())
-        .filter_map(|family| match family.as_str() {
-            "IPv4" => Some("IPv4"),
-            "IPv6" => Some("IPv6"),
-            _ => None,
-        })
+        .filter_map(|name| Family::parse(name))
         .collect();
     if !families.is_empty() {
         return families;
     }
     let cluster_ip = spec.and_then(|spec| spec.cluster_ip.as_deref()).and_then(|ip| ip.parse().ok());
-    vec![cluster_ip.map_or("IPv4", |ip| family_of(&ip))]
-}
-
-fn family_of(address: &IpAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+    vec![cluster_ip.map_or(Family::V4, Family::of)]
 }
 
 fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {

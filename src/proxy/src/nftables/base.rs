@@ -1,6 +1,7 @@
 //! The part of the table that does not depend on Services.
 
-use super::family::Family;
+use super::family::NftFamily as _;
+use apimachinery::family::Family;
 use ipnet::IpNet;
 
 /// The mark of packets that are to leave with the node's address. The bit is the one that Kubernetes has

@@ -6,6 +6,7 @@
 use super::tests::{all_sorts, change, port, to};
 use super::*;
 use crate::service::{Protocol, ServicePort};
+use apimachinery::family::Family;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -10,7 +10,7 @@ mod shadow_table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use family::Family;
+pub(crate) use family::NftFamily;
 pub use nft::NftError;
 pub(crate) use nft::{apply, chain_exists, table_exists};
 pub(crate) use render::{Rendered, render};

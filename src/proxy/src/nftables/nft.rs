@@ -1,6 +1,7 @@
 //! `nft`: one call is one transaction.
 
-use super::family::Family;
+use super::family::NftFamily as _;
+use apimachinery::family::Family;
 use std::io;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;

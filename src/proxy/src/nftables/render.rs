@@ -1,8 +1,9 @@
 //! The chains and map elements of one port of a Service.
 
-use super::family::{Family, endpoint_in_name};
+use super::family::{NftFamily as _, endpoint_in_name};
 use crate::endpoints::Reachable;
 use crate::service::ServicePort;
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

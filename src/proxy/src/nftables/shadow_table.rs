@@ -1,9 +1,10 @@
 //! What the kernel's table holds, and the commands that lead from one state of it to the next.
 
 use super::base::base;
-use super::family::Family;
+use super::family::NftFamily as _;
 use super::render::{Map, Rendered};
 use crate::service::ServicePortName;
+use apimachinery::family::Family;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -4,6 +4,7 @@
 use super::*;
 use crate::endpoints::Reachable;
 use crate::service::{Protocol, ServicePort, ServicePortName};
+use apimachinery::family::Family;
 use ipnet::IpNet;
 
 /// A port named `default/{service}`, TCP 80.

@@ -34,8 +34,9 @@ mod tracker;
 
 pub(crate) use table::remove;
 
-use crate::nftables::{self, Family, NftError};
+use crate::nftables::{self, NftError, NftFamily as _};
 use crate::proxier::{Config, GARBAGE_AFTER, LOOK_INTERVAL, ProxyError, RETRY_FROM, RETRY_TO};
+use apimachinery::family::Family;
 use client::informer::Subscription;
 use client::{Event, ObjectKey, SharedInformers};
 use futures::FutureExt as _;

@@ -1,6 +1,7 @@
 //! What the kernel's table of policies holds, and the commands that lead from one state of it to the next.
 
-use crate::nftables::Family;
+use crate::nftables::NftFamily as _;
+use apimachinery::family::Family;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! Rule sets as text.
 
 use super::tracker::Tracker;
-use crate::nftables::Family;
+use apimachinery::family::Family;
 use client::ObjectKey;
 use serde_json::{Value, json};
 

@@ -2,8 +2,9 @@
 
 use super::spec::{Direction, Key, Namespaces, Peer, PodPeer, Policy, Port, Rule};
 use super::table::{PODS_IN, PODS_OUT, SELF, Table};
-use crate::nftables::Family;
+use crate::nftables::NftFamily as _;
 use crate::service::Protocol;
+use apimachinery::family::Family;
 use client::ObjectKey;
 use client::selector::Labels;
 use k8s_openapi::api::core::v1::{Container, Namespace, Pod};

@@ -1,11 +1,11 @@
 //! Records of taken addresses and node ports, one object each.
 
 use super::service;
-use super::service_families::Family;
 use crate::cached::Memo;
 use crate::registry::store::{decode, encode};
 use crate::registry::{Registry, key, meta_rules, prefix, status_of};
 use api::value;
+use apimachinery::family::Family;
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{Result, Status};
 use apimachinery::{meta, time};

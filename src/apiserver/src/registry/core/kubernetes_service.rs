@@ -2,11 +2,11 @@
 //! kubernetesservice controller), and the ServiceCIDR that its address comes from.
 
 use super::allocation::first_address;
-use super::service_families::Family;
 use crate::ApiServer;
 use crate::registry::decode;
 use crate::registry::own::{create, put};
 use api::value;
+use apimachinery::family::Family;
 use apimachinery::gvk::{GroupResource, Gvr};
 use apimachinery::meta;
 use apimachinery::status::{Result, Status};

@@ -8,6 +8,7 @@ use super::service_families as families;
 use crate::registry::served::Served;
 use crate::registry::writer::Writer;
 use api::value;
+use apimachinery::family::Family;
 use apimachinery::field::{FieldError, Path};
 use apimachinery::meta;
 use apimachinery::status::{Result, Status};
@@ -225,7 +226,7 @@ impl Order<'_, '_> {
         self.invalid(FieldError::invalid(&at, json!(given), detail))
     }
 
-    async fn any_address(&mut self, family: families::Family, object: &Value) -> Result<IpAddr> {
+    async fn any_address(&mut self, family: Family, object: &Value) -> Result<IpAddr> {
         for ip in self.services.allocator.free_addresses(family).await? {
             match self.take(Taken::Address(ip), object).await {
                 Ok(()) => return Ok(ip),

@@ -1,49 +1,10 @@
 //! IP families of a Service: which it has, from what it asks and what the cluster offers (KEP-563).
 
 use api::value;
+use apimachinery::family::Family;
 use apimachinery::field::{FieldError, Path};
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use std::net::IpAddr;
-
-/// An IP family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// As `spec.ipFamilies` names it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
-    /// The family of an address.
-    pub(crate) fn of(ip: IpAddr) -> Self {
-        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "IPv4" => Some(Self::V4),
-            "IPv6" => Some(Self::V6),
-            _ => None,
-        }
-    }
-
-    fn other(self) -> Self {
-        match self {
-            Self::V4 => Self::V6,
-            Self::V6 => Self::V4,
-        }
-    }
-}
 
 /// The families that a Service has.
 pub(crate) fn wanted(service: &Value) -> Vec<Family> {
