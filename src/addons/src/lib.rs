@@ -12,7 +12,6 @@
 //! | [`helm`] | releases of Helm charts as custom resources |
 //! | [`repositories`] | add-ons that others make |
 //! | [`http`] | what the servers serve HTTP with |
-//! | `nodes` | what several of them ask of a Node |
 //! | [`resident`] | what of the program is in memory |
 //! | [`relay`] | what proxies do with the heads of messages |
 //! | [`dashboard`] | the server of the `dashboard` add-on, and its page |
@@ -37,7 +36,6 @@ pub mod http;
 pub mod ingress;
 pub mod loadbalancer;
 pub mod metrics_server;
-mod nodes;
 pub mod registry;
 pub mod relay;
 pub mod render;

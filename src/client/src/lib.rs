@@ -24,6 +24,7 @@
 //! | [`events`] | core/v1 Events with aggregation |
 //! | [`metrics`] | what `/metrics` tells of requests and queues |
 //! | [`upload`] | bodies that are too large for memory |
+//! | [`nodes`] | what several parts ask of a Node |
 //! | [`selector`] | label selectors over typed objects |
 //!
 //! It is not a general client library: it has what knarr's parts need.
@@ -39,6 +40,7 @@ pub mod informer;
 mod key;
 pub mod leader_election;
 pub mod metrics;
+pub mod nodes;
 mod own_writes;
 pub mod reflector;
 pub mod rest;

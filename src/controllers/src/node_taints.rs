@@ -1,7 +1,7 @@
-//! Taints and conditions of nodes that several controllers use.
+//! Taints of nodes that several controllers use.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 /// Key of the taint of nodes whose kubelet says that they are not ready.
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -15,17 +15,6 @@ pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub const NO_SCHEDULE: &str = "NoSchedule";
 /// Effect: no new pods, and those there have to go.
 pub const NO_EXECUTE: &str = "NoExecute";
-
-/// A condition of the node by its type.
-pub fn condition<'a>(node: &'a Node, type_: &str) -> Option<&'a NodeCondition> {
-    let conditions = node.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().find(|condition| condition.type_ == type_)
-}
-
-/// Whether the Ready condition is True.
-pub fn is_ready(node: &Node) -> bool {
-    condition(node, "Ready").is_some_and(|condition| condition.status == "True")
-}
 
 /// The taints of the node.
 pub fn taints(node: &Node) -> &[Taint] {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use client::{
-    Event, Informer, ObjectKey, Rest,
+    Event, Informer, ObjectKey, Rest, nodes,
     rest::{self, DeleteOptions},
 };
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
@@ -195,7 +195,7 @@ impl Controller for PodGarbageCollector {
         }
         let out_of_service = |name: &str| {
             self.nodes.find("", name).is_some_and(|node| {
-                !node_taints::is_ready(&node) && node_taints::has(&node, node_taints::OUT_OF_SERVICE)
+                !nodes::is_ready(&node) && node_taints::has(&node, node_taints::OUT_OF_SERVICE)
             })
         };
         let mut failure = None;

@@ -5,7 +5,7 @@
 //! is refused before anything is changed when somebody uses a volume, and goes on where it ended when repeated.
 
 use super::EngineError;
-use crate::nodes::is_ready;
+use client::nodes::is_ready;
 use client::rest::{self, DeleteOptions, Patch};
 use client::{ObjectKey, Rest};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};

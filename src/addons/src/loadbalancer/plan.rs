@@ -2,8 +2,8 @@
 
 use super::pool::{Pool, of_each_family};
 use super::ranges::Ranges;
-use crate::nodes::{is_ready, own_addresses};
 use apimachinery::family::Family;
+use client::nodes::{is_ready, own_addresses};
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

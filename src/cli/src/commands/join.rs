@@ -17,7 +17,7 @@ use crate::worker::admission::Admitted;
 use crate::worker::material::Material;
 use anyhow::{Context, Result, bail};
 use clap::Parser as _;
-use client::{ObjectKey, Rest};
+use client::{ObjectKey, Rest, nodes};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use std::ffi::OsString;
@@ -189,7 +189,7 @@ async fn ready(paths: &Paths, admitted: &Admitted, progress: &mut Progress) -> R
         let client = client::mtls(&format!("https://{server}"), ca, certificate, key, "knarr")?;
         let node = Rest::new(client).get::<Node>(&ObjectKey::cluster(&material.node_name)).await;
         let waiting_for = match node {
-            Ok(node) if node.as_ref().is_some_and(super::status::is_ready) => return Ok(()),
+            Ok(node) if node.as_ref().is_some_and(nodes::is_ready) => return Ok(()),
             Ok(node) => format!("the node is not Ready: {}", super::status::reason(node.as_ref())),
             Err(error) => format!("{server}: {error}"),
         };
@@ -300,7 +300,7 @@ async fn settle(paths: &Paths, settings: &Settings, progress: &mut Progress) -> 
             Err(why) => why,
             Ok(()) if !settings.agent => return Ok(()),
             Ok(()) => match rest.get::<Node>(&ObjectKey::cluster(&settings.node_name)).await {
-                Ok(node) if node.as_ref().is_some_and(super::status::is_ready) => return Ok(()),
+                Ok(node) if node.as_ref().is_some_and(nodes::is_ready) => return Ok(()),
                 Ok(node) => format!("the node is not Ready: {}", super::status::reason(node.as_ref())),
                 Err(error) => error.to_string(),
             },

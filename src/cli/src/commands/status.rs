@@ -7,6 +7,7 @@ use crate::paths::Paths;
 use addons::engine::{Engine, State};
 use addons::repositories::Repositories;
 use anyhow::Result;
+use client::nodes;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -86,7 +87,7 @@ pub async fn look(paths: &Paths) -> Result<Report> {
     match looked {
         Ok(Ok((addons, node))) => {
             report.addons = addons;
-            report.ready = !state.agent || node.as_ref().is_some_and(is_ready);
+            report.ready = !state.agent || node.as_ref().is_some_and(nodes::is_ready);
             if !report.ready {
                 report.why = format!("node {} is not Ready: {}", state.node_name, reason(node.as_ref()));
             }
@@ -113,17 +114,12 @@ fn no_quorum(datastore: &local::Report) -> String {
     )
 }
 
-/// Whether a node says that it is Ready.
-pub fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
-/// Why it is not.
+/// Why a node is not Ready.
 pub fn reason(node: Option<&Node>) -> String {
-    let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
-    ready.and_then(|c| c.message.clone()).unwrap_or_else(|| "it has not registered yet".to_owned())
+    let ready = node.and_then(|node| nodes::condition(node, "Ready"));
+    ready
+        .and_then(|condition| condition.message.clone())
+        .unwrap_or_else(|| "it has not registered yet".to_owned())
 }
 
 fn headline(report: &Report) -> String {

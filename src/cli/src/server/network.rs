@@ -2,7 +2,7 @@
 //! others may have flushed, and what lost sandboxes left behind.
 
 use anyhow::{Context, Result};
-use client::Informer;
+use client::{Informer, nodes};
 use cni::nodes::Member;
 use cri::Runtime as _;
 use futures::{FutureExt as _, StreamExt as _};
@@ -81,7 +81,7 @@ impl PodNetwork {
             }
             let all = nodes.list();
             let own = all.iter().find(|node| node.metadata.name.as_deref() == Some(&self.node_name));
-            let cidrs = own.map(|node| pod_cidrs(node)).unwrap_or_default();
+            let cidrs = own.map(|node| nodes::pod_cidrs(node)).unwrap_or_default();
             if cidrs.is_empty() {
                 continue;
             }
@@ -150,27 +150,15 @@ impl PodNetwork {
     }
 }
 
-fn pod_cidrs(node: &Node) -> Vec<IpNet> {
-    let cidrs = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_ref());
-    cidrs.into_iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect()
-}
-
-/// A node as the pod network sees it; None without an address. IPv4 comes before IPv6. The addresses that a node has among
-/// its pods do not count: they lead through the pod network itself.
+/// A node as the pod network sees it; None without an address of its own. IPv4 comes before IPv6.
 fn member(node: &Node) -> Option<Member> {
-    let pod_cidrs = pod_cidrs(node);
-    let all = node.status.as_ref()?.addresses.as_ref()?;
-    let internal = all.iter().filter(|address| address.type_ == "InternalIP");
-    let addresses: Vec<IpAddr> = internal
-        .filter_map(|address| address.address.parse().ok())
-        .filter(|address| !pod_cidrs.iter().any(|range| range.contains(address)))
-        .collect();
+    let addresses = nodes::own_addresses(node);
     let address_v6 = addresses.iter().find_map(|address| match address {
         IpAddr::V4(_) => None,
         IpAddr::V6(address) => Some(*address),
     });
     let address = addresses.into_iter().min_by_key(IpAddr::is_ipv6)?;
-    Some(Member { name: node.metadata.name.clone()?, address, address_v6, pod_cidrs })
+    Some(Member { name: node.metadata.name.clone()?, address, address_v6, pod_cidrs: nodes::pod_cidrs(node) })
 }
 
 /// The nodes whose addresses are not of the own one's family.

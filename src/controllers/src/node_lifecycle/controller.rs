@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use client::{
     Event, EventRecorder, EventType, Informer, ObjectKey, Rest,
     informer::{Scope, index},
+    nodes,
     rest::{self, Patch},
 };
 use k8s_openapi::{
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     Config,
     framework::{Action, Context, Controller, ReconcileError, Watches},
-    node_taints, pods,
+    pods,
 };
 
 const NAME: &str = "node-controller";
@@ -67,7 +68,7 @@ impl NodeLifecycle {
     async fn mark_unknown(&self, node: Arc<Node>) -> Result<Arc<Node>, ReconcileError> {
         let Some(conditions) = plan::unknown_conditions(&node, self.context.now()) else { return Ok(node) };
         let name = node.metadata.name.clone().unwrap_or_default();
-        let was_ready = node_taints::is_ready(&node);
+        let was_ready = nodes::is_ready(&node);
         let mut next = (*node).clone();
         next.status.get_or_insert_default().conditions = Some(conditions);
         let written = self.rest.replace_status(&next).await?;
@@ -80,7 +81,7 @@ impl NodeLifecycle {
 
     /// The time until the pods of a node that is not ready go out of service; `None` when it is ready.
     fn patience(&self, node: &Node) -> Option<Duration> {
-        let ready = node_taints::condition(node, "Ready")?;
+        let ready = nodes::condition(node, "Ready")?;
         match ready.status.as_str() {
             "True" => None,
             "False" => {
@@ -149,7 +150,7 @@ impl Controller for NodeLifecycle {
             let node = event.object();
             let name = node.metadata.name.as_deref().unwrap_or_default();
             let readiness_changed = match event {
-                Event::Applied(new, Some(old)) => node_taints::is_ready(new) != node_taints::is_ready(old),
+                Event::Applied(new, Some(old)) => nodes::is_ready(new) != nodes::is_ready(old),
                 Event::Applied(_, None) | Event::Deleted(_) => true,
             };
             if matches!(event, Event::Applied(..)) {
@@ -166,7 +167,7 @@ impl Controller for NodeLifecycle {
             }
             if readiness_changed {
                 // How a zone is decides about all of its silent nodes.
-                for other in this.nodes.list().iter().filter(|other| !node_taints::is_ready(other)) {
+                for other in this.nodes.list().iter().filter(|other| !nodes::is_ready(other)) {
                     keys.add(ObjectKey::of(&**other));
                 }
             }

@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use client::nodes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-
-use crate::node_taints;
 
 /// A node that is silent for this long is taken for dead (upstream's `--node-monitor-grace-period` since 1.32): four
 /// lease renewals, and time to notice a dead connection.
@@ -54,7 +53,7 @@ impl Health {
 
     /// The node's status was seen.
     pub(super) fn observe_node(&self, name: &str, node: &Node) {
-        let ready = node_taints::condition(node, "Ready");
+        let ready = nodes::condition(node, "Ready");
         let heartbeat = ready.and_then(|condition| condition.last_heartbeat_time.as_ref()).map(|time| time.0);
         let mut nodes = self.nodes.lock();
         let signs = nodes.entry(name.to_owned()).or_insert_with(Signs::new);

@@ -1,5 +1,6 @@
 //! Conditions and taints that a node should have. Pure.
 
+use client::nodes;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Node, NodeCondition, Taint},
@@ -59,7 +60,7 @@ pub(super) enum Eviction {
 /// The taint by which the node's Ready condition makes pods leave. A node that has not reported yet has no pods
 /// that could.
 pub(super) fn eviction_key(node: &Node) -> Option<&'static str> {
-    match node_taints::condition(node, "Ready")?.status.as_str() {
+    match nodes::condition(node, "Ready")?.status.as_str() {
         "True" => None,
         "False" => Some(NOT_READY),
         _ => Some(UNREACHABLE),
@@ -100,12 +101,12 @@ pub(super) fn taints(node: &Node, eviction: Eviction, now: Timestamp) -> Option<
 
 fn wanted_no_schedule(node: &Node) -> Vec<&'static str> {
     let mut keys = Vec::new();
-    match node_taints::condition(node, "Ready") {
+    match nodes::condition(node, "Ready") {
         None => keys.push(NOT_READY),
         Some(_) => keys.extend(eviction_key(node)),
     }
     for (type_, key) in CONDITION_TAINTS {
-        if node_taints::condition(node, type_).is_some_and(|condition| condition.status == "True") {
+        if nodes::condition(node, type_).is_some_and(|condition| condition.status == "True") {
             keys.push(key);
         }
     }

@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
+use client::nodes;
 use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
-
-use crate::node_taints;
 
 /// Share of silent nodes from which a zone counts as partially disrupted (upstream's value).
 const UNHEALTHY_SHARE: f64 = 0.55;
@@ -41,7 +40,7 @@ impl Zones {
         let mut counts: BTreeMap<Zone, (usize, usize)> = BTreeMap::new();
         for node in nodes {
             let (ready, silent) = counts.entry(zone_of(node)).or_default();
-            if node_taints::is_ready(node) { *ready += 1 } else { *silent += 1 }
+            if nodes::is_ready(node) { *ready += 1 } else { *silent += 1 }
         }
         let state = |(ready, silent): (usize, usize)| {
             let share = silent as f64 / (ready + silent).max(1) as f64;

@@ -1,5 +1,6 @@
 //! The node's addresses.
 
+use client::nodes;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use nix::ifaddrs::getifaddrs;
@@ -74,9 +75,7 @@ fn lasting(table: &str, source: Ipv6Addr) -> Ipv6Addr {
 
 /// The addresses that a node has among its pods: the first one of each of their ranges, which no pod gets.
 pub(super) fn among_pods(node: &Node) -> Vec<IpAddr> {
-    let ranges = node.spec.as_ref().and_then(|spec| spec.pod_cidrs.as_ref());
-    let ranges = ranges.into_iter().flatten().filter_map(|range| range.parse::<IpNet>().ok());
-    ranges.map(|range| range.network()).collect()
+    nodes::pod_cidrs(node).iter().map(IpNet::network).collect()
 }
 
 /// The addresses of a node, with those that it has among its pods of a family that it lacks.
