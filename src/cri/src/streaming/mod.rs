@@ -8,6 +8,8 @@
 //! | [`frame`] | frames to bytes and back |
 //! | [`headers`] | name/value blocks and their zlib contexts |
 //! | [`connection`] | multiplexing of streams over one byte stream, both roles |
+//! | [`stream`] | one of these streams |
+//! | `send`, `receive` | the two tasks that run a connection |
 //! | [`remote_command`] | client of exec and attach URLs |
 //! | [`port_forward`] | client of port-forward URLs |
 //!
@@ -20,12 +22,16 @@ pub mod error;
 pub mod frame;
 pub mod headers;
 pub mod port_forward;
+mod receive;
 pub mod remote_command;
+mod send;
+pub mod stream;
 mod upgrade;
 
-pub use connection::{Connection, Role, Stream, StreamReader, StreamWriter};
+pub use connection::{Connection, Role};
 pub use error::StreamingError;
 pub use headers::Headers;
+pub use stream::{Stream, StreamReader, StreamWriter};
 
 /// The header of a stream that says what it carries: `error`, `stdin`, `stdout`, `stderr`, `resize`, `data`.
 pub const STREAM_TYPE: &str = "streamtype";

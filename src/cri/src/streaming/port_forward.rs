@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connection::{Connection, Stream, StreamReader};
+use super::connection::Connection;
 use super::error::StreamingError;
+use super::stream::{Stream, StreamReader};
 use super::upgrade;
 use super::{PORT, PORT_FORWARD_V1, REQUEST_ID, STREAM_TYPE};
 

@@ -1,7 +1,8 @@
 //! Client of a runtime's exec and attach URLs.
 
-use super::connection::{Connection, StreamReader, StreamWriter};
+use super::connection::Connection;
 use super::error::StreamingError;
+use super::stream::{StreamReader, StreamWriter};
 use super::upgrade;
 use super::{REMOTE_COMMAND_V4, STREAM_TYPE};
 
