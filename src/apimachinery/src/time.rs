@@ -12,6 +12,12 @@ pub fn rfc3339_micro(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
+/// Milliseconds since 1970 as RFC 3339 in UTC with three digits of fraction; None beyond the years that can be written.
+pub fn rfc3339_millis(millis: u64) -> Option<String> {
+    let at = Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
+    Some(format!("{at:.3}"))
+}
+
 /// Reads an RFC 3339 time.
 pub fn parse(text: &str) -> Option<Timestamp> {
     text.parse().ok()
@@ -95,5 +101,7 @@ mod tests {
         let at = parse("2026-01-02T05:04:05.1234567+02:00").unwrap();
         assert_eq!(rfc3339(at), "2026-01-02T03:04:05Z");
         assert_eq!(rfc3339_micro(at), "2026-01-02T03:04:05.123456Z");
+        assert_eq!(rfc3339_millis(1_767_323_045_120).unwrap(), "2026-01-02T03:04:05.120Z");
+        assert_eq!(rfc3339_millis(u64::MAX), None);
     }
 }

@@ -18,8 +18,8 @@ use crate::ApiServer;
 use crate::body::Body;
 use crate::registry::{self, Served};
 use apimachinery::status::{Result, Status};
+use apimachinery::time;
 use http::Response;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use storage::{Authored, Made};
 
@@ -59,10 +59,9 @@ pub(crate) async fn list(server: &ApiServer, context: &Context, served: &Served)
 
 fn item(change: &Authored) -> Value {
     let Authored { revision, made: Made { by, at_millis }, .. } = change;
-    let time = i64::try_from(*at_millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
     let mut item = json!({
         "resourceVersion": revision.to_string(),
-        "time": time.map(|time| format!("{time:.3}")),
+        "time": time::rfc3339_millis(*at_millis),
         "user": &*by.user,
     });
     if let (Some(impersonator), Some(fields)) = (&by.impersonator, item.as_object_mut()) {

@@ -35,6 +35,14 @@ pub mod uninstall;
 pub mod unit;
 pub mod version;
 
+/// Who made a change, in words, and who acted as that user if it was somebody else.
+pub fn who(user: &str, impersonator: Option<&str>) -> String {
+    match impersonator {
+        None => user.to_owned(),
+        Some(name) => format!("{user}, impersonated by {name}"),
+    }
+}
+
 /// Bytes in words.
 pub fn size(bytes: u64) -> String {
     match bytes {

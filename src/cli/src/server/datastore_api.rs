@@ -14,6 +14,7 @@
 use crate::backups::keeper::Keeper;
 use crate::commands::datastore::ROOT;
 use apimachinery::status::{Result, Status};
+use apimachinery::time;
 use apiserver::authentication::UserInfo;
 use apiserver::endpoints::Extension;
 use apiserver::{Body, BoxError};
@@ -23,7 +24,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
-use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -133,11 +133,10 @@ impl DatastoreApi {
             let object = version.value.as_ref().filter(|_| values);
             let object = object.and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
             let made = version.made.as_ref();
-            let time =
-                made.and_then(|made| Timestamp::from_millisecond(i64::try_from(made.at_millis).ok()?).ok());
+            let time = made.and_then(|made| time::rfc3339_millis(made.at_millis));
             let impersonator = made.and_then(|made| made.by.impersonator.as_deref());
             let known = [
-                ("time", time.map(|time| json!(format!("{time:.3}")))),
+                ("time", time.map(|time| json!(time))),
                 ("user", made.map(|made| json!(&*made.by.user))),
                 ("impersonator", impersonator.map(|name| json!(name))),
                 ("value", object),

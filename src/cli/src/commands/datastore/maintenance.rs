@@ -2,7 +2,7 @@
 
 use super::ask;
 use crate::arguments::datastore::{Compact, DatastoreFormat, DatastoreStatus, Defrag, History};
-use crate::commands::size;
+use crate::commands::{size, who};
 use crate::paths::Paths;
 use anyhow::Result;
 use datastore::maintenance::{Condition, Defragmented};
@@ -97,15 +97,12 @@ pub(super) async fn history(options: &History) -> Result<ExitCode> {
         let text = |name: &str| version.get(name).map(Value::to_string).unwrap_or_default();
         let word = |name: &str| version.get(name).and_then(Value::as_str).unwrap_or_default();
         let (change, time) = (word("change"), word("time"));
-        let behind = match word("impersonator") {
-            "" => String::new(),
-            name => format!(", impersonated by {name}"),
-        };
+        let impersonator = version.get("impersonator").and_then(Value::as_str);
         let line = format!(
-            "{:<16}{change:<10}{:>10}  {time:<26}{}{behind}",
+            "{:<16}{change:<10}{:>10}  {time:<26}{}",
             text("revision"),
             text("bytes"),
-            word("user")
+            who(word("user"), impersonator)
         );
         println!("{}", line.trim_end());
         if let Some(object) = version.get("value") {

@@ -3,6 +3,8 @@
 use super::authors::Author;
 use super::difference::{Difference, differences};
 use super::{at, revision, text, without_secrets};
+use crate::commands::who;
+use apimachinery::time::rfc3339;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -98,8 +100,7 @@ impl Change {
 
     /// For people.
     pub(super) fn pretty(&self) -> String {
-        let time =
-            self.at.map_or_else(|| format!("{:20}", ""), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let time = self.at.map_or_else(|| format!("{:20}", ""), rfc3339);
         let slash = if self.namespace.is_empty() { "" } else { "/" };
         let by = by(self.author.as_ref(), &self.by.join(", "));
         let mut shown = format!(
@@ -124,10 +125,8 @@ fn by(author: Option<&Author>, programs: &str) -> String {
         None if programs.is_empty() => String::new(),
         None => format!(" by {programs}"),
         Some(Author { user, impersonator, .. }) => {
-            let behind =
-                impersonator.as_ref().map_or_else(String::new, |name| format!(", impersonated by {name}"));
             let with = if programs.is_empty() { String::new() } else { format!(" ({programs})") };
-            format!(" by {user}{behind}{with}")
+            format!(" by {}{with}", who(user, impersonator.as_deref()))
         }
     }
 }
