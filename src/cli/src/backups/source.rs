@@ -3,6 +3,7 @@
 use crate::commands::process::State;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
+use apimachinery::time::rfc3339;
 use backup::{Form, Manifest, Member};
 use datastore::offline::{Contents, DATABASE_FORMAT};
 use std::io::Write;
@@ -86,7 +87,7 @@ impl Source {
             knarr_version: env!("CARGO_PKG_VERSION").to_owned(),
             kubernetes_version: crate::server::KUBERNETES_VERSION.to_owned(),
             datastore_format: DATABASE_FORMAT,
-            time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            time: rfc3339(jiff::Timestamp::now()),
             cluster: contents.cluster.clone(),
             node: self.node.clone(),
             revision: contents.revision,

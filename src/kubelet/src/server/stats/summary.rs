@@ -1,6 +1,6 @@
 //! The Summary API (`/stats/summary`, k8s.io/kubelet `stats/v1alpha1`).
 
-use jiff::Timestamp;
+use apimachinery::time::rfc3339;
 use serde_json::{Map, Value, json};
 
 use super::types::{
@@ -12,7 +12,7 @@ use super::types::{
 pub fn summary(statistics: &NodeStatistics, only_cpu_and_memory: bool) -> Value {
     let mut node = Map::new();
     node.insert("nodeName".into(), json!(statistics.node_name));
-    node.insert("startTime".into(), json!(time(statistics.start_time)));
+    node.insert("startTime".into(), json!(rfc3339(statistics.start_time)));
     node.insert("cpu".into(), cpu(&statistics.cpu));
     node.insert("memory".into(), memory(&statistics.memory));
     if !only_cpu_and_memory {
@@ -25,7 +25,7 @@ pub fn summary(statistics: &NodeStatistics, only_cpu_and_memory: bool) -> Value 
         node.insert(
             "rlimit".into(),
             json!({
-                "time": time(statistics.cpu.time),
+                "time": rfc3339(statistics.cpu.time),
                 "maxpid": statistics.max_pid,
                 "curproc": statistics.process_count,
             }),
@@ -38,7 +38,7 @@ pub fn summary(statistics: &NodeStatistics, only_cpu_and_memory: bool) -> Value 
 fn pod(pod: &PodStatistics, only_cpu_and_memory: bool) -> Value {
     let mut object = Map::new();
     object.insert("podRef".into(), json!({"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}));
-    object.insert("startTime".into(), json!(time(pod.start_time)));
+    object.insert("startTime".into(), json!(rfc3339(pod.start_time)));
     let containers: Vec<Value> =
         pod.containers.iter().map(|one| container(one, only_cpu_and_memory)).collect();
     object.insert("containers".into(), Value::Array(containers));
@@ -56,7 +56,7 @@ fn pod(pod: &PodStatistics, only_cpu_and_memory: bool) -> Value {
 fn container(container: &ContainerStatistics, only_cpu_and_memory: bool) -> Value {
     let mut object = Map::new();
     object.insert("name".into(), json!(container.name));
-    object.insert("startTime".into(), json!(time(container.start_time)));
+    object.insert("startTime".into(), json!(rfc3339(container.start_time)));
     insert(&mut object, "cpu", container.cpu.as_ref().map(cpu));
     insert(&mut object, "memory", container.memory.as_ref().map(memory));
     if !only_cpu_and_memory {
@@ -68,7 +68,7 @@ fn container(container: &ContainerStatistics, only_cpu_and_memory: bool) -> Valu
 
 fn cpu(cpu: &CpuStatistics) -> Value {
     let mut object = Map::new();
-    object.insert("time".into(), json!(time(cpu.time)));
+    object.insert("time".into(), json!(rfc3339(cpu.time)));
     insert(&mut object, "usageNanoCores", cpu.usage_nano_cores.map(Value::from));
     insert(&mut object, "usageCoreNanoSeconds", cpu.usage_core_nano_seconds.map(Value::from));
     Value::Object(object)
@@ -76,7 +76,7 @@ fn cpu(cpu: &CpuStatistics) -> Value {
 
 fn memory(memory: &MemoryStatistics) -> Value {
     let mut object = Map::new();
-    object.insert("time".into(), json!(time(memory.time)));
+    object.insert("time".into(), json!(rfc3339(memory.time)));
     insert(&mut object, "availableBytes", memory.available_bytes.map(Value::from));
     insert(&mut object, "usageBytes", memory.usage_bytes.map(Value::from));
     insert(&mut object, "workingSetBytes", memory.working_set_bytes.map(Value::from));
@@ -105,14 +105,14 @@ fn network(network: &NetworkStatistics) -> Value {
         Some(Value::Object(first)) => first.clone(),
         _ => Map::new(),
     };
-    object.insert("time".into(), json!(time(network.time)));
+    object.insert("time".into(), json!(rfc3339(network.time)));
     object.insert("interfaces".into(), Value::Array(interfaces));
     Value::Object(object)
 }
 
 fn filesystem(fs: &FilesystemStatistics) -> Value {
     let mut object = Map::new();
-    object.insert("time".into(), json!(time(fs.time)));
+    object.insert("time".into(), json!(rfc3339(fs.time)));
     insert(&mut object, "availableBytes", fs.available_bytes.map(Value::from));
     insert(&mut object, "capacityBytes", fs.capacity_bytes.map(Value::from));
     insert(&mut object, "usedBytes", fs.used_bytes.map(Value::from));
@@ -126,11 +126,6 @@ fn insert(object: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         object.insert(name.to_owned(), value);
     }
-}
-
-/// `metav1.Time`: whole seconds.
-fn time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]
