@@ -16,6 +16,7 @@ pub mod managedfields;
 pub mod meta;
 pub mod metrics;
 pub mod patch;
+pub mod platform;
 pub mod protobuf;
 pub mod quantity;
 mod scan;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use apimachinery::platform::platform;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
@@ -248,18 +249,8 @@ fn base_uri(url: &str) -> Result<BaseUriLayer, ConnectError> {
 
 /// Who a request is from.
 pub(crate) fn user_agent(component: &str) -> HeaderValue {
-    let text =
-        format!("{component}/{} ({}/{}) knarr", env!("CARGO_PKG_VERSION"), std::env::consts::OS, arch());
+    let text = format!("{component}/{} ({}) knarr", env!("CARGO_PKG_VERSION"), platform());
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("knarr"))
-}
-
-// The User-Agent convention uses Go's names of architectures.
-fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 #[cfg(test)]

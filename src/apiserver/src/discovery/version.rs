@@ -1,5 +1,6 @@
 //! `/version`.
 
+use apimachinery::platform::platform;
 use serde_json::{Value, json};
 
 /// The version of Kubernetes whose API this is.
@@ -31,15 +32,6 @@ pub fn version() -> Value {
         "compiler": "rustc",
         "platform": platform(),
     })
-}
-
-fn platform() -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    format!("{}/{architecture}", std::env::consts::OS)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::arguments::tools::{Version, VersionFormat};
 use crate::server::KUBERNETES_VERSION;
 use anyhow::Result;
+use apimachinery::platform::platform;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -14,8 +15,7 @@ pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// # Errors
 /// Never at present.
 pub fn run(options: &Version) -> Result<ExitCode> {
-    let value = json!({"knarr": VERSION, "kubernetes": KUBERNETES_VERSION,
-                       "platform": format!("linux/{}", cri::image::oci::architecture())});
+    let value = json!({"knarr": VERSION, "kubernetes": KUBERNETES_VERSION, "platform": platform()});
     match options.output {
         VersionFormat::Pretty => println!("Knarr {VERSION} (Kubernetes {KUBERNETES_VERSION})"),
         VersionFormat::Short => println!("{VERSION}"),

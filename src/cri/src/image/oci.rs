@@ -119,17 +119,6 @@ pub fn is_digest(text: &str) -> bool {
     })
 }
 
-/// The architecture in Go's words, as image configurations want it.
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use std::io::{Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use apimachinery::platform::architecture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -156,7 +157,7 @@ async fn unpin_older(store: &Store, name: &str) -> Result<(), ImageError> {
 
 fn config_json(diff_id: &str) -> Vec<u8> {
     let config = json!({
-        "architecture": oci::architecture(),
+        "architecture": architecture(),
         "os": "linux",
         "config": {
             "Entrypoint": ["/knarr"],

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use apimachinery::platform::architecture;
 use cri::image::oci::{self, Descriptor, Index, Manifest};
 
 pub const BUSYBOX: &str = "docker.io/library/busybox:test";
@@ -30,7 +31,7 @@ pub fn write_busybox(path: &Path) {
     }
     let layer = layer.into_inner().expect("a layer");
     let config = serde_json::to_vec(&serde_json::json!({
-        "architecture": oci::architecture(), "os": "linux",
+        "architecture": architecture(), "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
         "rootfs": {"type": "layers", "diff_ids": [oci::sha256(&layer)]},
     }))

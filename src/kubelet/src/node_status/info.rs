@@ -1,6 +1,7 @@
 //! `status.nodeInfo`.
 
 use crate::runtime_state::RuntimeIdentity;
+use apimachinery::platform::architecture;
 use serde_json::{Value, json};
 
 /// What does not change while the process runs.
@@ -12,17 +13,6 @@ pub struct MachineInfo {
     kernel_version: String,
     os_image: String,
     swap_bytes: i64,
-}
-
-/// The machine's architecture as Go names it, which is how the API does.
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
 }
 
 impl MachineInfo {

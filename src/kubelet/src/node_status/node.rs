@@ -1,6 +1,6 @@
 //! The Node object as the kubelet makes it. Pure.
 
-use super::info::architecture;
+use apimachinery::platform::architecture;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
