@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{
-    Event, Informer, ObjectKey, Rest,
+    Informer, ObjectKey, Rest,
     informer::Scope,
     rest::{self, Patch},
 };
@@ -81,11 +81,7 @@ impl Controller for RootCaPublisher {
     }
 
     fn watches(self: Arc<Self>, watches: &mut Watches) {
-        watches.mapped(&self.namespaces, |event, keys| {
-            if let Event::Applied(namespace, _) = event {
-                keys.add(ObjectKey::of(&**namespace));
-            }
-        });
+        watches.applied(&self.namespaces);
         watches.mapped(&self.config_maps, |event, keys| {
             keys.add(ObjectKey::cluster(event.object().metadata.namespace.clone().unwrap_or_default()));
         });

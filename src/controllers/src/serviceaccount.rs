@@ -46,11 +46,7 @@ impl Controller for ServiceAccountController {
     }
 
     fn watches(self: Arc<Self>, watches: &mut Watches) {
-        watches.mapped(&self.namespaces, |event, keys| {
-            if let Event::Applied(namespace, _) = event {
-                keys.add(ObjectKey::of(&**namespace));
-            }
-        });
+        watches.applied(&self.namespaces);
         watches.mapped(&self.accounts, |event, keys| {
             if let Event::Deleted(account) = event {
                 keys.add(ObjectKey::cluster(account.metadata.namespace.clone().unwrap_or_default()));

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use client::{
-    Event, Informer, ObjectKey, Rest,
+    Informer, ObjectKey, Rest,
     rest::{self, DeleteOptions},
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -37,11 +37,7 @@ impl Controller for TokenCleaner {
     }
 
     fn watches(self: Arc<Self>, watches: &mut Watches) {
-        watches.mapped(&self.secrets, |event, keys| {
-            if let Event::Applied(secret, _) = event {
-                keys.add(ObjectKey::of(&**secret));
-            }
-        });
+        watches.applied(&self.secrets);
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {

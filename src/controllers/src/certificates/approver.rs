@@ -6,7 +6,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
-use client::{Event, Informer, ObjectKey, Rest};
+use client::{Informer, ObjectKey, Rest};
 use http::Method;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::api::core::v1::Node;
@@ -154,11 +154,7 @@ impl Controller for CertificateApprover {
     }
 
     fn watches(self: Arc<Self>, watches: &mut Watches) {
-        watches.mapped(&self.requests, |event, keys| {
-            if let Event::Applied(request, _) = event {
-                keys.add(ObjectKey::of(&**request));
-            }
-        });
+        watches.applied(&self.requests);
         watches.reads(&self.nodes);
     }
 

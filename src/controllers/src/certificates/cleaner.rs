@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use client::{
-    Event, Informer, ObjectKey, Rest,
+    Informer, ObjectKey, Rest,
     rest::{self, DeleteOptions},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -58,11 +58,7 @@ impl Controller for CertificateCleaner {
     }
 
     fn watches(self: Arc<Self>, watches: &mut Watches) {
-        watches.mapped(&self.requests, |event, keys| {
-            if let Event::Applied(request, _) = event {
-                keys.add(ObjectKey::of(&**request));
-            }
-        });
+        watches.applied(&self.requests);
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use client::{Event, Informer, ObjectKey, Rest};
+use client::{Informer, ObjectKey, Rest};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     ByteString,
@@ -89,11 +89,7 @@ impl Controller for CertificateSigner {
     }
 
     fn watches(self: Arc<Self>, watches: &mut Watches) {
-        watches.mapped(&self.requests, |event, keys| {
-            if let Event::Applied(request, _) = event {
-                keys.add(ObjectKey::of(&**request));
-            }
-        });
+        watches.applied(&self.requests);
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, ReconcileError> {

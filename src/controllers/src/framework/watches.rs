@@ -52,6 +52,15 @@ impl Watches {
         self.mapped(informer, |event, keys| keys.add(ObjectKey::of(&**event.object())));
     }
 
+    /// The same, but what is deleted needs nothing any more.
+    pub fn applied<K: Object>(&mut self, informer: &Informer<K>) {
+        self.mapped(informer, |event, keys| {
+            if let Event::Applied(object, _) = event {
+                keys.add(ObjectKey::of(&**object));
+            }
+        });
+    }
+
     /// Every event of an object reconciles its controller, if that is of kind `O` (and its former controller,
     /// when that changed).
     pub fn owned<K: Object, O: Resource<DynamicType = ()>>(&mut self, informer: &Informer<K>) {
