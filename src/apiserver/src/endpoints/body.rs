@@ -210,6 +210,22 @@ impl<'a> Expected<'a> {
     }
 }
 
+/// Reads and checks a body of a built-in kind that is no resource's own, such as Eviction.
+///
+/// # Errors
+/// As [`read`] and [`object`].
+pub(crate) async fn of_kind(
+    context: &Context,
+    body: Body,
+    gvk: &Gvk,
+    validation: FieldValidation,
+) -> Result<Value> {
+    let bytes = read(body).await?;
+    let schema = api::schema::schema_for(gvk)
+        .ok_or_else(|| Status::internal(format!("{} has no schema", gvk.kind)))?;
+    object(context, &bytes, &Expected::new(gvk, &schema), validation)
+}
+
 /// Decodes an object: the right kind, known fields, the right types, the schema's defaults.
 ///
 /// # Errors

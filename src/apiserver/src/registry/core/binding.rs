@@ -3,7 +3,7 @@
 use crate::ApiServer;
 use crate::admission::Operation;
 use crate::body::Body;
-use crate::endpoints::body::{self, Expected};
+use crate::endpoints::body;
 use crate::endpoints::create::{settle_namespace, writer};
 use crate::endpoints::{Context, Offer, WriteOptions, response};
 use crate::registry::Served;
@@ -30,11 +30,8 @@ pub(crate) async fn bind(
 ) -> Result<Response<Body>> {
     let form = context.form(Offer::PLAIN)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
-    let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("", "v1", "Binding");
-    let schema = api::schema::schema_for(&gvk).ok_or_else(|| Status::internal("Binding has no schema"))?;
-    let expected = Expected::new(&gvk, &schema);
-    let mut binding = body::object(context, &bytes, &expected, options.validation)?;
+    let mut binding = body::of_kind(context, request_body, &gvk, options.validation).await?;
     settle_namespace(context, served, &mut binding)?;
     let name = match context.info.name.as_str() {
         "" => meta::name(&binding).to_owned(),

@@ -4,7 +4,7 @@ use super::binding::set_condition;
 use crate::ApiServer;
 use crate::admission::Operation;
 use crate::body::Body;
-use crate::endpoints::body::{self, Expected};
+use crate::endpoints::body;
 use crate::endpoints::create::writer;
 use crate::endpoints::{Context, Offer, WriteOptions, delete_options_of, response};
 use crate::registry::Served;
@@ -32,11 +32,8 @@ pub(crate) async fn evict(
 ) -> Result<Response<Body>> {
     let form = context.form(Offer::PLAIN)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
-    let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("policy", "v1", "Eviction");
-    let schema = api::schema::schema_for(&gvk).ok_or_else(|| Status::internal("Eviction has no schema"))?;
-    let expected = Expected::new(&gvk, &schema);
-    let mut eviction = body::object(context, &bytes, &expected, options.validation)?;
+    let mut eviction = body::of_kind(context, request_body, &gvk, options.validation).await?;
     let name = context.info.name.as_str();
     if !matches!(meta::name(&eviction), given if given.is_empty() || given == name) {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));

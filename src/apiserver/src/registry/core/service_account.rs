@@ -3,12 +3,12 @@
 use crate::ApiServer;
 use crate::admission::Operation;
 use crate::body::Body;
-use crate::endpoints::body::{self, Expected};
+use crate::endpoints::body;
 use crate::endpoints::create::writer;
 use crate::endpoints::{Context, Offer, WriteOptions, response};
 use crate::registry::Served;
 use apimachinery::gvk::Gvk;
-use apimachinery::status::{Result, Status};
+use apimachinery::status::Result;
 use http::Response;
 use std::sync::Arc;
 
@@ -21,12 +21,8 @@ pub(crate) async fn token(
 ) -> Result<Response<Body>> {
     let form = context.form(Offer::PLAIN)?;
     let options = WriteOptions::parse(context, "CreateOptions")?;
-    let bytes = body::read(request_body).await?;
     let gvk = Gvk::new("authentication.k8s.io", "v1", "TokenRequest");
-    let schema =
-        api::schema::schema_for(&gvk).ok_or_else(|| Status::internal("TokenRequest has no schema"))?;
-    let expected = Expected::new(&gvk, &schema);
-    let mut request = body::object(context, &bytes, &expected, options.validation)?;
+    let mut request = body::of_kind(context, request_body, &gvk, options.validation).await?;
     let (namespace, name) = (context.info.namespace.as_str(), context.info.name.as_str());
     let writer = writer(server, context, served, &options);
     let mut admission = writer.request(Operation::Create, namespace, name, None);
