@@ -88,9 +88,11 @@ pub fn apply_to_versions(
 ) -> Result<Value, Unfinished> {
     let ty = schema.node();
     let config = checked(ty, config, how)?;
-    let mut set = extract::fields(ty, &config);
+    // The name is part of it, so an applier that gives up all other metadata does not give up metadata itself.
+    let mut configured = extract::fields(ty, &config);
+    drop_reset_fields(ty, &mut configured, how.subresource);
+    let mut set = configured.clone();
     set.subtract(untracked());
-    drop_reset_fields(ty, &mut set, how.subresource);
 
     let none = Value::Object(Map::new());
     let mut entries = managers(ty, live, how);
@@ -106,9 +108,9 @@ pub fn apply_to_versions(
     if let Some(last) = &last {
         let elsewhere = |entry: &Entry| entry.api_version != how.api_version;
         if versions.differ() && (elsewhere(last) || entries.iter().any(elsewhere)) {
-            merged = super::versions::prune(versions, how.api_version, merged, last, &set, &entries)?;
+            merged = super::versions::prune(versions, how.api_version, merged, last, &configured, &entries)?;
         } else {
-            merge::remove(ty, &mut merged, &abandoned(last, &set, &entries));
+            merge::remove(ty, &mut merged, &abandoned(last, &configured, &entries));
         }
     }
 

@@ -76,6 +76,24 @@ fn a_field_that_is_no_longer_applied_goes_unless_somebody_owns_it() {
 }
 
 #[test]
+fn who_gives_up_his_last_metadata_takes_nothing_else_of_it_away() {
+    let annotated = |annotations: Value| {
+        json!({"apiVersion": "example.com/v1", "kind": "Thing",
+        "metadata": {"name": "a", "annotations": annotations}, "spec": {"replicas": 1}})
+    };
+    let mut live = apply(&fixture::schema(), None, annotated(json!({"x": "y"})), &how("me", false)).unwrap();
+    live["metadata"]["uid"] = "u".into();
+    live["metadata"]["resourceVersion"] = "7".into();
+    live["metadata"]["finalizers"] = json!(["untracked"]);
+    let mut live = applied(Some(&live), json!({"replicas": 1}), "me");
+    meta::remove(&mut live, "managedFields");
+    assert_eq!(
+        live["metadata"],
+        json!({"name": "a", "uid": "u", "resourceVersion": "7", "finalizers": ["untracked"]})
+    );
+}
+
+#[test]
 fn items_of_lists_and_sets_go_one_by_one() {
     let container = |name: &str, image: &str| json!({"name": name, "image": image});
     let live = applied(None, json!({"containers": [container("a", "1"), container("b", "1")]}), "me");
