@@ -98,6 +98,10 @@ impl PodSource for Kubelet {
         self.relists_healthy()
     }
 
+    fn probe_metrics(&self) -> String {
+        self.workers().syncer().parts().probes.metrics().render()
+    }
+
     fn metrics(&self) -> String {
         let pods = self.workers().pods();
         let active = pods.iter().filter(|(_, active)| *active).count();

@@ -1,5 +1,6 @@
 //! Starts and stops the probe workers of pods.
 
+use super::metrics::ProbeMetrics;
 use super::outcome::{ProbeKind, Results};
 use super::worker::Worker;
 use crate::events::Events;
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub(super) changed: PodCallback<()>,
     pub(super) is_stopping: PodCallback<bool>,
     pub(super) now: fn() -> jiff::Timestamp,
+    pub(super) metrics: ProbeMetrics,
     pods: Mutex<HashMap<String, Workers>>,
 }
 
@@ -64,9 +66,9 @@ impl ProbeManager {
     ) -> Self {
         let pods = Mutex::default();
         let now = jiff::Timestamp::now;
-        Self {
-            shared: Arc::new(Shared { runtime, status, results, events, changed, is_stopping, now, pods }),
-        }
+        let metrics = ProbeMetrics::default();
+        let shared = Shared { runtime, status, results, events, changed, is_stopping, now, metrics, pods };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Starts the workers of a pod that are not there yet.
@@ -108,6 +110,11 @@ impl ProbeManager {
         for handle in self.shared.pods.lock().remove(uid).into_iter().flat_map(BTreeMap::into_values) {
             handle.cancel.cancel();
         }
+    }
+
+    /// What the probes came to.
+    pub fn metrics(&self) -> &ProbeMetrics {
+        &self.shared.metrics
     }
 
     fn start(&self, pod: &Arc<Pod>, container: &Container, kind: ProbeKind, probe: &Probe) -> Handle {

@@ -7,6 +7,7 @@ mod exec;
 mod grpc;
 mod http;
 mod manager;
+mod metrics;
 mod outcome;
 mod tcp;
 mod worker;

@@ -3,6 +3,7 @@
 use super::check::{Attempt, attempt};
 use super::counter::Counter;
 use super::manager::Shared;
+use super::metrics::ProbeResult;
 use super::outcome::{Outcome, ProbeKind};
 use crate::pod;
 use k8s_openapi::api::core::v1::{Container, ContainerState, Pod, PodStatus, Probe};
@@ -100,6 +101,7 @@ impl Worker {
         if let Some(id) = current {
             self.shared.results.forget(&id, self.kind);
         }
+        self.shared.metrics.forget(&self.pod, &self.container.name, self.kind);
     }
 
     fn next(&self, counter: &mut Counter, current: &mut Option<String>, held: &mut bool) -> Step {
@@ -163,6 +165,7 @@ impl Worker {
     /// An `early` failure counts for nothing: the container is only just starting, and not ready anyway.
     async fn probe_once(&self, target: &Target, counter: &mut Counter, early: bool) -> Probed {
         let runtime = self.shared.runtime.as_ref();
+        let begin = Instant::now();
         let mut result = Attempt::Broken(String::new());
         for _ in 0..BROKEN_RETRIES {
             result =
@@ -171,9 +174,15 @@ impl Worker {
                 break;
             }
         }
+        let came_out = match &result {
+            Attempt::Failure(_) if early => return Probed::TooEarly,
+            Attempt::Success => ProbeResult::Successful,
+            Attempt::Failure(_) => ProbeResult::Failed,
+            Attempt::Broken(_) => ProbeResult::Unknown,
+        };
+        self.shared.metrics.count(&self.pod, &self.container.name, self.kind, came_out, begin.elapsed());
         let success = match &result {
             Attempt::Success => true,
-            Attempt::Failure(_) if early => return Probed::TooEarly,
             Attempt::Failure(output) => {
                 let message = format!("{} probe failed: {output}", self.kind.as_str());
                 self.shared.events.container(&self.pod, &self.container.name, true, "Unhealthy", &message);

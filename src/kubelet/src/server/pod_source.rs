@@ -41,6 +41,11 @@ pub trait PodSource: Send + Sync + 'static {
     fn metrics(&self) -> String {
         String::new()
     }
+
+    /// What the probes of containers came to, for `/metrics/probes`.
+    fn probe_metrics(&self) -> String {
+        String::new()
+    }
 }
 
 /// A pod on this node, with what is needed to reach into it.

@@ -61,6 +61,7 @@ async fn dispatch(state: &Arc<State>, request: Request<Incoming>, words: &[&str]
             respond::json(&summary::summary(&state.source.statistics().await, only))
         }
         ["metrics"] => respond::metrics(state.source.metrics()),
+        ["metrics", "probes"] => respond::metrics(state.source.probe_metrics()),
         ["metrics", "resource"] => {
             respond::metrics(resource_metrics::render(&state.source.statistics().await))
         }

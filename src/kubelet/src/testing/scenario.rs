@@ -215,6 +215,7 @@ async fn a_failed_readiness_probe_takes_the_pod_out_and_a_failed_liveness_probe_
     world.runtime.exec_exits("a", 1);
     world.status("r", "unready", |status| !is_ready(status)).await;
     assert_eq!(world.event("Unhealthy").await, "Readiness probe failed: said");
+    assert!(world.probe_metrics().contains("probe_type=\"Readiness\",result=\"failed\"} "));
     world.create("l", json!({"containers": [probe("livenessProbe")]}));
     world
         .status("l", "restarted", |status| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(1))

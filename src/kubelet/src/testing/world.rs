@@ -1,6 +1,7 @@
 //! A kubelet with everything around it, in a directory of its own.
 
 use super::{FakeApi, FakeRuntime};
+use crate::server::PodSource;
 use crate::{Config, Kubelet};
 use client::SharedInformers;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ pub struct World {
     cancel: CancellationToken,
     cgroup_root: String,
     running: Option<JoinHandle<()>>,
+    kubelet: Option<Kubelet>,
 }
 
 impl World {
@@ -31,6 +33,7 @@ impl World {
             cancel: CancellationToken::new(),
             cgroup_root: format!("knarr-test-{name}"),
             running: None,
+            kubelet: None,
         };
         world.start()
     }
@@ -62,8 +65,14 @@ impl World {
         let runtime = Arc::new(self.runtime.clone());
         let kubelet = Kubelet::new(config, runtime.clone(), runtime, &self.cancel).unwrap();
         let cancel = self.cancel.clone();
+        self.kubelet = Some(kubelet.clone());
         self.running = Some(tokio::spawn(async move { kubelet.run(cancel).await }));
         self
+    }
+
+    /// What `/metrics/probes` would answer.
+    pub fn probe_metrics(&self) -> String {
+        self.kubelet.as_ref().map(PodSource::probe_metrics).unwrap_or_default()
     }
 
     /// Waits until the runtime was asked for this.

@@ -23,11 +23,13 @@ async fn clients_are_authenticated_and_authorized() {
         (Identity::ApiServer, "/stats/summary", StatusCode::OK),
         (Identity::ApiServer, "/metrics/resource", StatusCode::OK),
         (Identity::ApiServer, "/metrics/cadvisor", StatusCode::OK),
+        (Identity::ApiServer, "/metrics/probes", StatusCode::OK),
         (Identity::ApiServer, "/nothing", StatusCode::NOT_FOUND),
         // A node's certificate is of the right authority, but permits nothing here.
         (Identity::Node, "/pods", StatusCode::FORBIDDEN),
         (Identity::Token("metrics"), "/metrics/resource", StatusCode::OK),
         (Identity::Token("metrics"), "/metrics/cadvisor", StatusCode::OK),
+        (Identity::Token("metrics"), "/metrics/probes", StatusCode::OK),
         (Identity::Token("metrics"), "/pods", StatusCode::FORBIDDEN),
         (Identity::Token("wrong"), "/healthz", StatusCode::UNAUTHORIZED),
     ] {
