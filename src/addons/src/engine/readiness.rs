@@ -28,8 +28,17 @@ pub fn readiness(object: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a status is of an earlier spec, if it says of which.
+fn is_behind(object: &Value) -> bool {
+    let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
+    number("/status/observedGeneration").is_some_and(|seen| Some(seen) < number("/metadata/generation"))
+}
+
 /// Whether the condition that tells of an APIService, a definition or anything else is true.
 fn condition(object: &Value) -> Result<(), String> {
+    if is_behind(object) {
+        return Err("not looked at by its controller yet".to_owned());
+    }
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let found = conditions
         .into_iter()
@@ -47,6 +56,7 @@ pub fn is_hopeless(object: &Value) -> bool {
     let reasons =
         ["Refused", "HelmMissing", "ChartUnreachable", "Aborted", "UpgradeFailed", "BackoffLimitExceeded"];
     object.get("kind").is_some_and(|kind| kind == "HelmChart")
+        && !is_behind(object)
         && conditions::find(object, "Ready").is_some_and(|ready| reasons.contains(&text(ready, "reason")))
 }
 
@@ -82,5 +92,17 @@ mod tests {
     fn what_asks_for_hands_is_not_waited_for() {
         let chart = |reason: &str| json!({"kind": "HelmChart", "status": {"conditions": [{"type": "Ready", "status": "False", "reason": reason}]}});
         assert!(is_hopeless(&chart("HelmMissing")) && !is_hopeless(&chart("HelmFailed")));
+    }
+
+    #[test]
+    fn what_a_chart_says_of_an_earlier_spec_does_not_count() {
+        let chart = |seen: i64, status: &str, reason: &str| {
+            json!({"kind": "HelmChart", "metadata": {"generation": 2}, "status": {"observedGeneration": seen,
+                "conditions": [{"type": "Ready", "status": status, "reason": reason}]}})
+        };
+        assert!(readiness(&chart(1, "True", "Deployed")).is_err());
+        assert!(readiness(&chart(2, "True", "Deployed")).is_ok());
+        assert!(!is_hopeless(&chart(1, "False", "ChartUnreachable")));
+        assert!(is_hopeless(&chart(2, "False", "ChartUnreachable")));
     }
 }

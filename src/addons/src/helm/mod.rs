@@ -165,6 +165,7 @@ impl Controller {
         };
         let again = plan.follows_others.then_some(LOOK_AGAIN);
         if status::is_settled(&chart, &plan.hash) {
+            self.observe(key, &chart).await?;
             return Ok(again);
         }
         if let Some(wait) = self.attempts.wait(key, &plan.hash) {
@@ -394,6 +395,15 @@ impl Controller {
         }
     }
 
+    /// Says that a spec was seen which was changed, and changed back before anybody looked.
+    async fn observe(&self, key: &ObjectKey, chart: &Value) -> Result<(), kube::Error> {
+        let generation = chart.pointer("/metadata/generation");
+        if chart.pointer("/status/observedGeneration") == generation {
+            return Ok(());
+        }
+        self.write_status(key, &json!({"observedGeneration": generation})).await
+    }
+
     /// Writes the status unless it is the same, with an event.
     async fn tell(
         &self,
@@ -414,8 +424,12 @@ impl Controller {
                 self.event(key, chart, EventType::Warning, reason, why);
             }
         }
+        self.write_status(key, &new).await
+    }
+
+    async fn write_status(&self, key: &ObjectKey, status: &Value) -> Result<(), kube::Error> {
         let path = rest::item_path(&collection(CHARTS, &key.namespace), &key.name, "status");
-        match self.rest.raw_patch(&path, &Patch::Merge(json!({"status": new}))).await {
+        match self.rest.raw_patch(&path, &Patch::Merge(json!({"status": status}))).await {
             Err(error) if !rest::is_not_found(&error) => Err(error),
             _ => Ok(()),
         }
