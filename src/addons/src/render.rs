@@ -128,13 +128,15 @@ mod tests {
             let objects = rendered(addon, given);
             objects.iter().map(|o| o["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(names(&[]), ["kube-prom-stack", "loki", "tempo"]);
-        assert_eq!(names(&["without-tempo=true"]), ["kube-prom-stack", "loki"]);
+        assert_eq!(names(&[]), ["observability", "kube-prom-stack", "loki", "tempo", "tempo-datasource"]);
+        assert_eq!(names(&["without-tempo=true"]), ["observability", "kube-prom-stack", "loki"]);
+        let without = rendered(addon, &["without-tempo=true"]);
+        assert!(!without.iter().any(|o| o["spec"].to_string().contains("tempo")), "{without:?}");
         let images: Vec<&str> =
             addon.images.iter().filter_map(|image| image.rsplit_once(':')).map(|(_, tag)| tag).collect();
         let values: String = rendered(addon, &[])
             .iter()
-            .map(|o| o["spec"]["valuesContent"].as_str().unwrap().to_owned())
+            .filter_map(|o| o["spec"]["valuesContent"].as_str().map(str::to_owned))
             .collect();
         for tag in images {
             assert!(values.contains(&format!("tag: {tag}")), "the charts are not told of {tag}");
