@@ -194,7 +194,7 @@ async fn an_add_on_that_is_a_chart_is_ready_when_its_release_is() {
     let (server, engine) = started(&["storage"]).await;
     let chart = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmcharts/cert-manager";
     let plays = async {
-        object(&server, chart, "applied", |chart| chart["spec"]["version"] == "v1.20.2").await;
+        object(&server, chart, "applied", |chart| chart["spec"]["version"] == "v1.20.4").await;
         let condition =
             json!({"type": "Ready", "status": "False", "reason": "HelmMissing", "message": "no helm"});
         let status = json!({"status": {"conditions": [condition]}});
