@@ -106,8 +106,9 @@ impl NodeAuthorizer {
                 }
                 true
             }
-            ("", "get") | ("status", "update" | "patch") => true,
-            // Creating and deleting mirror pods and evicting are for NodeRestriction to judge.
+            ("", "get") => true,
+            // Writing statuses, creating and deleting mirror pods and evicting are for NodeRestriction to judge, which sees
+            // the pod: one that is gone is NotFound.
             _ => false,
         };
         if !of_one_pod {
