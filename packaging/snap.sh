@@ -14,6 +14,7 @@ stage() {
   install -m 0644 "$packaging/common/config.yaml" "$tree/config.yaml"
   install -m 0644 "$root/snap/local/environment" "$tree/bin/environment"
   install -m 0755 "$root"/snap/local/run-* "$tree/bin"
+  ln -sf ../usr/bin/containerd "$tree/bin/containerd"
   mkdir -p "$tree/meta/hooks"
   install -m 0755 "$root"/snap/hooks/* "$tree/meta/hooks"
   python3 - "$root/snap/snapcraft.yaml" "$1" "$version" >"$tree/meta/snap.yaml" <<'PY'
