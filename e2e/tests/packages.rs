@@ -369,7 +369,8 @@ fn snap_accepts_the_tree_of_both_confinements() -> Result<()> {
     Ok(())
 }
 
-/// `snap set knarr flags.NAME=VALUE` reaches the configuration file, and can be taken back.
+/// `snap set knarr flags.NAME=VALUE` reaches the configuration file, and can be taken back; what the server would not
+/// start with is refused.
 #[test]
 fn settings_of_the_snap_become_flags() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -378,6 +379,8 @@ fn settings_of_the_snap_become_flags() -> Result<()> {
     let config = common.join("config.yaml");
     std::fs::write(&config, "# mine\nfailure-domain: a\n")?;
     let snapctl = folder.path().join("snapctl");
+    std::fs::create_dir_all(folder.path().join("bin"))?;
+    std::os::unix::fs::symlink(knarr_bin(), folder.path().join("bin/knarr"))?;
     let configured = |settings: &str| -> Result<(String, bool)> {
         let restarted = folder.path().join("restarted");
         let _ = std::fs::remove_file(&restarted);
@@ -390,7 +393,7 @@ fn settings_of_the_snap_become_flags() -> Result<()> {
         std::fs::set_permissions(&snapctl, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let path = format!("{}:{}", folder.path().display(), std::env::var("PATH")?);
         let mut hook = script("snap/hooks/configure");
-        hook.env("PATH", path).env("SNAP_COMMON", folder.path().join("common"));
+        hook.env("PATH", path).env("SNAP_COMMON", folder.path().join("common")).env("SNAP", folder.path());
         text_of("configure", hook.output()?)?;
         Ok((std::fs::read_to_string(&config)?, restarted.exists()))
     };
@@ -398,7 +401,11 @@ fn settings_of_the_snap_become_flags() -> Result<()> {
     let (text, restarted) = configured(set)?;
     ensure!(restarted && text.starts_with("# mine\nfailure-domain: a\n"), "{text}");
     ensure!(text.ends_with("\nhttps-listen-port: 7443\nnode-name: \"one\"\n"), "{text}");
-    ensure!(configured(set)? == (text, false), "nothing has changed");
+    ensure!(configured(set)? == (text.clone(), false), "nothing has changed");
+    for wrong in ["\"max-pods\": 50", "\"https-listen-port\": 70000"] {
+        ensure!(configured(&format!("{{\n\t\"flags\": {{\n\t\t{wrong}\n\t}}\n}}")).is_err(), "{wrong}");
+        ensure!(std::fs::read_to_string(&config)? == text, "{wrong} has changed something");
+    }
     ensure!(configured("{}")? == ("# mine\nfailure-domain: a\n".to_owned(), true));
     Ok(())
 }
