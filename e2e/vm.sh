@@ -8,24 +8,31 @@
 #   vm.sh cut FOLDER           takes its power away
 #   vm.sh fresh FOLDER         forgets all that was written since `image`
 #   vm.sh try FOLDER DEB       boots a fresh one, installs a package, and prints what holds
+#   vm.sh snap FOLDER SNAP     the same with a snap, classic or strict, below snapd and a base that are made of Debian's
+#                              packages (snaps.sh)
 #
 # Without /dev/kvm it takes minutes. KNARR_VM_PORT (default 2222) is where its ssh is reached on this machine.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-verb=${1:?image, boot, ssh, cut, fresh or try} folder=$(realpath -m "${2:?a folder}")
+verb=${1:?image, boot, ssh, cut, fresh, try or snap} folder=$(realpath -m "${2:?a folder}")
 shift 2
 port=${KNARR_VM_PORT:-2222}
+
+# Where this machine has its own packages from.
+mirror() {
+  apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' 2>/dev/null | head -n 1
+}
 
 # What a node needs is in apt's cache: there is no network on the machine. busybox is what pods run.
 image() {
   mkdir -p "$folder"
   local tree=$folder/tree mirror
-  mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' 2>/dev/null | head -n 1)
+  mirror=$(mirror)
   rm -rf "$tree"
   debootstrap --variant=minbase --include="adduser,busybox-static,ca-certificates,dbus,iproute2,jq,linux-image-amd64,\
 openssh-server,procps,quota,systemd-sysv,udev,zstd" bookworm "$tree" ${mirror:+"$mirror"} >"$folder/image.log"
   chroot "$tree" sh -ec 'apt-get update -qq
-    apt-get install -y -qq --no-install-recommends --download-only containerd conntrack nftables runc' >>"$folder/image.log"
+    apt-get install -y -qq --no-install-recommends --download-only apparmor containerd conntrack nftables runc snapd' >>"$folder/image.log"
   echo 'APT::Install-Recommends "false";' >"$tree/etc/apt/apt.conf.d/tests"
   echo '/dev/vda / ext4 defaults,prjquota 0 1' >"$tree/etc/fstab"
   echo debian >"$tree/etc/hostname"
@@ -84,7 +91,11 @@ guest() {
 }
 
 cut() {
-  kill -KILL "$(cat "$folder/pid")"
+  local pid
+  pid=$(cat "$folder/pid")
+  kill -KILL "$pid"
+  # Only then is its disk free again.
+  while grep -qs '^State:.[^Z]' "/proc/$pid/status"; do sleep 0.1; done
   rm -f "$folder/pid" "$folder/ssh"
 }
 
@@ -102,16 +113,18 @@ holds() {
   fi
 }
 
-try() {
+# A fresh machine with kubectl and what checks are made of.
+machine() {
   local kubectl
   kubectl=${KNARR_TOOLS:-$("$here/tools.sh" kubectl)}/kubectl
   [ ! -e "$folder/pid" ] || cut 2>/dev/null || true
   fresh
   boot
-  guest 'cat >/root/knarr.deb' <"$1"
   guest 'cat >/usr/local/bin/kubectl; chmod +x /usr/local/bin/kubectl' <"$kubectl"
   guest 'cat >/root/functions' <<'END'
-groups=/sys/fs/cgroup/kubepods
+PATH=$PATH:/snap/bin
+# A node that keeps its things elsewhere than usual has a name of its own.
+groups=$(echo /sys/fs/cgroup/kubepods*)
 # The group of a pod, and the one of its container.
 group() { find $groups -type d -name "pod$(kubectl get pod "$1" -o 'jsonpath={.metadata.uid}')"; }
 of() { cat "$(group "$1")/$(kubectl get pod "$1" -o 'jsonpath={.status.containerStatuses[0].containerID}' | cut -d/ -f3)/$2"; }
@@ -142,7 +155,11 @@ resize() {
     "{\"spec\": {\"containers\": [{\"name\": \"a\", \"resources\": {\"limits\": {\"memory\": \"$2\"}}}]}}"
 }
 END
+}
 
+try() {
+  machine
+  guest 'cat >/root/knarr.deb' <"$1"
   guest 'apt-get install -y /root/knarr.deb' >"$folder/install.log" 2>&1
   holds 'the service runs' 'systemctl is-active knarr'
   holds 'nothing is missing' 'knarr check'
@@ -211,9 +228,55 @@ END
   return "$failed"
 }
 
+# A refresh is another revision of the same file here. The first revision is removed with the second refresh.
+snap() {
+  local confinement made
+  confinement=$(unsquashfs -cat "$1" meta/snap.yaml | sed -n 's/^confinement: //p')
+  [ -e "$folder/core24_1_all.snap" ] || "$here/snaps.sh" "$folder" "$(mirror)" 2>"$folder/snaps.log"
+  machine
+  for made in "$folder"/{snapd,core24}_1_all.snap "$1"; do
+    guest "cat >/root/$(basename "$made" | cut -d_ -f1).snap" <"$made"
+  done
+  guest "echo 'refresh() { snap install --dangerous $([ "$confinement" = strict ] || echo --classic) /root/knarr.snap; }' >>/root/functions"
+  guest '. /root/functions
+    mkdir -p /etc/systemd/system/snapd.service.d
+    printf "[Service]\nEnvironment=SNAP_REEXEC=0\n" >/etc/systemd/system/snapd.service.d/own.conf
+    apt-get install -y apparmor snapd && snap wait system seed.loaded
+    for name in snapd core24; do snap install --dangerous /root/$name.snap; done
+    refresh
+    for plug in $(snap connections knarr | awk "\$3 == \"-\" { print \$2 }"); do snap connect $plug; done
+    snap debug confinement; snap connections knarr' >"$folder/install.log" 2>&1
+  holds 'the service runs' 'snap services knarr | grep -w active'
+  holds 'nothing is missing' 'knarr check'
+  holds 'the node is ready' 'knarr status --wait-ready --timeout 100; mkdir -p /root/.kube; knarr config >/root/.kube/config'
+  # A confined snap has a /tmp of its own.
+  guest '. /root/functions; TMPDIR=/var/snap/knarr/common image; pod open "{}" "echo hello; sleep 100000" Always' \
+    >"$folder/image-import.log"
+  holds 'a pod runs' 'ready open'
+  holds 'exec and logs work' 'kubectl exec open -- true; kubectl logs open | grep hello'
+  guest '. /root/functions; processes >/root/before'
+  for made in first second; do
+    holds "a $made refresh keeps pods" 'refresh; knarr status --wait-ready --timeout 100; kubectl exec open -- true
+      processes | diff /root/before -'
+  done
+  holds 'a setting reaches the server' 'snap set knarr flags.node-label=a=b
+    kubectl get node -l a=b -o name | grep node'
+  holds 'one that is none is refused' '! snap set knarr flags.v=3; ! snap get knarr flags.v'
+  holds 'stopping leaves no group' 'knarr stop; test ! -e $groups'
+  holds 'starting brings pods back' 'knarr start; ready open'
+  guest '. /root/functions; kubectl create configmap last' >/dev/null
+  cut
+  boot
+  holds 'nothing acknowledged is lost with the power' 'kubectl get configmap last'
+  holds 'pods are back after it' 'knarr status --wait-ready --timeout 100; ready open'
+  holds 'removing leaves nothing' 'snap remove --purge knarr; test ! -e $groups; test ! -e /var/snap/knarr
+    test -z "$(ip link | grep knarr)$(mount | grep knarr)$(pgrep knarr)$(pgrep containerd)$(getent group knarr)"'
+  return "$failed"
+}
+
 case "$verb" in
 image | boot | cut | fresh) "$verb" ;;
 ssh) guest "$@" ;;
-try) try "${1:?a package}" ;;
-*) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+try | snap) "$verb" "${1:?a package}" ;;
+*) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
 esac
