@@ -186,6 +186,9 @@ pub struct NodeFlags {
         value_name = "FILE"
     )]
     pub private_registry: PathBuf,
+    /// A variable of containerd as NAME=VALUE, such as HTTPS_PROXY for images; can be given often
+    #[arg(long, env = "KNARR_CONTAINERD_ENV", value_name = "NAME=VALUE", hide_env_values = true)]
+    pub containerd_env: Vec<String>,
     /// Pod network
     #[arg(long, env = "KNARR_NETWORK", default_value = "knarr", value_name = "NETWORK")]
     pub network: Network,

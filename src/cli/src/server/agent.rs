@@ -82,6 +82,8 @@ pub struct AgentSettings {
     pub runtime_endpoint: Option<PathBuf>,
     /// Mirrors and credentials.
     pub registries: PathBuf,
+    /// Variables of containerd.
+    pub containerd_environment: BTreeMap<String, String>,
     /// Whether knarr makes the pod network.
     pub own_network: bool,
 }
@@ -100,6 +102,7 @@ impl AgentSettings {
             kubelet: SocketAddr::new(settings.bind.ip(), settings.kubelet_port),
             runtime_endpoint: settings.runtime_endpoint.clone(),
             registries: settings.registries.clone(),
+            containerd_environment: settings.containerd_environment.clone(),
             own_network: settings.own_network,
         }
     }
@@ -125,6 +128,7 @@ impl AgentSettings {
             kubelet: SocketAddr::new(options.bind_address, flags.kubelet_port),
             runtime_endpoint: flags.container_runtime_endpoint.clone(),
             registries: flags.private_registry.clone(),
+            containerd_environment: settings::variables(&flags.containerd_env)?,
             own_network: flags.network == Network::Knarr,
         })
     }
@@ -215,6 +219,7 @@ impl Agent {
                     self.settings.own_network,
                 );
                 config.own_service = unit::restricts();
+                config.environment.clone_from(&self.settings.containerd_environment);
                 Some(Supervisor::start(config).await.context("cannot start containerd")?)
             }
         };

@@ -88,6 +88,8 @@ pub struct Settings {
     pub runtime_endpoint: Option<PathBuf>,
     /// Mirrors and credentials.
     pub registries: PathBuf,
+    /// Variables of containerd.
+    pub containerd_environment: BTreeMap<String, String>,
     /// Whether knarr makes the pod network.
     pub own_network: bool,
     /// Port of the kubelet.
@@ -212,6 +214,7 @@ impl Settings {
             without_addons: options.disable.clone(),
             runtime_endpoint: options.node.container_runtime_endpoint.clone(),
             registries: options.node.private_registry.clone(),
+            containerd_environment: variables(&options.node.containerd_env)?,
             own_network: options.node.network == Network::Knarr,
             kubelet_port: options.node.kubelet_port,
             datastore_port: options.datastore_port,
@@ -322,6 +325,18 @@ pub fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(labels)
 }
 
+/// The variables of `--containerd-env`.
+///
+/// # Errors
+/// Which is none.
+pub fn variables(given: &[String]) -> Result<BTreeMap<String, String>> {
+    let pairs = given.iter().map(|variable| match variable.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => bail!("--containerd-env {variable:?} is not NAME=VALUE"),
+    });
+    pairs.collect()
+}
+
 /// None for ever; more often than each second is no use.
 fn compaction(interval: SignedDuration) -> Option<Duration> {
     let seconds = u64::try_from(interval.as_secs()).unwrap_or(0);
@@ -356,6 +371,7 @@ mod tests {
             (&["--service-node-port-range=9"], "is not LOW-HIGH"),
             (&["--write-kubeconfig=/x", "--write-kubeconfig-mode=rw"], "no file mode"),
             (&["--node-label=a"], "is not NAME=VALUE"),
+            (&["--containerd-env==a"], "is not NAME=VALUE"),
             (&["--cluster-cidr=10.1.0.0/30"], "too small"),
             (&["--cluster-cidr=10.1.0.0/24", "--node-cidr-mask-size=20"], "too small"),
             (&["--node-cidr-mask-size=30"], "not between"),

@@ -1,5 +1,6 @@
 //! What the caller decides about containerd, and where everything lies.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ring::digest;
@@ -39,6 +40,8 @@ pub struct Config {
     pub cni_conf_dir: Option<PathBuf>,
     /// Further directories with CNI plugins, where the containerd takes more than one (2.1 and later).
     pub extra_cni_bin_dirs: Vec<PathBuf>,
+    /// Variables that containerd gets besides ours, such as proxies for images.
+    pub environment: BTreeMap<String, String>,
     /// Log level of containerd ("info", "debug", ...).
     pub log_level: String,
 }
@@ -58,6 +61,7 @@ impl Config {
             snapshotter: None,
             cni_conf_dir: None,
             extra_cni_bin_dirs: Vec::new(),
+            environment: BTreeMap::new(),
             log_level: "info".into(),
         }
     }

@@ -76,6 +76,7 @@ impl Process {
         command
             .arg("--config")
             .arg(config.config_file())
+            .envs(&config.environment)
             .env("PATH", search_path())
             // What knarr tells the service manager is not containerd's to tell.
             .env_remove("NOTIFY_SOCKET")

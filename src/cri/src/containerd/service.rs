@@ -57,7 +57,9 @@ fn arguments(
         all.push(joined(stream, log.as_os_str()));
     }
     all.push(format!("--setenv=PATH={}", search_path()).into());
-    for (name, value) in environment.filter(|(name, _)| !OURS.iter().any(|ours| name == ours)) {
+    let more = config.environment.iter().map(|(name, value)| (name.into(), value.into()));
+    // Of two with the same name the later one counts.
+    for (name, value) in environment.chain(more).filter(|(name, _)| !OURS.iter().any(|ours| name == ours)) {
         let mut variable = joined("--setenv=", &name);
         variable.push("=");
         variable.push(value);
@@ -88,14 +90,18 @@ mod tests {
 
     #[test]
     fn the_service_has_our_proxies_and_none_of_what_systemd_told_us_alone() {
-        let config = Config::new("/var/lib/knarr", "image");
-        let ours = [("HTTPS_PROXY", "http://p"), ("NOTIFY_SOCKET", "/run/n"), ("PATH", "/x")];
+        let mut config = Config::new("/var/lib/knarr", "image");
+        config.environment.insert("NO_PROXY".into(), "10.0.0.0/8".into());
+        let ours =
+            [("NO_PROXY", "x"), ("HTTPS_PROXY", "http://p"), ("NOTIFY_SOCKET", "/run/n"), ("PATH", "/x")];
         let ours = ours.map(|(name, value)| (name.into(), value.into())).into_iter();
         let all = arguments("u", Path::new("/usr/bin/containerd"), &config, ours);
         let all: Vec<&str> = all.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert!(
             all.contains(&"--setenv=HTTPS_PROXY=http://p") && all.contains(&"--property=KillMode=process")
         );
+        let at = |argument: &str| all.iter().position(|one| *one == argument);
+        assert!(at("--setenv=NO_PROXY=x") < at("--setenv=NO_PROXY=10.0.0.0/8"), "what is said counts");
         assert!(!all.iter().any(|argument| argument.contains("NOTIFY_SOCKET")));
         assert_eq!(all.iter().filter(|argument| argument.starts_with("--setenv=PATH=")).count(), 1);
         assert!(all.contains(&"--property=StandardError=append:/var/lib/knarr/containerd/containerd.log"));

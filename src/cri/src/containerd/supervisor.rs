@@ -167,6 +167,9 @@ async fn prepare(config: &Config) -> Result<Launch, ContainerdError> {
     let mut fingerprint = digest::Context::new(&digest::SHA256);
     fingerprint.update(text.as_bytes());
     fingerprint.update(format!("{}\0{version:?}", program.display()).as_bytes());
+    for (name, value) in &config.environment {
+        fingerprint.update(format!("\0{name}={value}").as_bytes());
+    }
     let fingerprint: String =
         fingerprint.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let client = Client::new(&socket).map_err(|last| ContainerdError::NotReady {
