@@ -96,6 +96,50 @@ fn three_nodes_lose_their_leader_and_one_leaves_and_comes_back() -> Result<()> {
 }
 
 #[test]
+fn a_node_joins_once_by_its_launch_configuration() -> Result<()> {
+    let cluster = Cluster::prepared("unattended", 2, 0)?;
+    let [founder, other] = cluster.nodes.as_slice() else { bail!("two nodes") };
+    founder.run("start")?;
+    let line = founder.run("add-node --format short")?;
+    let url = line.lines().next().and_then(|line| line.strip_prefix("knarr join ")).context("a line")?;
+    let launch =
+        format!("version: 0.2.0\njoin: {{url: \"{url}\"}}\naddons: [{{name: dns, disable: true}}]\n");
+    std::fs::write(other.data_dir().with_file_name("launch.yaml"), launch)?;
+    let record = || -> Result<Value> {
+        Ok(serde_json::from_slice(&std::fs::read(other.data_dir().join("launch.json"))?)?)
+    };
+    other.run("start")?;
+    wait::until("a cluster of two", PATIENCE, || {
+        let status = cluster.status(0)?;
+        let nodes = status["high-availability"]["nodes"].as_array().map(Vec::len);
+        if nodes == Some(2) { Ok(()) } else { bail!("{status}") }
+    })?;
+    wait::until("all that is left to do", PATIENCE, || {
+        let record = record()?;
+        if record["done"] == serde_json::json!([0, 1]) {
+            Ok(())
+        } else {
+            bail!("{record}\n{}", other.log_tail())
+        }
+    })?;
+    // It is the cluster's add-on.
+    let told = founder.knarr().args(["status", "--addon", "dns"]).output()?;
+    ensure!(String::from_utf8_lossy(&told.stdout).trim() == "disabled", "{told:?}");
+
+    wait::until("its leave", PATIENCE, || other.run("leave").map(drop))?;
+    other.run("stop")?;
+    other.run("start")?;
+    let status = cluster.status(1)?;
+    ensure!(
+        status["high-availability"]["nodes"].as_array().map_or(0, Vec::len) <= 1,
+        "it stays alone: {status}"
+    );
+    ensure!(record()?["done"] == serde_json::json!([0, 1]));
+    drop(cluster.network);
+    Ok(())
+}
+
+#[test]
 fn a_fourth_node_is_a_spare_and_votes_when_a_voter_dies() -> Result<()> {
     let cluster = Cluster::prepared("spare", 4, 0)?;
     for node in &cluster.nodes {

@@ -1,10 +1,12 @@
-//! Flags, environment and configuration file become one list of arguments. A flag on the command line wins
-//! over the environment, that over the file, that over the default.
+//! Flags, environment, launch configuration and configuration file become one list of arguments. A flag on the command
+//! line wins over the environment, that over the launch configuration, that over the file, that over the default.
 
+use crate::arguments::{Arguments, DATA_DIR};
+use crate::launch;
 use anyhow::{Context, Result, bail};
 use apimachinery::decode;
-use clap::CommandFactory as _;
-use serde_json::Value;
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,33 +26,62 @@ pub fn with_file(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
         return Ok(arguments);
     };
     let (path, named) = file(&arguments);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(arguments),
-        Err(error)
-            if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("KNARR_CONFIG").is_some() =>
-        {
-            return Ok(arguments);
-        }
+    let mut entries = match std::fs::read_to_string(&path) {
+        Ok(text) => entries(&command, &path, &text)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_lack(&path, named) => Map::new(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let given = given(&arguments);
-    let mut all = arguments;
-    all.extend(from_file(&command, &path, &text, &given, |key| std::env::var_os(key).is_some())?);
+    let with = |entries| {
+        let flags = flags_of(entries, &given, |key| std::env::var_os(key).is_some());
+        let flags = flags.with_context(|| path.display().to_string())?;
+        Ok::<_, anyhow::Error>(arguments.iter().cloned().chain(flags).collect::<Vec<_>>())
+    };
+    let Some(plan) = launch::read(&path, &data_dir(&arguments, &entries))? else { return with(entries) };
+    let before = with(entries.clone())?;
+    plan.flags.apply(&mut entries, &flags(&command));
+    let all = with(entries)?;
+    // Whose fault it is: without the launch configuration it would do.
+    if let Err(error) = Arguments::try_parse_from(&all)
+        && Arguments::try_parse_from(&before).is_ok()
+    {
+        let text = error.to_string();
+        bail!("{}: {}", plan.shown, text.lines().next().unwrap_or(&text));
+    }
     Ok(all)
+}
+
+/// Whether a file need not be there: one that nobody has named, or that is named to all by a variable.
+fn may_lack(path: &Path, named: bool) -> bool {
+    !named || std::env::var_os("KNARR_CONFIG").is_some() || launch::exists(path)
+}
+
+/// The data directory, as the command will find it.
+fn data_dir(arguments: &[OsString], entries: &Map<String, Value>) -> PathBuf {
+    let by_flag = value_of(arguments, "--data-dir").or_else(|| std::env::var_os("KNARR_DATA_DIR"));
+    let by_file = || Some(OsString::from(entries.get("data-dir")?.as_str()?));
+    by_flag.or_else(by_file).map_or_else(|| PathBuf::from(DATA_DIR), PathBuf::from)
+}
+
+/// The value of a flag on the command line.
+fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == flag {
+            return rest.next().cloned();
+        }
+        let joined = argument.to_str().and_then(|argument| argument.strip_prefix(flag)?.strip_prefix('='));
+        if let Some(value) = joined {
+            return Some(value.into());
+        }
+    }
+    None
 }
 
 /// The file's path, and whether somebody named it.
 fn file(arguments: &[OsString]) -> (PathBuf, bool) {
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        if argument == "--config" {
-            if let Some(path) = rest.next() {
-                return (PathBuf::from(path), true);
-            }
-        } else if let Some(path) = argument.to_str().and_then(|a| a.strip_prefix("--config=")) {
-            return (PathBuf::from(path), true);
-        }
+    if let Some(path) = value_of(arguments, "--config") {
+        return (PathBuf::from(path), true);
     }
     match std::env::var_os("KNARR_CONFIG") {
         Some(path) => (PathBuf::from(path), true),
@@ -64,38 +95,41 @@ fn given(arguments: &[OsString]) -> BTreeSet<String> {
     long.map(|flag| flag.split('=').next().unwrap_or(flag).to_owned()).collect()
 }
 
-/// The arguments that the file stands for, without those in `given` or in the environment.
-fn from_file(
-    command: &str,
-    path: &Path,
-    text: &str,
-    given: &BTreeSet<String>,
-    in_environment: impl Fn(&str) -> bool,
-) -> Result<Vec<OsString>> {
+/// What the file says of flags.
+fn entries(command: &str, path: &Path, text: &str) -> Result<Map<String, Value>> {
     let shown = path.display();
     if text.trim().is_empty() {
-        return Ok(Vec::new());
+        return Ok(Map::new());
     }
     let value = decode::yaml(text.as_bytes()).with_context(|| format!("{shown} is not valid YAML"))?.value;
     let entries = match value {
-        Value::Null => return Ok(Vec::new()),
+        Value::Null => return Ok(Map::new()),
         Value::Object(entries) => entries,
         _ => bail!(
             "{shown}: must be a map from flags of `knarr {command}` to values, such as `node-name: one`"
         ),
     };
     let known = flags(command);
+    if let Some(key) = entries.keys().find(|key| !known.contains(*key)) {
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        bail!("{shown}: unknown key {key:?}; known keys: {}", names.join(", "));
+    }
+    Ok(entries)
+}
+
+/// The arguments that these stand for, without those in `given` or in the environment.
+fn flags_of(
+    entries: Map<String, Value>,
+    given: &BTreeSet<String>,
+    in_environment: impl Fn(&str) -> bool,
+) -> Result<Vec<OsString>> {
     let mut arguments = Vec::new();
     for (key, value) in entries {
-        if !known.contains(&key) {
-            let names: Vec<&str> = known.iter().map(String::as_str).collect();
-            bail!("{shown}: unknown key {key:?}; known keys: {}", names.join(", "));
-        }
         let variable = format!("KNARR_{}", key.replace('-', "_").to_uppercase());
         if given.contains(&key) || in_environment(&variable) {
             continue;
         }
-        for item in values(value).with_context(|| format!("{shown}: {key}"))? {
+        for item in values(value).context(key.clone())? {
             arguments.push(OsString::from(match item {
                 Some(text) => format!("--{key}={text}"),
                 None => format!("--{key}"),
@@ -125,7 +159,7 @@ fn values(value: Value) -> Result<Vec<Option<String>>> {
 
 /// The long flags of a command that may stand in a file.
 fn flags(command: &str) -> BTreeSet<String> {
-    let all = crate::arguments::Arguments::command();
+    let all = Arguments::command();
     let command = all.find_subcommand(command);
     command
         .into_iter()
@@ -142,7 +176,7 @@ mod tests {
 
     fn read(text: &str, given: &[&str], environment: &[&str]) -> Result<Vec<OsString>> {
         let given = given.iter().map(|g| (*g).to_owned()).collect();
-        from_file("server", Path::new("c.yaml"), text, &given, |key| environment.contains(&key))
+        flags_of(entries("server", Path::new("c.yaml"), text)?, &given, |key| environment.contains(&key))
     }
 
     #[test]
@@ -172,7 +206,7 @@ mod tests {
     #[test]
     fn a_worker_has_flags_of_its_own() {
         let none = BTreeSet::new();
-        let read = |text| from_file("agent", Path::new("c.yaml"), text, &none, |_| false);
+        let read = |text| flags_of(entries("agent", Path::new("c.yaml"), text)?, &none, |_| false);
         assert_eq!(read("server: https://a:6443\n").unwrap(), ["--server=https://a:6443"]);
         assert!(read("service-cidr: 10.2.0.0/16\n").is_err());
     }
@@ -185,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_flag_of_a_node_has_its_variable() {
-        let command = crate::arguments::Arguments::command();
+        let command = Arguments::command();
         let commands = ["server", "agent"].map(|name| command.find_subcommand(name).unwrap());
         for argument in commands.into_iter().flat_map(clap::Command::get_arguments) {
             let Some(long) = argument.get_long() else { continue };

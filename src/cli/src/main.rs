@@ -7,6 +7,7 @@
 //! | [`backups`] | what goes into a backup, and bringing one back |
 //! | [`cluster`] | several nodes: joining, and what is said between nodes and commands |
 //! | [`configuration`] | flags, environment and configuration file become one |
+//! | [`launch`] | launch configurations, which set a node up unattended |
 //! | [`paths`] | where things lie below the data directory |
 //! | [`server`] | assembly of a node out of the other crates |
 //! | [`commands`] | one file per command for people |
@@ -16,6 +17,7 @@ mod backups;
 mod cluster;
 mod commands;
 mod configuration;
+mod launch;
 mod logging;
 mod paths;
 mod server;

@@ -74,6 +74,16 @@ impl Paths {
         self.root.join("datastore")
     }
 
+    /// What was done of the launch configuration.
+    pub fn launch_record(&self) -> PathBuf {
+        self.root.join("launch.json")
+    }
+
+    /// Files of the launch configuration that flags can name.
+    pub fn launch_files(&self) -> PathBuf {
+        self.root.join("args")
+    }
+
     /// Repositories of add-ons that others make.
     pub fn repositories(&self) -> PathBuf {
         self.root.join("addons")

@@ -215,6 +215,36 @@ impl Engine {
         Ok(None)
     }
 
+    /// Whether a first start is over: every add-on that is on by default was enabled, or is not to be.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn has_started(&self) -> Result<bool, EngineError> {
+        if record::settings(&self.rest).await?.is_none() {
+            return Ok(false);
+        }
+        let entries = record::read(&self.rest).await?;
+        for addon in catalog::all().iter().filter(|addon| addon.default) {
+            let Some(entry) = entries.get(&addon.name) else { return Ok(false) };
+            for reference in entry.applied.iter().filter(|_| entry.enabled) {
+                if !self.is_there(reference).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_there(&self, reference: &Reference) -> Result<bool, EngineError> {
+        let failed = |source| EngineError::Api { verb: "get", what: reference.to_string(), source };
+        let Some(path) = self.resources.find(reference).await.map_err(failed)? else { return Ok(false) };
+        match self.rest.raw(http::Method::GET, &path, None).await {
+            Ok(_) => Ok(true),
+            Err(error) if rest::is_not_found(&error) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     async fn nodes(&self) -> Result<Vec<Value>, EngineError> {
         let failed = |source| EngineError::Api { verb: "list", what: "nodes".to_owned(), source };
         let text = self.rest.raw(http::Method::GET, "/api/v1/nodes", None).await.map_err(failed)?;

@@ -44,7 +44,7 @@ pub struct Join {
     #[command(flatten)]
     pub location: Location,
     /// What `knarr add-node` has printed
-    #[arg(value_name = "HOST:PORT/TOKEN/CHECK")]
+    #[arg(env = crate::commands::join::TARGET, value_name = "HOST:PORT/TOKEN/CHECK", hide_env_values = true)]
     pub target: String,
     /// Run pods only: no API server, no datastore
     #[arg(long)]

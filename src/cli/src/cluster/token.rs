@@ -205,6 +205,9 @@ impl Token {
     }
 }
 
+/// When a token expires that is to last.
+pub const NEVER: Timestamp = Timestamp::MAX;
+
 /// When a token that is made now expires.
 ///
 /// # Errors

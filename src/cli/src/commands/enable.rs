@@ -4,13 +4,14 @@ use super::process;
 use super::progress::Progress;
 use super::repositories::hook;
 use crate::arguments::{AddonNames, Location};
+use crate::launch::plan::Addon as Launched;
 use crate::paths::Paths;
 use addons::arguments;
 use addons::catalog::{self, Addon, CORE};
 use addons::engine::{Engine, EngineError};
 use addons::repositories::{ForeignAddon, Repositories, Repository};
 use anyhow::{Context, Result, bail};
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 /// How long an add-on may take to become ready: an image of somebody else's may have to be pulled.
@@ -133,43 +134,104 @@ async fn act(options: &AddonNames, enable: bool) -> Result<ExitCode> {
     let engine = Engine::new(process::client(&paths).await?);
     let mut progress = Progress::new();
     for (one, which) in chosen {
-        let (repository, name, before) = match which {
-            Chosen::Core(addon) => {
-                if let (Some(url), true) = (&addon.repository, enable) {
-                    let values = arguments::values(addon, &arguments::read(addon, &given(one, addon)?)?)?;
-                    let reference = values.get("REFERENCE").map_or("", String::as_str);
-                    progress.step(&format!("Fetching {url}"));
-                    Repositories::new(paths.repositories()).add(&addon.name, url, reference, true)?;
-                } else if addon.repository.is_some() {
-                    Repositories::new(paths.repositories()).remove(&addon.name)?;
-                }
-                (CORE, addon.name.as_str(), core(&engine, one, addon, enable, &mut progress).await?)
-            }
-            Chosen::Foreign(repository, addon) => {
-                let verb = if enable { "enable" } else { "disable" };
-                let arguments = words_of(one);
-                let ended = hook(&paths, repository, addon, verb, arguments)?;
-                if !ended.success() {
-                    eprintln!("Addon {}/{}: its hook ended with {ended}", repository.name, addon.name);
-                    return Ok(ended
-                        .code()
-                        .and_then(|c| u8::try_from(c).ok())
-                        .map_or(ExitCode::FAILURE, ExitCode::from));
-                }
-                let before = engine.note(repository, addon, enable, arguments).await?;
-                (repository.name.as_str(), addon.name.as_str(), before)
-            }
-        };
-        let done = if enable { "enabled" } else { "disabled" };
-        let already = if before == enable { "already " } else { "" };
-        progress.done(&format!("Addon {repository}/{name} is {already}{done}"));
-        if let Chosen::Core(Addon { hint: Some(hint), .. }) = which
-            && enable
-        {
-            progress.done(hint.trim_end());
+        if let Some(ended) = change(&engine, &paths, one, &which, enable, &mut progress).await? {
+            eprintln!("Addon {}: its hook ended with {ended}", one.name);
+            return Ok(ended
+                .code()
+                .and_then(|c| u8::try_from(c).ok())
+                .map_or(ExitCode::FAILURE, ExitCode::from));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Enables or disables one; answers how its hook failed, if that is what happened.
+async fn change(
+    engine: &Engine,
+    paths: &Paths,
+    one: &Named,
+    which: &Chosen<'_>,
+    enable: bool,
+    progress: &mut Progress,
+) -> Result<Option<ExitStatus>> {
+    let (repository, name, before) = match which {
+        Chosen::Core(addon) => {
+            if let (Some(url), true) = (&addon.repository, enable) {
+                let values = arguments::values(addon, &arguments::read(addon, &given(one, addon)?)?)?;
+                let reference = values.get("REFERENCE").map_or("", String::as_str);
+                progress.step(&format!("Fetching {url}"));
+                Repositories::new(paths.repositories()).add(&addon.name, url, reference, true)?;
+            } else if addon.repository.is_some() {
+                Repositories::new(paths.repositories()).remove(&addon.name)?;
+            }
+            (CORE, addon.name.as_str(), core(engine, one, addon, enable, progress).await?)
+        }
+        Chosen::Foreign(repository, addon) => {
+            let verb = if enable { "enable" } else { "disable" };
+            let arguments = words_of(one);
+            let ended = hook(paths, repository, addon, verb, arguments)?;
+            if !ended.success() {
+                return Ok(Some(ended));
+            }
+            let before = engine.note(repository, addon, enable, arguments).await?;
+            (repository.name.as_str(), addon.name.as_str(), before)
+        }
+    };
+    let done = if enable { "enabled" } else { "disabled" };
+    let already = if before == enable { "already " } else { "" };
+    progress.done(&format!("Addon {repository}/{name} is {already}{done}"));
+    if let Chosen::Core(Addon { hint: Some(hint), .. }) = which
+        && enable
+    {
+        progress.done(hint.trim_end());
+    }
+    Ok(None)
+}
+
+/// Enables or disables what a launch configuration names.
+///
+/// # Errors
+/// When it is not known, cannot be applied or removed, or does not become ready.
+pub async fn one(engine: &Engine, paths: &Paths, addon: &Launched) -> Result<()> {
+    let others = Repositories::new(paths.repositories()).list();
+    let one = launched(addon);
+    let which = choose(&one, &others)?;
+    match change(engine, paths, &one, &which, !addon.disable, &mut Progress::new()).await? {
+        Some(ended) => bail!("its hook ended with {ended}"),
+        None => Ok(()),
+    }
+}
+
+/// Whether a launch configuration names an add-on that there is, with arguments that it takes; `more` repositories may
+/// bring others.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(addon: &Launched, others: &[Repository], more: bool) -> Result<()> {
+    let one = launched(addon);
+    let which = match choose(&one, others) {
+        Ok(which) => which,
+        Err(_) if more => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let Chosen::Core(core) = which else { return Ok(()) };
+    if !addon.disable {
+        arguments::values(core, &arguments::read(core, &given(&one, core)?)?)?;
+    } else if let Some(why) = &core.always {
+        return Err(EngineError::Always(core.name.clone(), why.clone()).into());
+    } else {
+        arguments::disabling(core, words_of(&one))?;
+    }
+    Ok(())
+}
+
+fn launched(addon: &Launched) -> Named {
+    let mut one = named(&addon.name);
+    match addon.arguments.first().is_some_and(|first| first.starts_with('-')) {
+        true => one.flags.clone_from(&addon.arguments),
+        false => one.arguments.clone_from(&addon.arguments),
+    }
+    one
 }
 
 /// Answers whether it was enabled before (with these arguments).

@@ -11,6 +11,7 @@ use crate::cluster::protocol::{JoinAnswer, JoinRequest, NodeRole, VERSION};
 use crate::cluster::remote::Remote;
 use crate::cluster::target::Target;
 use crate::configuration;
+use crate::launch;
 use crate::paths::Paths;
 use crate::server::settings::Settings;
 use crate::worker::admission::Admitted;
@@ -27,6 +28,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// The variable with what to join, for those who do not want it in the list of processes.
+pub const TARGET: &str = "KNARR_JOIN";
 /// How long the node may take to become Ready and get its role, once its server runs.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often the cluster is told that the node has joined.
@@ -221,7 +224,7 @@ fn parsed(command: &str, location: &Location, arguments: &[String]) -> Result<Co
     let mut all: Vec<OsString> = vec!["knarr".into(), command.into()];
     all.extend(["--data-dir".into(), location.data_dir.clone().into()]);
     // A file that was not named need not be there; the server's flag and variable are those of this command.
-    if location.config.exists() {
+    if location.config.exists() || launch::exists(&location.config) {
         all.extend(["--config".into(), location.config.clone().into()]);
     }
     all.extend(start::without_location(arguments).into_iter().map(OsString::from));

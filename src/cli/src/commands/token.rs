@@ -5,7 +5,7 @@ use super::process;
 use crate::arguments::cluster::Token as Options;
 use crate::arguments::cluster::TokenCommand;
 use crate::cluster::target::check_token;
-use crate::cluster::token::{Token, expiry, random};
+use crate::cluster::token::{NEVER, Token, expiry, random};
 use crate::paths::Paths;
 use anyhow::{Result, bail};
 use client::Rest;
@@ -61,7 +61,11 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
 fn table(tokens: &[Token], now: Timestamp) -> String {
     let mut text = format!("{:<12} {:<22} {:<7} {}\n", "ID", "EXPIRES", "NODES", "USED BY");
     for token in tokens {
-        let expires = if token.expires <= now { "expired".to_owned() } else { seconds(token.expires) };
+        let expires = match token.expires {
+            expires if expires == NEVER => "never".to_owned(),
+            expires if expires <= now => "expired".to_owned(),
+            expires => seconds(expires),
+        };
         let nodes = if token.once { "one" } else { "any" };
         let used = token.claimed.as_deref().unwrap_or("-");
         text.push_str(&format!("{:<12} {expires:<22} {nodes:<7} {used}\n", token.id));

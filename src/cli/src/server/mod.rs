@@ -40,14 +40,18 @@ pub mod notify;
 pub mod settings;
 mod term;
 
-use crate::arguments::Server;
+use crate::arguments::{Location, Server};
 use crate::cluster::local::{self, Answer, Ask};
 use crate::commands::ephemeral::EPHEMERAL;
 use crate::commands::start::DETACHED;
 use crate::commands::{access, process};
-use crate::logging;
+use crate::launch::plan::Plan;
+use crate::launch::prepare::prepare;
+use crate::launch::steps::{self, ThisNode};
 use crate::paths::Paths;
+use crate::{launch, logging};
 use anyhow::{Context, Result};
+use apiserver::authentication::UserInfo;
 use nodes::Nodes;
 use settings::Settings;
 use std::os::unix::process::CommandExt as _;
@@ -64,7 +68,7 @@ pub const KUBERNETES_VERSION: &str = "v1.36";
 pub const DRAIN: Duration = Duration::from_secs(20);
 
 /// This program, even if another one lies in its place by now.
-const OWN_BINARY: &str = "/proc/self/exe";
+pub const OWN_BINARY: &str = "/proc/self/exe";
 
 /// The same when the node's address has changed.
 const MOVED_DRAIN: Duration = Duration::from_secs(2);
@@ -83,6 +87,7 @@ pub fn main(options: Server) -> Result<ExitCode> {
         let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
     }
     logging::init(options.verbose);
+    let location = options.location.clone();
     let settings = Settings::check(options)?;
     let paths = Paths::new(&settings.data_dir);
     std::fs::create_dir_all(paths.root()).with_context(|| {
@@ -90,10 +95,17 @@ pub fn main(options: Server) -> Result<ExitCode> {
     })?;
     let _lock = process::lock(&paths)?;
     crate::backups::staged::finish(&paths)?;
+    let location = Location { data_dir: settings.data_dir.clone(), ..location };
+    let launch = launch::read(&location.config, &location.data_dir)?;
+    if let Some(plan) = &launch {
+        tracing::info!("{} counts besides {}", plan.shown, location.config.display());
+        prepare(plan, &paths, settings.runtime_endpoint.is_some())?;
+    }
+    let launch = launch.map(|plan| (plan, location));
     // Two cores are plenty for the control plane; more threads only cost memory.
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let outcome = runtime.block_on(run(settings, &paths));
+    let outcome = runtime.block_on(run(settings, &paths, launch));
     // Watches of files and the like may sit in blocking calls that nobody waits for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     match outcome? {
@@ -111,7 +123,7 @@ enum End {
     Moved,
 }
 
-async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
+async fn run(mut settings: Settings, paths: &Paths, launch: Option<(Plan, Location)>) -> Result<End> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
     // Nobody but the first part may choose a crypto provider, and all have to agree.
@@ -133,6 +145,10 @@ async fn run(mut settings: Settings, paths: &Paths) -> Result<End> {
 
     let agent =
         if settings.agent { Some(agent::start(&settings, paths, &control_plane, &stop)?) } else { None };
+    if let Some((plan, location)) = launch {
+        let node = ThisNode { location, client: control_plane.client(UserInfo::admin(), "knarr") };
+        tokio::spawn(steps::run(plan, paths.clone(), node, stop.clone()));
+    }
     let mut agent_ended = match agent {
         Some(task) => task,
         None => tokio::spawn(std::future::pending()),

@@ -9,6 +9,7 @@ use crate::cluster::facts::Facts;
 use crate::cluster::networks::Networks;
 use crate::cluster::protocol::Common;
 use crate::commands::{process::State, unit};
+use crate::launch;
 use crate::paths::Paths;
 use anyhow::{Context, Result, bail};
 use apimachinery::validation;
@@ -296,7 +297,9 @@ fn files(options: &Server) -> Result<Vec<PathBuf>> {
         options.api_server.authorization_config.as_ref(),
         options.api_server.admission_control_config_file.as_ref(),
     ];
-    named.into_iter().flatten().map(|path| Ok(std::path::absolute(path)?)).collect()
+    let launch = launch::files(&options.location.config)?;
+    let all = named.into_iter().flatten().chain(&launch);
+    all.map(|path| Ok(std::path::absolute(path)?)).collect()
 }
 
 /// The host name in lower case: capitals are no name of a node.

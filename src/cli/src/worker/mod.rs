@@ -21,10 +21,11 @@ use crate::arguments;
 use crate::commands::process::{self, State};
 use crate::commands::start::DETACHED;
 use crate::commands::{access, unit};
-use crate::logging;
+use crate::launch::prepare::{note_joined, prepare};
 use crate::paths::Paths;
 use crate::server::agent::{Agent, AgentSettings, KubeletServing};
 use crate::server::{DRAIN, notify, remove_ready, stop_on_signals};
+use crate::{launch, logging};
 use anyhow::{Context, Result, bail};
 use client::informer::Scope;
 use client::{Balancer, Informer, Rest, SharedInformers};
@@ -65,6 +66,11 @@ pub fn main(mut options: arguments::Agent) -> Result<ExitCode> {
     let _lock = process::lock(&paths)?;
     runtime.block_on(admission::join_by_flags(&options, &paths))?;
     let mut material = Material::load(&paths)?;
+    if let Some(plan) = launch::read(&options.location.config, paths.root())? {
+        tracing::info!("{} counts besides {}", plan.shown, options.location.config.display());
+        prepare(&plan, &paths, options.node.container_runtime_endpoint.is_some())?;
+        note_joined(&plan, &paths)?;
+    }
     // Its certificate has its name, whatever the host is called by now.
     options.node.node_name.get_or_insert_with(|| material.node_name.clone());
     if !options.server.is_empty() {

@@ -225,6 +225,16 @@ impl Registries {
     }
 }
 
+/// Writes somebody's `hosts.toml` of a registry below `directory`; it is theirs from then on.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_given(directory: &Path, registry: &str, text: &str) -> Result<(), ContainerdError> {
+    let parent = directory.join(directory_name(registry));
+    std::fs::create_dir_all(&parent).map_err(ContainerdError::file(&parent))?;
+    super::toml::write_if_changed(&parent.join("hosts.toml"), text).map(drop)
+}
+
 fn is_ours(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.starts_with(GENERATED))
 }
