@@ -119,6 +119,13 @@ impl Back<'_> {
         };
         let Err(error) = joined else {
             remove(&self.paths.before_join())?;
+            if self.options.worker {
+                // An agent takes no other step of it.
+                let config = &self.options.location.config;
+                if let Some(plan) = launch::read(config, &self.options.location.data_dir)? {
+                    launch::prepare::note_joined(&plan, self.paths)?;
+                }
+            }
             progress.done("Successfully joined the cluster.");
             return Ok(ExitCode::SUCCESS);
         };

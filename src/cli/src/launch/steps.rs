@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 const RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
+/// The most that `knarr join` takes, and some more.
+const JOINING: Duration = Duration::from_secs(240);
+
 /// How long the add-ons of a first start may take to be there, and how often they are looked for.
 const FIRST_ADDONS: Duration = Duration::from_secs(60);
 const PERIOD: Duration = Duration::from_millis(250);
@@ -30,8 +33,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// What steps act on.
 #[async_trait]
 pub trait Node: Send + Sync {
-    /// Whether the node belongs to a cluster of several.
-    fn is_in_cluster(&self) -> Result<bool>;
+    /// Whether the node belongs to a cluster of several, for good.
+    async fn is_in_cluster(&self) -> Result<bool>;
     /// Joins one. Who returns from it has not joined: the server is another process then.
     async fn join(&self, join: &Join) -> Result<()>;
     /// Makes a token that lets nodes in.
@@ -100,7 +103,7 @@ async fn attempt(plan: &Plan, paths: &Paths, node: &impl Node) -> Result<bool> {
 
 async fn take(step: &Step, node: &impl Node) -> Result<()> {
     match step {
-        Step::Join(_) if node.is_in_cluster()? => Ok(()),
+        Step::Join(_) if node.is_in_cluster().await? => Ok(()),
         Step::Join(join) => {
             node.join(join).await?;
             bail!("the server goes on as it was")
@@ -127,8 +130,16 @@ impl ThisNode {
 
 #[async_trait]
 impl Node for ThisNode {
-    fn is_in_cluster(&self) -> Result<bool> {
-        Ok(Facts::load(&self.paths())?.is_some())
+    /// Until a join has succeeded it may be undone.
+    async fn is_in_cluster(&self) -> Result<bool> {
+        let (paths, begin) = (self.paths(), Instant::now());
+        while paths.before_join().exists() {
+            if begin.elapsed() > JOINING {
+                bail!("`knarr join` was cut short: run `knarr stop`, then `knarr join` again");
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+        Ok(Facts::load(&paths)?.is_some())
     }
 
     /// By a process of its own, since it stops this one.

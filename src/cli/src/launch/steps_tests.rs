@@ -35,7 +35,7 @@ impl Simulated {
 
 #[async_trait]
 impl Node for Simulated {
-    fn is_in_cluster(&self) -> Result<bool> {
+    async fn is_in_cluster(&self) -> Result<bool> {
         Ok(self.0.lock().in_cluster)
     }
 
@@ -143,4 +143,22 @@ async fn a_node_joins_first_and_only_once() {
     node.0.lock().in_cluster = false;
     assert!(!attempt(&plan, &paths, &node).await.unwrap());
     assert!(node.take_done().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_counts_when_it_cannot_be_undone_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::new(folder.path());
+    let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+    });
+    let location = Location { data_dir: folder.path().to_owned(), config: folder.path().join("config.yaml") };
+    let node = ThisNode { location, client: kube::Client::new(service, "default") };
+    std::fs::create_dir(paths.before_join()).unwrap();
+    let asked = tokio::spawn(async move { node.is_in_cluster().await });
+    tokio::time::sleep(PERIOD * 3).await;
+    assert!(!asked.is_finished());
+    // It was undone.
+    std::fs::remove_dir(paths.before_join()).unwrap();
+    assert!(!asked.await.unwrap().unwrap());
 }

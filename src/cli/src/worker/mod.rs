@@ -69,7 +69,10 @@ pub fn main(mut options: arguments::Agent) -> Result<ExitCode> {
     if let Some(plan) = launch::read(&options.location.config, paths.root())? {
         tracing::info!("{} counts besides {}", plan.shown, options.location.config.display());
         prepare(&plan, &paths, options.node.container_runtime_endpoint.is_some())?;
-        note_joined(&plan, &paths)?;
+        // `knarr join` may be under way, and undone yet.
+        if !paths.before_join().exists() {
+            note_joined(&plan, &paths)?;
+        }
     }
     // Its certificate has its name, whatever the host is called by now.
     options.node.node_name.get_or_insert_with(|| material.node_name.clone());
