@@ -8,6 +8,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -37,15 +38,16 @@ pub(crate) fn cut(folder: &Path, run: &Path) -> Result<()> {
         let path = entry.path();
         if pods && inode(&path).is_some_and(|inode| inodes.contains(&inode)) {
             let _ = umount2(&path, MntFlags::MNT_DETACH);
-            std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            // A killed runtime still ends the call that it is in, which may be this very one.
+            gone(std::fs::remove_file(&path)).with_context(|| path.display().to_string())?;
         }
     }
-    match std::fs::remove_dir_all(run) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| run.display().to_string())
-        }
-        _ => Ok(()),
-    }
+    gone(std::fs::remove_dir_all(run)).with_context(|| run.display().to_string())
+}
+
+/// What came of removing something that may not be there.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 fn inode(path: impl AsRef<Path>) -> Option<u64> {
